@@ -1,0 +1,164 @@
+//! One bench for each stage of the cycle, P-256 throughout. `make bench` runs them.
+//!
+//! `sign/softhsm` and `pipeline/softhsm` need SoftHSM and fail without it.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "a bench that cannot run has to stop"
+)]
+
+use std::hint::black_box;
+use std::sync::{Arc, mpsc};
+
+use birthmark_bench::{Ca, request};
+use birthmark_engine::{Request, stages};
+use birthmark_hsm::{Signature, SigningPool};
+use birthmark_log::{Append, Commit, CommitSink, Committed, Log, Options, RecordKeys, Reservation};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+
+/// The allocator of the shipped binaries, so that figures agree with theirs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Certificates in one iteration of the pipeline bench.
+const PIPELINE_BATCH: u64 = 4096;
+
+/// The bench CAs are valid from now on.
+fn now_s() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+fn steps(c: &mut Criterion) {
+    let ca = Ca::software().unwrap();
+    let (bench, key) = ca.stages().unwrap();
+    let csr = request(0).unwrap();
+    let mut group = c.benchmark_group("step");
+    group.bench_function("parse", |b| {
+        b.iter(|| assert!(stages::parse_csr(black_box(&csr))))
+    });
+    group.bench_function("parse+verify", |b| {
+        b.iter(|| assert!(stages::verify_csr(black_box(&csr))))
+    });
+    group.bench_function("validate+prepare", |b| {
+        bench.validate_and_prepare(now_s(), |prepare| b.iter(|| assert!(prepare() > 0)));
+    });
+    let finished = bench.finish(now_s(), |input| key.sign(input).ok()).unwrap();
+    group.bench_function("check", |b| {
+        b.iter(|| assert!(bench.check(black_box(&finished))))
+    });
+}
+
+fn sign(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sign");
+    for (name, ca) in [("software", Ca::software()), ("softhsm", Ca::softhsm())] {
+        let pool: SigningPool = ca.unwrap().pool().unwrap();
+        let input = pool.input_for(&[7; 400]);
+        let mut signer = pool.raw_signers(1).unwrap().pop().unwrap();
+        let mut signature = Signature::empty();
+        group.bench_function(name, |b| {
+            b.iter(|| signer.sign(&input, &mut signature).unwrap())
+        });
+        drop(signer);
+        pool.close().unwrap();
+    }
+}
+
+/// Hands every answer of the log to the bench.
+struct Answers(mpsc::Sender<Commit>);
+
+impl CommitSink for Answers {
+    fn committed(&self, commits: &mut Vec<Commit>) {
+        commits
+            .drain(..)
+            .for_each(|commit| drop(self.0.send(commit)));
+    }
+}
+
+fn record(bytes: usize) -> Vec<u8> {
+    let mut record = vec![0x83, 9, 1, 0x1b];
+    record.resize(bytes, 0);
+    record
+}
+
+/// One group commit of 64 reservations and their 64 records, durable.
+fn append(c: &mut Criterion) {
+    const BATCH: u64 = 64;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    Log::create(&path).unwrap();
+    let (sender, answers) = mpsc::channel();
+    let keys = Arc::new(|_: &[u8]| Ok::<RecordKeys, _>([None, None]));
+    let log = Log::open(&path, Options::default(), keys, Arc::new(Answers(sender))).unwrap();
+    let reservation = |ticket| Reservation {
+        ticket,
+        lost_record: record(90),
+        record_bytes_max: 1024,
+    };
+    let mut group = c.benchmark_group("append");
+    group.throughput(Throughput::Elements(BATCH));
+    group.bench_function("reserve+append", |b| {
+        b.iter_batched(
+            || (0..BATCH).map(reservation).collect::<Vec<_>>(),
+            |reservations| {
+                log.reserve(reservations);
+                let appends = (0..BATCH)
+                    .map(|_| match answers.recv().unwrap() {
+                        Commit {
+                            ticket,
+                            outcome: Ok(Committed::Reserved(reservation)),
+                            ..
+                        } => Append {
+                            ticket,
+                            reservation,
+                            record: record(850),
+                        },
+                        other => panic!("{other:?}"),
+                    })
+                    .collect();
+                log.append(appends);
+                (0..BATCH).for_each(|_| assert!(answers.recv().unwrap().outcome.is_ok()));
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.finish();
+    log.close().unwrap();
+}
+
+/// The whole engine, every check on, durable. Each iteration takes requests of its own.
+fn pipeline(c: &mut Criterion) {
+    let mut group = c.benchmark_group("pipeline");
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(PIPELINE_BATCH));
+    for (name, ca) in [("software", Ca::software()), ("softhsm", Ca::softhsm())] {
+        let ca = ca.unwrap();
+        let engine = ca.engine().unwrap();
+        let mut next = 0;
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || {
+                    let devices = next..next + PIPELINE_BATCH;
+                    next = devices.end;
+                    devices.map(device_request).collect::<Vec<_>>()
+                },
+                |requests| {
+                    assert!(engine.issue_batch(requests).iter().all(Result::is_ok));
+                },
+                BatchSize::PerIteration,
+            );
+        });
+        engine.close().unwrap();
+    }
+}
+
+fn device_request(number: u64) -> Request {
+    Request::new(request(number).unwrap(), "idevid")
+}
+
+criterion_group!(benches, steps, sign, append, pipeline);
+criterion_main!(benches);

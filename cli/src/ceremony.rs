@@ -1,0 +1,408 @@
+//! The key ceremony: a root CA, an issuing CA, their keys, the log and the configuration.
+//!
+//! Everything is built in a hidden directory beside the wanted one and renamed into place at the
+//! end, so a ceremony that fails leaves no half CA behind.
+//!
+//! ```no_run
+//! use birthmark::ceremony::{self, CaPlan};
+//!
+//! let plan = CaPlan::new("factory-ca", "O=Acme,CN=Acme Issuing CA".parse()?);
+//! let created = ceremony::create(&plan)?;
+//! assert!(created.configuration.ends_with("birthmark.toml"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod certificate;
+mod error;
+mod files;
+
+use std::fmt::Write as _;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use aws_lc_rs::rand;
+use birthmark_engine::profile::{IDEVID_TOML, TLS_CLIENT_TOML};
+use birthmark_hsm::{
+    KeyAlgorithm, LocationError, Pkcs11Options, Pkcs11Uri, SignerLocation, SigningPool,
+};
+use birthmark_log::Log;
+use serde::Serialize;
+
+use crate::subject::Subject;
+
+use files::{
+    failed, make_private_directory, refuse_existing, software_key, write_certificate, write_new,
+};
+
+pub use certificate::{NOT_BEFORE_BACKDATE, SERIAL_BYTES};
+pub use error::CeremonyError;
+
+/// File name of the configuration in a CA's directory.
+pub const CONFIGURATION_FILE: &str = "birthmark.toml";
+const ISSUING_CERTIFICATE_FILE: &str = "issuing-ca.pem";
+const ISSUING_KEY_FILE: &str = "issuing-ca.key";
+const ROOT_DIRECTORY: &str = "root";
+const ROOT_CERTIFICATE_FILE: &str = "root-ca.pem";
+const ROOT_KEY_FILE: &str = "root-ca.key";
+const ROOT_NOTE_FILE: &str = "TAKE-THIS-OFFLINE.txt";
+const LOG_DIRECTORY: &str = "log";
+const LOG_KEY_FILE: &str = "log.key";
+const PROFILES: [(&str, &str); 2] = [
+    ("profiles/idevid.toml", IDEVID_TOML),
+    ("profiles/tls-client.toml", TLS_CLIENT_TOML),
+];
+
+/// Host part of a log origin that nobody chose: `.invalid` never resolves (RFC 2606 §2).
+const ORIGIN_HOST: &str = "birthmark.invalid";
+
+/// Random octets in such an origin: unique without asking anyone.
+const ORIGIN_RANDOM_BYTES: usize = 16;
+
+/// Longest log origin. A checkpoint repeats it in every note; a host and path fit many times.
+pub const ORIGIN_BYTES_MAX: usize = 255;
+
+/// Where a CA key is made and kept.
+#[derive(Clone, Debug)]
+pub enum KeyPlace {
+    /// A PKCS#8 PEM file in the CA's directory, mode 0600.
+    Software,
+    /// A new key pair on a PKCS#11 token, not extractable. The URI's `object` is the name that
+    /// the key gets; the URI goes into the configuration as it was written.
+    Token(Box<Pkcs11Uri>),
+}
+
+impl std::str::FromStr for KeyPlace {
+    type Err = KeyPlaceError;
+
+    /// Reads `software` or `pkcs11:…` (RFC 7512).
+    fn from_str(text: &str) -> Result<KeyPlace, KeyPlaceError> {
+        if text == "software" {
+            return Ok(KeyPlace::Software);
+        }
+        match text.parse()? {
+            SignerLocation::Pkcs11(uri) => Ok(KeyPlace::Token(Box::new(uri))),
+            // A ceremony makes new keys at places of its own choosing.
+            SignerLocation::Software(_) => Err(KeyPlaceError::Path),
+        }
+    }
+}
+
+/// The text names no place for a new key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyPlaceError {
+    /// Neither `software` nor a PKCS#11 URI.
+    #[error("write 'software' or 'pkcs11:token=…;object=…?module-path=…&pin-source=file:…'")]
+    Location(#[from] LocationError),
+    /// A path after `software:`.
+    #[error("write 'software' without a path; the new key goes into the CA's directory")]
+    Path,
+}
+
+/// What the ceremony is to make.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CaPlan {
+    /// The CA's directory. It must not exist, or be empty.
+    pub directory: PathBuf,
+    /// Subject of the issuing CA.
+    pub subject: Subject,
+    /// Subject of the root CA; `None`: derived by [`Subject::to_root`].
+    pub root_subject: Option<Subject>,
+    /// Kind of both CA keys.
+    pub algorithm: KeyAlgorithm,
+    /// Where the issuing CA's key lives.
+    pub signer: KeyPlace,
+    /// Where the root CA's key lives.
+    pub root_signer: KeyPlace,
+    /// Origin of the log (C2SP tlog-checkpoint); `None`: a random one.
+    pub origin: Option<String>,
+    /// PKCS#11 sessions to write into the configuration; `None`: one per CPU.
+    pub sessions: Option<usize>,
+    /// The SoftHSM accommodation `key_copy` to write into the configuration.
+    pub key_copy: bool,
+}
+
+impl CaPlan {
+    /// A plan with P-256 software keys and a random log origin.
+    pub fn new(directory: impl Into<PathBuf>, subject: Subject) -> CaPlan {
+        CaPlan {
+            directory: directory.into(),
+            subject,
+            root_subject: None,
+            algorithm: KeyAlgorithm::EcP256,
+            signer: KeyPlace::Software,
+            root_signer: KeyPlace::Software,
+            origin: None,
+            sessions: None,
+            key_copy: false,
+        }
+    }
+}
+
+/// What the ceremony made. Paths begin with the plan's directory.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CreatedCa {
+    /// The configuration, for `birthmark issue --config`.
+    pub configuration: PathBuf,
+    /// The root's certificate.
+    pub root_certificate: PathBuf,
+    /// The root's key file, to be taken offline; `None` when it is on a token.
+    pub root_key: Option<PathBuf>,
+    /// Subject of the root.
+    pub root_subject: String,
+    /// The issuing CA's certificate.
+    pub issuing_certificate: PathBuf,
+    /// The issuing CA's key file; `None` when it is on a token.
+    pub issuing_key: Option<PathBuf>,
+    /// Subject of the issuing CA.
+    pub issuing_subject: String,
+    /// Kind of both keys.
+    pub algorithm: String,
+    /// The log.
+    pub log: PathBuf,
+    /// The log's origin.
+    pub log_origin: String,
+}
+
+/// Performs the ceremony.
+///
+/// # Errors
+///
+/// The directory holds something already, the plan is unsound, a key cannot be made or does not
+/// sign, or a file cannot be written. Nothing is left in the directory then; a key that was
+/// already generated on a token stays there, and the error names it.
+pub fn create(plan: &CaPlan) -> Result<CreatedCa, CeremonyError> {
+    let origin = match &plan.origin {
+        Some(origin) => checked_origin(origin)?,
+        None => random_origin()?,
+    };
+    let root_subject = match &plan.root_subject {
+        Some(subject) => subject.clone(),
+        None => plan
+            .subject
+            .to_root()
+            .map_err(|source| CeremonyError::RootSubject { source })?,
+    };
+    if root_subject == plan.subject {
+        return Err(CeremonyError::SameSubject);
+    }
+    refuse_existing(&plan.directory)?;
+    let parent = match plan.directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(|source| failed("create", parent, source))?;
+    let building = tempfile::Builder::new()
+        .prefix(".birthmark-ca-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(parent)
+        .map_err(|source| failed("create a directory in", parent, source))?;
+
+    let mut on_token = Vec::new();
+    let ceremony = Ceremony {
+        plan,
+        root_subject: &root_subject,
+        origin: &origin,
+    };
+    let built = ceremony
+        .build(building.path(), &mut on_token)
+        .and_then(|()| {
+            fs::rename(building.path(), &plan.directory)
+                .and_then(|()| File::open(parent)?.sync_all())
+                .map_err(|source| failed("create", &plan.directory, source))
+        });
+    if let Err(source) = built {
+        if on_token.is_empty() {
+            return Err(source);
+        }
+        let keys = on_token.join(", ");
+        return Err(CeremonyError::KeysLeft {
+            keys,
+            source: Box::new(source),
+        });
+    }
+    // It has moved: there is nothing left to remove under the old name.
+    let _ = building.keep();
+    Ok(ceremony.report())
+}
+
+/// A plan with everything decided.
+struct Ceremony<'a> {
+    plan: &'a CaPlan,
+    root_subject: &'a Subject,
+    origin: &'a str,
+}
+
+impl Ceremony<'_> {
+    /// Builds the CA in `directory`. Keys made on a token are added to `on_token`.
+    fn build(&self, directory: &Path, on_token: &mut Vec<String>) -> Result<(), CeremonyError> {
+        // What needs no key comes first: when the disk is full, no token is touched.
+        let root_directory = directory.join(ROOT_DIRECTORY);
+        make_private_directory(&root_directory)?;
+        make_private_directory(&directory.join("profiles"))?;
+        for (file, text) in PROFILES {
+            write_new(&directory.join(file), text.as_bytes())?;
+        }
+        write_new(
+            &directory.join(CONFIGURATION_FILE),
+            self.configuration().as_bytes(),
+        )?;
+        software_key(KeyAlgorithm::Ed25519, &directory.join(LOG_KEY_FILE), "log")?;
+        let log = directory.join(LOG_DIRECTORY);
+        Log::create(&log).map_err(|source| CeremonyError::Log { source })?;
+
+        let plan = self.plan;
+        let root_file = root_directory.join(ROOT_KEY_FILE);
+        let root_pool = self.key(&plan.root_signer, &root_file, "root CA", on_token)?;
+        if matches!(plan.root_signer, KeyPlace::Software) {
+            write_new(&root_directory.join(ROOT_NOTE_FILE), ROOT_NOTE.as_bytes())?;
+        }
+        let issuing_file = directory.join(ISSUING_KEY_FILE);
+        let issuing_pool = self.key(&plan.signer, &issuing_file, "issuing CA", on_token)?;
+
+        let now = SystemTime::now();
+        let root = certificate::issue(
+            &certificate::Role::Root,
+            self.root_subject.to_name()?,
+            root_pool.public_key(),
+            &root_pool,
+            now,
+        )?;
+        let issuing = certificate::issue(
+            &certificate::Role::Issuing { root: &root },
+            plan.subject.to_name()?,
+            issuing_pool.public_key(),
+            &root_pool,
+            now,
+        )?;
+        write_certificate(&root_directory.join(ROOT_CERTIFICATE_FILE), &root)?;
+        write_certificate(&directory.join(ISSUING_CERTIFICATE_FILE), &issuing)?;
+        for directory in [&root_directory, &directory.join("profiles"), directory] {
+            let synced = File::open(directory).and_then(|opened| opened.sync_all());
+            synced.map_err(|source| failed("sync", directory, source))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a CA key where the plan wants it and opens it for signing.
+    fn key(
+        &self,
+        place: &KeyPlace,
+        file: &Path,
+        role: &'static str,
+        on_token: &mut Vec<String>,
+    ) -> Result<SigningPool, CeremonyError> {
+        match place {
+            KeyPlace::Software => {
+                software_key(self.plan.algorithm, file, role).map(SigningPool::software)
+            }
+            KeyPlace::Token(uri) => {
+                birthmark_hsm::generate_key_pair(uri, self.plan.algorithm)
+                    .map_err(|source| CeremonyError::Generate { role, source })?;
+                on_token.push(uri.to_string());
+                let options = Pkcs11Options {
+                    sessions: Some(1),
+                    ..Pkcs11Options::default()
+                };
+                SigningPool::pkcs11(uri, options)
+                    .map_err(|source| CeremonyError::OpenSigner { role, source })
+            }
+        }
+    }
+
+    /// The text of `birthmark.toml`.
+    fn configuration(&self) -> String {
+        let plan = self.plan;
+        let signer = match &plan.signer {
+            KeyPlace::Software => format!("software:{ISSUING_KEY_FILE}"),
+            KeyPlace::Token(uri) => uri.as_written().to_owned(),
+        };
+        let mut text = String::from(
+            "# Configuration of one issuing CA. Paths are relative to this file.\n\n[issuer]\n",
+        );
+        let mut line = |key: &str, value: &str| {
+            let _ = writeln!(text, "{key} = {value}");
+        };
+        line("certificate", &toml_string(ISSUING_CERTIFICATE_FILE));
+        line("signer", &toml_string(&signer));
+        match plan.sessions {
+            Some(sessions) => line("sessions", &sessions.to_string()),
+            None => line(
+                "# sessions",
+                "2   # PKCS#11 worker sessions; default: one per CPU",
+            ),
+        }
+        if plan.key_copy {
+            line(
+                "key_copy",
+                "true   # SoftHSM only: sign with a session copy of the key",
+            );
+        }
+        text.push_str("\n[log]\n");
+        let mut line = |key: &str, value: &str| {
+            let _ = writeln!(text, "{key} = {}", toml_string(value));
+        };
+        line("directory", LOG_DIRECTORY);
+        line("origin", self.origin);
+        line("key", LOG_KEY_FILE);
+        text.push_str("\n[engine]\n# threads = 2\n# max_in_flight = 2048\n");
+        let profiles = PROFILES.map(|(file, _)| toml_string(file)).join(", ");
+        let _ = writeln!(text, "profiles = [{profiles}]");
+        text
+    }
+
+    fn report(&self) -> CreatedCa {
+        let plan = self.plan;
+        let directory = &plan.directory;
+        let file = |place: &KeyPlace, path: PathBuf| match place {
+            KeyPlace::Software => Some(path),
+            KeyPlace::Token(_) => None,
+        };
+        let root = directory.join(ROOT_DIRECTORY);
+        CreatedCa {
+            configuration: directory.join(CONFIGURATION_FILE),
+            root_certificate: root.join(ROOT_CERTIFICATE_FILE),
+            root_key: file(&plan.root_signer, root.join(ROOT_KEY_FILE)),
+            root_subject: self.root_subject.to_string(),
+            issuing_certificate: directory.join(ISSUING_CERTIFICATE_FILE),
+            issuing_key: file(&plan.signer, directory.join(ISSUING_KEY_FILE)),
+            issuing_subject: plan.subject.to_string(),
+            algorithm: plan.algorithm.to_string(),
+            log: directory.join(LOG_DIRECTORY),
+            log_origin: self.origin.to_owned(),
+        }
+    }
+}
+
+const ROOT_NOTE: &str = "\
+The key in this directory signs issuing CAs. Whoever holds it can make a CA that every\n\
+device of this chain trusts.\n\n\
+1. Copy root-ca.key to two offline media and test that both can be read.\n\
+2. Delete it from this machine.\n\
+3. Keep root-ca.pem: it is public and goes wherever certificates are verified.\n";
+
+/// A key name of a signed note: not empty, no Unicode spaces, no plus, one line.
+fn checked_origin(origin: &str) -> Result<String, CeremonyError> {
+    let wrong =
+        |character: char| character.is_whitespace() || character.is_control() || character == '+';
+    if origin.is_empty() || origin.len() > ORIGIN_BYTES_MAX || origin.contains(wrong) {
+        let origin = origin.chars().take(ORIGIN_BYTES_MAX).collect();
+        return Err(CeremonyError::Origin { origin });
+    }
+    Ok(origin.to_owned())
+}
+
+fn random_origin() -> Result<String, CeremonyError> {
+    let mut random = [0; ORIGIN_RANDOM_BYTES];
+    rand::fill(&mut random).map_err(|_| CeremonyError::Random)?;
+    Ok(format!("{ORIGIN_HOST}/{}", crate::hex::encode(&random)))
+}
+
+/// A TOML basic string.
+fn toml_string(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

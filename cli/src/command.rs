@@ -1,0 +1,353 @@
+//! From parsed arguments to an exit code.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+use crate::args::{
+    Arguments, CaCommand, CaInitArguments, Command, DemoArguments, IssueArguments, LogCommand,
+    LogShowArguments,
+};
+use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa};
+use crate::console::Console;
+use crate::demo::{self, DemoError, DemoPlan};
+use crate::input::InputError;
+use crate::issue::{self, IssuePlan};
+use crate::records::{self, Selection};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exit {
+    /// Everything was done: 0.
+    Done,
+    /// Some requests were rejected, or what was looked for is not there: 1.
+    Rejected,
+    /// Wrong usage or configuration: 2. Nothing was issued.
+    Usage,
+    /// A fault of the system: 3.
+    Fault,
+    /// Ended by this signal: 128 and its number.
+    Interrupted(u8),
+}
+
+impl Exit {
+    /// The process's exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Rejected => 1,
+            Exit::Usage => 2,
+            Exit::Fault => 3,
+            Exit::Interrupted(signal) => signal.saturating_add(128),
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// Runs the command. An error is written to `console.err` in one line.
+pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
+    match dispatch(arguments.command, console) {
+        Ok(exit) => exit,
+        // Whoever reads the output has seen enough, as in `birthmark log show … | head`.
+        // `issue` never gets here with this: it accounts for results that nobody reads.
+        Err(CommandError::Output { source }) if source.kind() == io::ErrorKind::BrokenPipe => {
+            Exit::Done
+        }
+        Err(error) => {
+            console.note(format_args!("error: {}", one_line(&error)));
+            error.exit()
+        }
+    }
+}
+
+/// Why a command did not run to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// An input cannot be used.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// `--data` gives one key two values.
+    #[error("--data gives '{key}' more than once; give each key one value")]
+    DataTwice {
+        /// The key.
+        key: String,
+    },
+    /// `--profile` names none of the configuration's.
+    #[error("no profile is named '{name}'; the configuration has {known}")]
+    UnknownProfile {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The configuration or something it names cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] birthmark_engine::ConfigurationError),
+    /// The engine did not open.
+    #[error(transparent)]
+    OpenEngine(#[from] birthmark_engine::OpenError),
+    /// The engine did not close cleanly.
+    #[error(transparent)]
+    CloseEngine(#[from] birthmark_engine::CloseError),
+    /// The ceremony failed.
+    #[error(transparent)]
+    Ceremony(#[from] CeremonyError),
+    /// The demonstration failed.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    /// The log cannot be read or is damaged.
+    #[error(transparent)]
+    Log(#[from] birthmark_log::VerifyError),
+    /// A record of the log is not one.
+    #[error("record {index} cannot be read; use the version that wrote it")]
+    Record {
+        /// Its position in the log.
+        index: u64,
+        /// Why.
+        #[source]
+        source: birthmark_engine::record::RecordError,
+    },
+    /// The system refused signal handlers.
+    #[error("cannot watch for signals; check the limits of this process")]
+    Signals {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Results cannot be written.
+    #[error("cannot write to standard output; check where it goes")]
+    Output {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl CommandError {
+    pub(crate) fn output(source: io::Error) -> CommandError {
+        CommandError::Output { source }
+    }
+
+    /// Usage and configuration are told apart from faults of the system.
+    fn exit(&self) -> Exit {
+        match self {
+            CommandError::Input(_)
+            | CommandError::DataTwice { .. }
+            | CommandError::UnknownProfile { .. }
+            | CommandError::Configuration(_) => Exit::Usage,
+            CommandError::Ceremony(error) | CommandError::Demo(DemoError::Ceremony(error)) => {
+                ceremony_exit(error)
+            }
+            CommandError::Demo(DemoError::NotADemo { .. } | DemoError::SoftHsm(_)) => Exit::Usage,
+            CommandError::OpenEngine(error) => open_exit(error),
+            CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
+            _ => Exit::Fault,
+        }
+    }
+}
+
+/// What a person typed or a token's owner arranged is usage; disk and device are the system.
+fn ceremony_exit(error: &CeremonyError) -> Exit {
+    match error {
+        CeremonyError::Exists { .. }
+        | CeremonyError::RootSubject { .. }
+        | CeremonyError::SameSubject
+        | CeremonyError::Origin { .. }
+        | CeremonyError::Generate { .. }
+        | CeremonyError::OpenSigner { .. } => Exit::Usage,
+        CeremonyError::KeysLeft { source, .. } => ceremony_exit(source),
+        _ => Exit::Fault,
+    }
+}
+
+/// A log that is not there is a wrong configuration; a log in use, damaged or full is a fault.
+fn open_exit(error: &birthmark_engine::OpenError) -> Exit {
+    use birthmark_engine::OpenError;
+    use birthmark_log::OpenError as LogOpenError;
+    match error {
+        OpenError::Issuer(_) | OpenError::Profiles(_) | OpenError::Range { .. } => Exit::Usage,
+        OpenError::Log(LogOpenError::Missing { .. } | LogOpenError::Option { .. }) => Exit::Usage,
+        _ => Exit::Fault,
+    }
+}
+
+fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, CommandError> {
+    match command {
+        Command::Demo(DemoArguments {
+            count,
+            signer,
+            dir,
+            json,
+        }) => demo::run(
+            &DemoPlan {
+                count,
+                signer,
+                directory: dir,
+                json,
+            },
+            console,
+        ),
+        Command::Ca(CaCommand::Init(arguments)) => ca_init(arguments, console),
+        Command::Issue(arguments) => {
+            let IssueArguments {
+                config,
+                profile,
+                data,
+                quiet,
+                json,
+                inputs,
+            } = arguments;
+            let data = each_once(data)?;
+            issue::run(
+                &IssuePlan {
+                    config,
+                    profile,
+                    data,
+                    inputs,
+                    quiet,
+                    json,
+                },
+                console,
+            )
+        }
+        Command::Log(LogCommand::Verify(arguments)) => {
+            records::verify(&arguments.dir, arguments.json, console)
+        }
+        Command::Log(LogCommand::Show(arguments)) => {
+            let LogShowArguments {
+                dir,
+                index,
+                serial,
+                limit,
+                json,
+            } = arguments;
+            let selection = match (index, serial) {
+                (Some(index), _) => Selection::Index(index),
+                (None, Some(serial)) => Selection::Serial(serial.0),
+                (None, None) => Selection::Newest(limit),
+            };
+            records::show(&dir, &selection, json, console)
+        }
+    }
+}
+
+/// The line's values, each key once.
+fn each_once(data: Vec<(String, String)>) -> Result<BTreeMap<String, String>, CommandError> {
+    let mut values = BTreeMap::new();
+    for (key, value) in data {
+        if values.insert(key.clone(), value).is_some() {
+            return Err(CommandError::DataTwice { key });
+        }
+    }
+    Ok(values)
+}
+
+fn ca_init(arguments: CaInitArguments, console: &mut Console<'_>) -> Result<Exit, CommandError> {
+    let mut plan = CaPlan::new(arguments.dir, arguments.subject);
+    plan.root_subject = arguments.root_subject;
+    plan.algorithm = arguments.algorithm;
+    plan.signer = arguments.signer;
+    plan.root_signer = arguments.root_signer;
+    plan.origin = arguments.origin;
+    plan.sessions = arguments.sessions.map(usize::from);
+    plan.key_copy = arguments.key_copy;
+    let created = ceremony::create(&plan)?;
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&created)
+            .map(|text| text + "\n")
+            .unwrap_or_default()
+    } else {
+        created_text(&created)
+    };
+    let written = console
+        .out
+        .write_all(text.as_bytes())
+        .and_then(|()| console.out.flush());
+    written.map_err(CommandError::output)?;
+    Ok(Exit::Done)
+}
+
+fn created_text(created: &CreatedCa) -> String {
+    let on_token = || "on the token, not extractable".to_owned();
+    let key = |path: &Option<std::path::PathBuf>| {
+        path.as_ref()
+            .map_or_else(on_token, |path| path.display().to_string())
+    };
+    let mut text = format!(
+        "root CA        {}\n  certificate  {}\n  key          {}\n\
+         issuing CA     {}\n  certificate  {}\n  key          {}\n\
+         log            {}\n  origin       {}\nconfiguration  {}\n",
+        created.root_subject,
+        created.root_certificate.display(),
+        key(&created.root_key),
+        created.issuing_subject,
+        created.issuing_certificate.display(),
+        key(&created.issuing_key),
+        created.log.display(),
+        created.log_origin,
+        created.configuration.display(),
+    );
+    if let Some(root_key) = &created.root_key {
+        text.push_str(&format!(
+            "\nTake the root key offline now: copy {} to two offline media, test them, delete it \
+             here.\n",
+            root_key.display()
+        ));
+    }
+    text
+}
+
+/// The error and its causes, joined by ": ", in one line. A cause that the text names already is
+/// not repeated.
+#[must_use]
+pub fn one_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_joined_once_and_in_one_line() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot open it: {0}")]
+        struct Outer(#[source] Inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("disk\n  gone")]
+        struct Inner(#[source] io::Error);
+        let error = Outer(Inner(io::Error::other("EIO")));
+        assert_eq!(one_line(&error), "cannot open it: disk gone: EIO");
+    }
+
+    #[test]
+    fn codes() {
+        let exits = [
+            Exit::Done,
+            Exit::Rejected,
+            Exit::Usage,
+            Exit::Fault,
+            Exit::Interrupted(2),
+        ];
+        assert_eq!(exits.map(Exit::code), [0, 1, 2, 3, 130]);
+    }
+}

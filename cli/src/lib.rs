@@ -1,0 +1,35 @@
+//! The Birthmark command line, as a library: what the binary `birthmark` does, and what tests
+//! and tools that set up a CA use.
+//!
+//! | module | subject |
+//! | --- | --- |
+//! | [`ceremony`] | make a root and an issuing CA, the log, the configuration |
+//! | [`issue`] | requests in, one line of JSON per request out |
+//! | [`records`] | verify a log, show its records |
+//! | [`demo`] | the whole job once, measured |
+//! | [`subject`] | distinguished names as they are written |
+//! | [`input`], [`pem`] | where requests come from |
+//! | [`args`], [`command`], [`console`] | arguments, exit codes, output streams |
+//!
+//! Exit codes: 0 all done, 1 some requests rejected, 2 usage or configuration, 3 system fault,
+//! 128 + n ended by signal n.
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod ceremony;
+pub mod command;
+pub mod console;
+pub mod demo;
+pub mod hex;
+pub mod input;
+pub mod interrupt;
+pub mod issue;
+pub mod pem;
+pub mod records;
+pub mod subject;
+pub mod text;
+
+pub use args::Arguments;
+pub use command::{Exit, run};
+pub use console::Console;

@@ -1,0 +1,139 @@
+//! Records and reports as JSON.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use birthmark_engine::record::Record;
+use birthmark_log::VerifyReport;
+use serde::Serialize;
+
+use super::{kind, pem, record_serial, time, time_ms};
+use crate::hex;
+
+/// A record as JSON: the names of the record format's CDDL, byte strings in hexadecimal, the
+/// certificate as PEM, and its serial number beside it.
+#[derive(Serialize)]
+pub(super) struct RecordJson<'a> {
+    index: u64,
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind_number: Option<u64>,
+    time: Option<String>,
+    time_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serial: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    #[serde(flatten)]
+    issued: Option<IssuedJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tbs_digest: Option<String>,
+    /// The bytes of a record that this version does not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<String>,
+}
+
+#[derive(Serialize)]
+struct IssuedJson<'a> {
+    profile: &'a str,
+    profile_digest: String,
+    lot: Option<&'a str>,
+    requester: Option<&'a str>,
+    request_id: String,
+    key_fingerprint: String,
+    identity: Option<&'a str>,
+    replaces: Option<u64>,
+    data: &'a BTreeMap<&'a str, &'a str>,
+    certificate: String,
+}
+
+impl<'a> RecordJson<'a> {
+    pub(super) fn new(index: u64, record: &'a Record<'_>, bytes: &[u8]) -> RecordJson<'a> {
+        let time_ms = time_ms(record);
+        let mut json = RecordJson {
+            index,
+            kind: kind(record),
+            kind_number: None,
+            time: time_ms.map(time),
+            time_ms,
+            serial: record_serial(record).map(|serial| hex::encode(&serial)),
+            issuer: None,
+            issued: None,
+            tbs_digest: None,
+            record: None,
+        };
+        match record {
+            Record::Issued(issued) => {
+                json.issuer = Some(hex::encode(issued.issuer));
+                json.issued = Some(IssuedJson {
+                    profile: issued.profile,
+                    profile_digest: hex::encode(issued.profile_digest),
+                    lot: issued.lot,
+                    requester: issued.requester,
+                    request_id: hex::encode(issued.request_id),
+                    key_fingerprint: hex::encode(issued.key_fingerprint),
+                    identity: issued.identity,
+                    replaces: issued.replaces,
+                    data: &issued.data,
+                    certificate: pem(issued.certificate),
+                });
+            }
+            Record::Lost(lost) => {
+                json.issuer = Some(hex::encode(lost.issuer));
+                json.tbs_digest = Some(hex::encode(lost.tbs_digest));
+            }
+            Record::Other { kind, .. } => {
+                json.kind_number = Some(*kind);
+                json.record = Some(hex::encode(bytes));
+            }
+            _ => json.record = Some(hex::encode(bytes)),
+        }
+        json
+    }
+}
+
+/// The verification report as JSON.
+#[derive(Serialize)]
+pub(super) struct Verified {
+    log: PathBuf,
+    intact: bool,
+    records: u64,
+    reservations: u64,
+    reservations_open: u64,
+    segments: u64,
+    bytes: u64,
+    last_time: Option<String>,
+    last_time_ms: u64,
+    clean: bool,
+    torn_tail: Option<TornTailJson>,
+}
+
+#[derive(Serialize)]
+struct TornTailJson {
+    file: PathBuf,
+    offset: u64,
+    bytes: u64,
+}
+
+impl Verified {
+    pub(super) fn new(dir: &Path, report: &VerifyReport) -> Verified {
+        let torn_tail = report.torn_tail.as_ref().map(|tail| TornTailJson {
+            file: tail.file.clone(),
+            offset: tail.offset,
+            bytes: tail.bytes,
+        });
+        Verified {
+            log: dir.to_owned(),
+            intact: true,
+            records: report.records,
+            reservations: report.reservations,
+            reservations_open: report.reservations_open,
+            segments: report.segments,
+            bytes: report.bytes,
+            last_time: (report.last_time_ms > 0).then(|| time(report.last_time_ms)),
+            last_time_ms: report.last_time_ms,
+            clean: report.clean,
+            torn_tail,
+        }
+    }
+}

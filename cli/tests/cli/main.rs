@@ -1,0 +1,10 @@
+//! The command line as its users see it: files in, lines and exit codes out.
+
+// Every function here runs in a test: what cannot be unwrapped fails it.
+#![allow(clippy::unwrap_used)]
+
+mod ceremony;
+mod command_line;
+mod issue;
+mod support;
+mod token;

@@ -1,0 +1,358 @@
+//! Claims: key and identity of a request are ours, or the request was answered before, or another request
+//! in flight has to end first.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use birthmark_log::{ExtractError, IndexKey, Log, ReadError, RecordIndex, RecordKeys};
+
+use crate::fault::Fault;
+use crate::issuance::LoggedCertificate;
+use crate::key::sha256;
+use crate::profile::{KEY_DOMAIN_WHOLE_LOG, Profile};
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::request::Request;
+use crate::slots::Ticket;
+use crate::validate::ValidatedRequest;
+
+/// The log's key space of public-key fingerprints.
+const KEY_SPACE: usize = 0;
+/// The log's key space of device identities.
+const IDENTITY_SPACE: usize = 1;
+
+/// Which domain each profile's keys and identities are unique in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Domains {
+    by_profile: HashMap<String, Domain>,
+}
+
+#[derive(Debug, Clone)]
+struct Domain {
+    key: [u8; 32],
+    identity: String,
+}
+
+impl Domain {
+    fn new(key_domain: &str, identity_domain: &str) -> Self {
+        Self {
+            key: sha256(key_domain.as_bytes()),
+            identity: identity_domain.to_owned(),
+        }
+    }
+
+    /// Fingerprints are SHA-256 already: the domain only sets them apart.
+    fn key(&self, fingerprint: &[u8]) -> IndexKey {
+        let mut key = self.key;
+        key.iter_mut()
+            .zip(fingerprint)
+            .for_each(|(byte, other)| *byte ^= other);
+        IndexKey(key)
+    }
+
+    fn identity(&self, identity: &str) -> IndexKey {
+        let mut text = Vec::with_capacity(self.identity.len() + 1 + identity.len());
+        text.extend_from_slice(self.identity.as_bytes());
+        text.push(0);
+        text.extend_from_slice(identity.as_bytes());
+        IndexKey(sha256(&text))
+    }
+}
+
+impl Domains {
+    pub(crate) fn new<'a>(profiles: impl Iterator<Item = &'a Profile>) -> Self {
+        let by_profile = profiles
+            .map(|profile| {
+                let domain = Domain::new(profile.key_domain(), profile.identity_domain());
+                (profile.name().to_owned(), domain)
+            })
+            .collect();
+        Self { by_profile }
+    }
+
+    /// The index keys of a record. A profile that the configuration no longer lists has the default
+    /// domains.
+    pub(crate) fn record_keys(&self, record: &[u8]) -> Result<RecordKeys, ExtractError> {
+        match Record::decode(record).map_err(ExtractError::new)? {
+            Record::Issued(issued) => {
+                Ok(self.keys(issued.profile, issued.key_fingerprint, issued.identity))
+            }
+            Record::Lost(_) | Record::Other { .. } => Ok([None, None]),
+        }
+    }
+
+    fn keys(&self, profile: &str, fingerprint: &[u8], identity: Option<&str>) -> RecordKeys {
+        let with = |domain: &Domain| {
+            [
+                Some(domain.key(fingerprint)),
+                identity.map(|identity| domain.identity(identity)),
+            ]
+        };
+        match self.by_profile.get(profile) {
+            Some(domain) => with(domain),
+            None => with(&Domain::new(KEY_DOMAIN_WHOLE_LOG, profile)),
+        }
+    }
+}
+
+/// The right to issue for one key and identity. It is given back through [`Claims::finish`], once.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    id: ClaimId,
+}
+
+/// Names an open claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ClaimId(u64);
+
+/// A validated request whose key and identity are claimed.
+#[derive(Debug)]
+pub(crate) struct ClaimedRequest<'a> {
+    pub(crate) request: ValidatedRequest<'a>,
+    pub(crate) claim: Claim,
+}
+
+/// What came of asking for a claim.
+#[derive(Debug)]
+pub(crate) enum ClaimOutcome<'a> {
+    Claimed(ClaimedRequest<'a>),
+    /// The same request was answered before.
+    Existing(LoggedCertificate),
+    /// A request in flight holds the key or the identity. `same` if it is the same request.
+    Busy {
+        holder: ClaimId,
+        same: bool,
+    },
+    Refused(Rejection),
+    Failed(Fault),
+}
+
+/// A request that waits for the outcome of another.
+#[derive(Debug)]
+pub(crate) struct Waiter<R> {
+    pub(crate) ticket: Ticket,
+    pub(crate) request: Request,
+    pub(crate) reply: R,
+    /// It is the same request and gets the same answer.
+    pub(crate) same: bool,
+}
+
+/// All open claims, and the log's index behind them.
+#[derive(Debug)]
+pub(crate) struct Claims<R> {
+    domains: Domains,
+    open: Mutex<OpenClaims<R>>,
+    /// Claims finished so far. It only changes under the lock, after the log's index has the record.
+    finished: AtomicU64,
+}
+
+#[derive(Debug)]
+struct OpenClaims<R> {
+    next: u64,
+    by_index_key: [HashMap<IndexKey, ClaimId>; 2],
+    claims: HashMap<ClaimId, OpenClaim<R>>,
+}
+
+#[derive(Debug)]
+struct OpenClaim<R> {
+    keys: RecordKeys,
+    request_id: [u8; 32],
+    waiters: Vec<Waiter<R>>,
+}
+
+impl<R> Claims<R> {
+    pub(crate) fn new(domains: Domains) -> Self {
+        let open = OpenClaims {
+            next: 0,
+            by_index_key: Default::default(),
+            claims: HashMap::new(),
+        };
+        Self {
+            domains,
+            open: Mutex::new(open),
+            finished: AtomicU64::new(0),
+        }
+    }
+
+    /// Claims key and identity of a chunk of requests, in order. Each gets its own outcome; two requests of
+    /// one chunk can be in each other's way.
+    pub(crate) fn claim_batch<'a>(
+        &self,
+        log: &Log,
+        requests: Vec<(ValidatedRequest<'a>, &Profile)>,
+    ) -> Vec<ClaimOutcome<'a>> {
+        // The index is asked without the lock first: most answers are "never seen", and it may have to
+        // read the disk. Under the lock it is asked again only if a claim was finished meanwhile, because
+        // a record enters the index before its claim is finished.
+        let seen = self.finished.load(Ordering::Acquire);
+        let looked_up: Vec<_> = requests
+            .into_iter()
+            .map(|(request, profile)| {
+                let keys = self.domains.keys(
+                    profile.name(),
+                    &request.key_fingerprint,
+                    request.identity.as_deref(),
+                );
+                let earlier = self.look_up(log, &keys, &request);
+                (request, keys, earlier)
+            })
+            .collect();
+        let mut open = self.lock();
+        let changed = self.finished.load(Ordering::Acquire) != seen;
+        looked_up
+            .into_iter()
+            .map(|(request, keys, earlier)| {
+                if !matches!(earlier, Ok(None)) {
+                    return outcome(earlier);
+                }
+                if let Some((holder, same)) = open.holder(&keys, &request.request_id) {
+                    return ClaimOutcome::Busy { holder, same };
+                }
+                if changed {
+                    let earlier = self.look_up(log, &keys, &request);
+                    if !matches!(earlier, Ok(None)) {
+                        return outcome(earlier);
+                    }
+                }
+                let claim = open.claim(keys, request.request_id);
+                ClaimOutcome::Claimed(ClaimedRequest { request, claim })
+            })
+            .collect()
+    }
+
+    /// Lets a request wait for an open claim. If that has just been finished, the waiter comes back and may
+    /// claim again.
+    pub(crate) fn park(&self, holder: ClaimId, waiter: Waiter<R>) -> Result<(), Waiter<R>> {
+        match self.lock().claims.get_mut(&holder) {
+            Some(claim) => {
+                claim.waiters.push(waiter);
+                Ok(())
+            }
+            None => Err(waiter),
+        }
+    }
+
+    /// Gives claims back once their outcome is durable or known to have failed. Returns who waited for
+    /// each, in the order of `claims`.
+    pub(crate) fn finish(&self, claims: impl Iterator<Item = Claim>) -> Vec<Vec<Waiter<R>>> {
+        let mut open = self.lock();
+        let waiters = claims.map(|claim| open.finish(&claim)).collect();
+        self.finished.fetch_add(1, Ordering::Release);
+        waiters
+    }
+
+    /// What the log holds on this key and identity.
+    fn look_up(
+        &self,
+        log: &Log,
+        keys: &RecordKeys,
+        request: &ValidatedRequest<'_>,
+    ) -> Result<Option<Earlier>, ReadError> {
+        for space in [KEY_SPACE, IDENTITY_SPACE] {
+            let Some(key) = &keys[space] else { continue };
+            if let Some(index) = log.find(space, key)? {
+                let record = log.read(index)?;
+                return Ok(Some(self.compare(&record, index, keys, request)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn compare(
+        &self,
+        bytes: &[u8],
+        index: RecordIndex,
+        keys: &RecordKeys,
+        request: &ValidatedRequest<'_>,
+    ) -> Earlier {
+        let Ok(Record::Issued(record)) = Record::decode(bytes) else {
+            return Earlier::Unreadable(index.0);
+        };
+        if record.request_id == request.request_id {
+            return match LoggedCertificate::from_record(record.certificate, index.0) {
+                Some(certificate) => Earlier::Same(certificate),
+                None => Earlier::Unreadable(index.0),
+            };
+        }
+        let earlier = self
+            .domains
+            .keys(record.profile, record.key_fingerprint, record.identity);
+        let same = |space: usize| keys[space].is_some() && keys[space] == earlier[space];
+        let identity = request.identity.clone().unwrap_or_default();
+        let index = index.0;
+        Earlier::Other(match (same(KEY_SPACE), same(IDENTITY_SPACE)) {
+            (true, true) => Rejection::ChangedRequest { identity, index },
+            (false, true) => Rejection::IdentityInUse { identity, index },
+            _ => Rejection::KeyInUse { index },
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OpenClaims<R>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R> OpenClaims<R> {
+    fn holder(&self, keys: &RecordKeys, request_id: &[u8; 32]) -> Option<(ClaimId, bool)> {
+        let id = [KEY_SPACE, IDENTITY_SPACE]
+            .into_iter()
+            .find_map(|space| self.by_index_key[space].get(keys[space].as_ref()?))?;
+        let same = self
+            .claims
+            .get(id)
+            .is_some_and(|claim| claim.request_id == *request_id);
+        Some((*id, same))
+    }
+
+    fn claim(&mut self, keys: RecordKeys, request_id: [u8; 32]) -> Claim {
+        let id = ClaimId(self.next);
+        self.next += 1;
+        for (space, key) in keys.iter().enumerate() {
+            if let Some(key) = key {
+                self.by_index_key[space].insert(*key, id);
+            }
+        }
+        self.claims.insert(
+            id,
+            OpenClaim {
+                keys,
+                request_id,
+                waiters: Vec::new(),
+            },
+        );
+        Claim { id }
+    }
+
+    fn finish(&mut self, claim: &Claim) -> Vec<Waiter<R>> {
+        let Some(closed) = self.claims.remove(&claim.id) else {
+            return Vec::new();
+        };
+        for (space, key) in closed.keys.iter().enumerate() {
+            if let Some(key) = key {
+                self.by_index_key[space].remove(key);
+            }
+        }
+        closed.waiters
+    }
+}
+
+/// What an earlier record means for a request.
+#[derive(Debug)]
+enum Earlier {
+    Same(LoggedCertificate),
+    Other(Rejection),
+    Unreadable(u64),
+}
+
+fn outcome<'a>(earlier: Result<Option<Earlier>, ReadError>) -> ClaimOutcome<'a> {
+    match earlier {
+        Ok(Some(Earlier::Same(certificate))) => ClaimOutcome::Existing(certificate),
+        Ok(Some(Earlier::Other(rejection))) => ClaimOutcome::Refused(rejection),
+        Ok(Some(Earlier::Unreadable(index))) => ClaimOutcome::Failed(Fault::Log(format!(
+            "record {index} cannot be read; run `birthmark log verify`"
+        ))),
+        Ok(None) => ClaimOutcome::Failed(Fault::Log("the index gave no answer".to_owned())),
+        Err(error) => ClaimOutcome::Failed(Fault::Log(error.to_string())),
+    }
+}

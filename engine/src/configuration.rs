@@ -1,0 +1,205 @@
+//! A station's configuration file, `birthmark.toml`.
+
+use std::path::{Path, PathBuf};
+
+use birthmark_hsm::{Pkcs11Options, SignerLocation, SigningPool};
+use serde::Deserialize;
+
+use crate::engine::Station;
+use crate::issuer::{Issuer, IssuerError};
+use crate::profile::{Profile, ProfileError, one_line};
+
+/// A configuration file as it is written. Unknown keys are refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfiguration {
+    issuer: RawIssuer,
+    log: RawLog,
+    engine: RawEngine,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIssuer {
+    certificate: PathBuf,
+    signer: String,
+    sessions: Option<usize>,
+    #[serde(default)]
+    key_copy: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    directory: PathBuf,
+    origin: String,
+    key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEngine {
+    threads: Option<usize>,
+    max_in_flight: Option<usize>,
+    profiles: Vec<PathBuf>,
+}
+
+/// A configuration that was read and whose keys are sound. Files that it names are opened by
+/// [`Configuration::station`].
+#[derive(Debug)]
+pub struct Configuration {
+    issuer_certificate: PathBuf,
+    signer: SignerLocation,
+    pkcs11: Pkcs11Options,
+    log_directory: PathBuf,
+    log_origin: String,
+    log_key: PathBuf,
+    threads: Option<usize>,
+    max_in_flight: Option<usize>,
+    profiles: Vec<PathBuf>,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigurationError {
+    /// The file cannot be read.
+    #[error("configuration {path}: cannot be read; make one with `birthmark ca init`", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML, or not the keys of a configuration.
+    #[error("configuration {path}: {problem}", path = path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line and key, in one line.
+        problem: String,
+    },
+    /// One key's value does not do.
+    #[error("configuration {path}: {key}: {problem}", path = path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The issuer certificate does not do.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// A profile does not do.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The signer does not open.
+    #[error(transparent)]
+    Signer(#[from] birthmark_hsm::OpenError),
+}
+
+impl Configuration {
+    /// Reads a configuration file. Relative paths in it are taken from its own folder.
+    ///
+    /// # Errors
+    /// Names the file, the key and the fault.
+    pub fn load(path: &Path) -> Result<Self, ConfigurationError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigurationError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let raw: RawConfiguration =
+            toml::from_str(&text).map_err(|error| ConfigurationError::Syntax {
+                path: path.to_owned(),
+                problem: one_line(&text, &error),
+            })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let signer = signer_location(&raw.issuer.signer, folder).map_err(|problem| {
+            ConfigurationError::Value {
+                path: path.to_owned(),
+                key: "issuer.signer",
+                problem,
+            }
+        })?;
+        let in_range = |count: usize| (1..=1024).contains(&count);
+        if raw.engine.threads.is_some_and(|threads| !in_range(threads)) {
+            return Err(ConfigurationError::Value {
+                path: path.to_owned(),
+                key: "engine.threads",
+                problem: "use 1 to 1024, or leave it out for one per core".to_owned(),
+            });
+        }
+        Ok(Self {
+            issuer_certificate: folder.join(raw.issuer.certificate),
+            signer,
+            pkcs11: Pkcs11Options {
+                sessions: raw.issuer.sessions,
+                key_copy: raw.issuer.key_copy,
+            },
+            log_directory: folder.join(raw.log.directory),
+            log_origin: raw.log.origin,
+            log_key: folder.join(raw.log.key),
+            threads: raw.engine.threads,
+            max_in_flight: raw.engine.max_in_flight,
+            profiles: raw
+                .engine
+                .profiles
+                .iter()
+                .map(|path| folder.join(path))
+                .collect(),
+        })
+    }
+
+    /// Opens what the configuration names: issuer certificate, profiles, signer.
+    ///
+    /// # Errors
+    /// The first part that does not do.
+    pub fn station(&self) -> Result<Station, ConfigurationError> {
+        let issuer = Issuer::read(&self.issuer_certificate)?;
+        let profiles = self
+            .profiles
+            .iter()
+            .map(|path| Profile::read(path))
+            .collect::<Result<_, _>>()?;
+        let signer = SigningPool::open(&self.signer, self.pkcs11.clone())?;
+        let mut station = Station::new(issuer, signer, profiles, self.log_directory.clone());
+        station.threads = self.threads;
+        station.max_in_flight = self.max_in_flight;
+        Ok(station)
+    }
+
+    /// The log's directory.
+    #[must_use]
+    pub fn log_directory(&self) -> &Path {
+        &self.log_directory
+    }
+
+    /// The log's name in the world, the first line of its checkpoints (c2sp.org/tlog-checkpoint).
+    #[must_use]
+    pub fn log_origin(&self) -> &str {
+        &self.log_origin
+    }
+
+    /// The file with the Ed25519 key that signs the log's checkpoints.
+    #[must_use]
+    pub fn log_key(&self) -> &Path {
+        &self.log_key
+    }
+
+    /// Where the issuing key is.
+    #[must_use]
+    pub fn signer(&self) -> &SignerLocation {
+        &self.signer
+    }
+}
+
+fn signer_location(text: &str, folder: &Path) -> Result<SignerLocation, String> {
+    match text.parse::<SignerLocation>() {
+        Ok(SignerLocation::Software(path)) => Ok(SignerLocation::Software(folder.join(path))),
+        Ok(location) => Ok(location),
+        Err(error) => Err(error.to_string()),
+    }
+}

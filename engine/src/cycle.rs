@@ -1,0 +1,419 @@
+//! The issuance cycle, step by step. Which worker runs which step, and when, is [`crate::pipeline`]'s
+//! business.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use birthmark_hsm::{SignError, SignJob, Signature};
+use birthmark_log::{
+    Append, AppendError, Commit, Committed, RecordIndex, Reservation, ReservationId,
+};
+
+use crate::check::Expectation;
+use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
+use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
+use crate::fault::Fault;
+use crate::issuance::{CheckedCertificate, ReservedCertificate};
+use crate::pipeline::{
+    Asker, CHECK_BATCH, ClaimedParts, Finished, PREPARE_BATCH, Pipeline, Submitted, Work,
+};
+use crate::profile::{NotAfter, Profile};
+use crate::record::{IssuedRecord, LostRecord};
+use crate::rejection::Rejection;
+use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request};
+use crate::slots::Ticket;
+use crate::tbs::{TbsCertificate, prepare};
+use crate::validate::{ValidatedRequest, check_data, validate};
+
+/// Octets that the signature and its algorithm add to a TBS, at most: RSA-4096.
+const SIGNATURE_BYTES_MAX: usize = 544;
+
+/// What the first half of the cycle makes of one request.
+enum Intent {
+    Answer(IssueResult),
+    Wait { holder: ClaimId, same: bool },
+    Reserve(Box<(TbsCertificate, ClaimedParts)>),
+    Release(Claim, Fault),
+}
+
+impl Pipeline {
+    /// Steps 1 to 6 for a chunk of requests: parse, verify, validate, claim, prepare, reserve.
+    pub(crate) fn prepare_batch(self: &Arc<Self>) {
+        let mut tickets = arrayvec::ArrayVec::<Ticket, PREPARE_BATCH>::new();
+        let mut chunk = Vec::with_capacity(PREPARE_BATCH);
+        while tickets.len() < PREPARE_BATCH
+            && let Some(ticket) = self.intake.pop()
+        {
+            if let Some(Work::Submitted(submitted)) = self.slots.take(ticket) {
+                tickets.push(ticket);
+                chunk.push(submitted);
+            }
+        }
+        let intents = self.prepare_chunk(&chunk);
+        let mut reservations = Vec::with_capacity(chunk.len());
+        for ((ticket, submitted), intent) in tickets.into_iter().zip(chunk).zip(intents) {
+            match intent {
+                Intent::Answer(result) => self.answer(ticket, &submitted.reply, result),
+                Intent::Wait { holder, same } => self.park(ticket, submitted, holder, same),
+                Intent::Reserve(prepared) => {
+                    let (tbs, claimed) = *prepared;
+                    reservations.push(self.reservation(ticket, &tbs, &submitted, &claimed));
+                    let asker = Asker { submitted, claimed };
+                    self.slots.put(ticket, Work::Reserving(tbs, asker));
+                }
+                Intent::Release(claim, fault) => {
+                    let result = Err(IssueError::Fault(fault));
+                    self.finish(vec![(ticket, claim, submitted.reply, result)]);
+                }
+            }
+        }
+        if !reservations.is_empty() {
+            self.log.reserve(reservations);
+        }
+    }
+
+    /// Parse to prepare over borrowed requests.
+    fn prepare_chunk(&self, chunk: &[Submitted]) -> Vec<Intent> {
+        // A clock that cannot be right stops new certificates, not answers of long ago.
+        let now_s = match self.log.now_ms() {
+            Ok(now_ms) => Ok(now_ms / 1000),
+            Err(error) => Err(Fault::Clock(error.to_string())),
+        };
+        let parsed = chunk.iter().map(|item| parse(&item.request)).collect();
+        let verified = verify_batch(parsed);
+        let mut intents: Vec<Option<Intent>> = Vec::with_capacity(chunk.len());
+        let mut valid: Vec<(ValidatedRequest<'_>, &Profile)> = Vec::with_capacity(chunk.len());
+        let mut profiles = Vec::with_capacity(chunk.len());
+        for (item, verified) in chunk.iter().zip(verified) {
+            let validated = verified.and_then(|verified| {
+                let (number, profile) = self.profile(&item.request.profile)?;
+                let request = validate(&verified, profile, &self.issuer, &item.request.data)?;
+                Ok((number, profile, request))
+            });
+            match validated {
+                Ok((number, profile, request)) => {
+                    profiles.push(number);
+                    valid.push((request, profile));
+                    intents.push(None);
+                }
+                Err(rejection) => intents.push(Some(Intent::reject(rejection))),
+            }
+        }
+        let mut outcomes = self
+            .claims
+            .claim_batch(&self.log, valid)
+            .into_iter()
+            .zip(profiles);
+        intents
+            .into_iter()
+            .zip(chunk)
+            .filter_map(|(intent, item)| match intent {
+                Some(intent) => Some(intent),
+                None => {
+                    let (outcome, profile) = outcomes.next()?;
+                    Some(self.intent(outcome, profile, item, &now_s))
+                }
+            })
+            .collect()
+    }
+
+    fn profile(&self, name: &str) -> Result<(usize, &Profile), Rejection> {
+        self.profiles
+            .iter()
+            .enumerate()
+            .find(|(_, bound)| bound.profile.name() == name)
+            .map(|(number, bound)| (number, &bound.profile))
+            .ok_or_else(|| Rejection::UnknownProfile(name.chars().take(64).collect()))
+    }
+
+    fn intent(
+        &self,
+        outcome: ClaimOutcome<'_>,
+        profile: usize,
+        item: &Submitted,
+        now_s: &Result<u64, Fault>,
+    ) -> Intent {
+        match outcome {
+            ClaimOutcome::Claimed(claimed) => {
+                let bound = &self.profiles[profile];
+                let prepared = now_s.clone().and_then(|now_s| {
+                    let (profile, template) = (&bound.profile, &bound.template);
+                    prepare(&claimed, profile, template, &self.issuer, &self.pool, now_s)
+                });
+                let ClaimedRequest { request, claim } = claimed;
+                match prepared {
+                    Ok(tbs) => {
+                        let claimed = ClaimedParts {
+                            claim,
+                            profile,
+                            request_id: request.request_id,
+                            key_fingerprint: request.key_fingerprint,
+                            identity: request.identity,
+                            spki: range_in(&item.request.csr, request.key.encoding),
+                        };
+                        Intent::Reserve(Box::new((tbs, claimed)))
+                    }
+                    Err(fault) => Intent::Release(claim, fault),
+                }
+            }
+            ClaimOutcome::Existing(certificate) => Intent::Answer(Ok(Issued {
+                status: IssueStatus::Existing,
+                certificate,
+            })),
+            ClaimOutcome::Busy { holder, same } => Intent::Wait { holder, same },
+            ClaimOutcome::Refused(rejection) => Intent::reject(rejection),
+            ClaimOutcome::Failed(fault) => Intent::fault(fault),
+        }
+    }
+
+    fn reservation(
+        &self,
+        ticket: Ticket,
+        tbs: &TbsCertificate,
+        submitted: &Submitted,
+        claimed: &ClaimedParts,
+    ) -> Reservation {
+        let certificate_bytes_max = tbs.buffer.len() + SIGNATURE_BYTES_MAX;
+        let bytes = IssuedRecord::bytes_max(
+            &submitted.request.profile,
+            submitted.request.lot.as_deref(),
+            claimed.identity.as_deref(),
+            &submitted.request.data,
+            certificate_bytes_max,
+        );
+        Reservation {
+            ticket,
+            lost_record: self.lost_record(tbs),
+            record_bytes_max: u32::try_from(bytes).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn lost_record(&self, tbs: &TbsCertificate) -> Vec<u8> {
+        let issuer = self.issuer.key_identifier();
+        LostRecord {
+            time_ms: 0,
+            issuer,
+            serial: &tbs.serial,
+            tbs_digest: &tbs.digest,
+        }
+        .encode()
+    }
+
+    /// Step 7 for a software key: signs on this worker. The completion queues the check.
+    pub(crate) fn sign_batch(self: &Arc<Self>) {
+        for _ in 0..CHECK_BATCH {
+            let Some(ticket) = self.to_sign.pop() else {
+                return;
+            };
+            self.submit_to_pool(ticket);
+        }
+    }
+
+    fn submit_to_pool(&self, ticket: Ticket) {
+        let Some(work) = self.slots.take(ticket) else {
+            return;
+        };
+        let Work::Signing(reserved, asker) = work else {
+            return self.slots.put(ticket, work);
+        };
+        let input = reserved.sign_input();
+        self.slots.put(ticket, Work::Signing(reserved, asker));
+        self.pool.submit(SignJob {
+            ticket,
+            input,
+            completion: self.relay.clone(),
+        });
+    }
+
+    /// A signature, or the reason why there is none.
+    pub(crate) fn signed(self: &Arc<Self>, ticket: Ticket, outcome: Result<Signature, SignError>) {
+        let Some(work) = self.slots.take(ticket) else {
+            return;
+        };
+        let Work::Signing(reserved, asker) = work else {
+            return self.slots.put(ticket, work);
+        };
+        match outcome {
+            Ok(signature) => {
+                self.slots
+                    .put(ticket, Work::Signed(reserved, signature, asker));
+                let pushed = self.signed.push(ticket);
+                debug_assert!(pushed.is_ok(), "the queue holds every ticket");
+                self.wake_for_check();
+            }
+            Err(error) => {
+                let fault = Fault::Signer(error.to_string());
+                let append = self.lose(ticket, &reserved, fault, asker);
+                self.log.append(vec![append]);
+            }
+        }
+    }
+
+    /// Closes a reservation as lost. The answer follows when that is durable.
+    fn lose(
+        &self,
+        ticket: Ticket,
+        reserved: &ReservedCertificate,
+        fault: Fault,
+        asker: Asker,
+    ) -> Append {
+        let record = self.lost_record(reserved.tbs());
+        self.slots.put(ticket, Work::Losing(fault, asker));
+        Append {
+            ticket,
+            reservation: reserved.reservation(),
+            record,
+        }
+    }
+
+    /// Steps 8 and 9: verify and re-read finished certificates, then append their records.
+    pub(crate) fn check_batch(self: &Arc<Self>) {
+        let mut appends = Vec::with_capacity(CHECK_BATCH);
+        while appends.len() < CHECK_BATCH
+            && let Some(ticket) = self.signed.pop()
+        {
+            let Some(Work::Signed(reserved, signature, asker)) = self.slots.take(ticket) else {
+                continue;
+            };
+            let signed = reserved.signed(&signature, &self.issuer);
+            let profile = &self.profiles[asker.claimed.profile].profile;
+            let checked = signed.check(&Expectation {
+                issuer: &self.issuer,
+                spki: &asker.submitted.request.csr[asker.claimed.spki.clone()],
+                indefinite: profile.validity.not_after == NotAfter::Indefinite,
+                key_usage: profile.key_usage,
+                extended_key_usage: &profile.extended_key_usage,
+                subject_alt_name: profile.hardware_module_name.is_some(),
+            });
+            appends.push(match checked {
+                Ok(checked) => {
+                    let record = self.issued_record(&checked, profile, &asker);
+                    let reservation = checked.reservation();
+                    self.slots.put(ticket, Work::Appending(checked, asker));
+                    Append {
+                        ticket,
+                        reservation,
+                        record,
+                    }
+                }
+                Err((finding, reserved)) => {
+                    self.lose(ticket, &reserved, Fault::Check(finding.to_string()), asker)
+                }
+            });
+        }
+        if !appends.is_empty() {
+            self.log.append(appends);
+        }
+    }
+
+    fn issued_record(
+        &self,
+        checked: &CheckedCertificate,
+        profile: &Profile,
+        asker: &Asker,
+    ) -> Vec<u8> {
+        let request = &asker.submitted.request;
+        IssuedRecord {
+            time_ms: 0,
+            issuer: self.issuer.key_identifier(),
+            profile: profile.name(),
+            profile_digest: profile.digest(),
+            lot: request.lot.as_deref(),
+            requester: None,
+            request_id: &asker.claimed.request_id,
+            key_fingerprint: &asker.claimed.key_fingerprint,
+            identity: asker.claimed.identity.as_deref(),
+            replaces: None,
+            data: request
+                .data
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect(),
+            certificate: checked.der(),
+        }
+        .encode()
+    }
+
+    /// One answer of the log. Returns the finished certificate, if this ends one.
+    pub(crate) fn commit(self: &Arc<Self>, commit: Commit) -> Option<Finished> {
+        let Commit { ticket, outcome } = commit;
+        match (self.slots.take(ticket)?, outcome) {
+            (Work::Reserving(tbs, asker), Ok(Committed::Reserved(id))) => {
+                self.reserved(ticket, tbs, id, asker);
+                None
+            }
+            (Work::Appending(checked, asker), Ok(Committed::Appended(RecordIndex(index)))) => {
+                let certificate = checked.logged(index);
+                let issued = Issued {
+                    status: IssueStatus::Issued,
+                    certificate,
+                };
+                Some(asker.finished(ticket, Ok(issued)))
+            }
+            (Work::Losing(fault, asker), _) => {
+                self.counters.lost.add(1);
+                Some(asker.finished(ticket, Err(IssueError::Fault(fault))))
+            }
+            (Work::Reserving(_, asker) | Work::Appending(_, asker), Err(error)) => {
+                Some(asker.finished(ticket, Err(IssueError::Fault(log_fault(&error)))))
+            }
+            (work, _) => {
+                self.slots.put(ticket, work);
+                None
+            }
+        }
+    }
+
+    fn reserved(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        tbs: TbsCertificate,
+        reservation: ReservationId,
+        asker: Asker,
+    ) {
+        self.slots
+            .put(ticket, Work::Signing(tbs.reserved(reservation), asker));
+        if self.pool.signs_inline() {
+            let pushed = self.to_sign.push(ticket);
+            debug_assert!(pushed.is_ok(), "the queue holds every ticket");
+            self.wake();
+        } else {
+            self.submit_to_pool(ticket);
+        }
+    }
+}
+
+impl Asker {
+    fn finished(self, ticket: Ticket, result: IssueResult) -> Finished {
+        (ticket, self.claimed.claim, self.submitted.reply, result)
+    }
+}
+
+impl Intent {
+    fn reject(rejection: Rejection) -> Self {
+        Self::Answer(Err(IssueError::Rejected(rejection)))
+    }
+
+    fn fault(fault: Fault) -> Self {
+        Self::Answer(Err(IssueError::Fault(fault)))
+    }
+}
+
+fn parse(request: &Request) -> Result<CertificationRequest<'_>, Rejection> {
+    check_data(request.lot.as_deref(), &request.data)?;
+    CertificationRequest::parse(CertificateSigningRequestDer::new(&request.csr)?)
+}
+
+/// Where `part`, a slice of `whole`, stands in it.
+fn range_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = part.as_ptr().addr() - whole.as_ptr().addr();
+    start..start + part.len()
+}
+
+fn log_fault(error: &AppendError) -> Fault {
+    match error {
+        AppendError::NoSpace { .. } => Fault::NoSpace(error.to_string()),
+        AppendError::Clock(_) => Fault::Clock(error.to_string()),
+        _ => Fault::Log(error.to_string()),
+    }
+}

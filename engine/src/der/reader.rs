@@ -1,0 +1,337 @@
+//! A strict, borrowing DER reader, X.690 §10 and §11.
+
+use super::tag;
+
+/// Values inside values that the reader follows. A request with an extension request is seven deep;
+/// the cap keeps hostile nesting from costing stack (CVE-2025-66031).
+pub(crate) const DEPTH_MAX: usize = 16;
+
+/// Values in one structure. A large request has about a hundred.
+pub(crate) const ELEMENTS_MAX: usize = 1024;
+
+/// Octets of one object identifier. The longest in use are under 20; long arcs cost quadratic time in
+/// careless readers (CVE-2023-2650).
+pub(crate) const OID_BYTES_MAX: usize = 64;
+
+/// What is wrong with an encoding, as a phrase that fits behind "the encoding has".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct DerError(pub(crate) &'static str);
+
+/// One value: tag, content and the whole encoding, all borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tlv<'a> {
+    pub(crate) tag: u8,
+    pub(crate) content: &'a [u8],
+    pub(crate) encoding: &'a [u8],
+}
+
+impl<'a> Tlv<'a> {
+    /// A reader of the values inside.
+    pub(crate) fn reader(&self) -> Reader<'a> {
+        Reader::new(self.content)
+    }
+}
+
+/// Reads values one after the other. Lengths are definite and minimal, tags are of one octet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(input: &'a [u8]) -> Self {
+        Self { rest: input }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// The tag of the next value, if there is one.
+    pub(crate) fn peek_tag(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    /// The next value, whatever its tag.
+    pub(crate) fn any(&mut self) -> Result<Tlv<'a>, DerError> {
+        let [tag, first, after @ ..] = self.rest else {
+            return Err(DerError("an end inside a value"));
+        };
+        if tag & 0x1f == 0x1f {
+            return Err(DerError("a tag of several octets"));
+        }
+        let (length, header) = match *first {
+            short @ 0..=0x7f => (usize::from(short), 2),
+            0x80 => return Err(DerError("an indefinite length")),
+            long => {
+                let octets = usize::from(long & 0x7f);
+                if octets > 4 {
+                    return Err(DerError("a length of more than four octets"));
+                }
+                let Some(bytes) = after.get(..octets) else {
+                    return Err(DerError("an end inside a value"));
+                };
+                let length = bytes
+                    .iter()
+                    .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+                if bytes[0] == 0 || length < 0x80 {
+                    return Err(DerError("a length that is not minimal"));
+                }
+                (length, 2 + octets)
+            }
+        };
+        let end = header
+            .checked_add(length)
+            .ok_or(DerError("an end inside a value"))?;
+        let Some(encoding) = self.rest.get(..end) else {
+            return Err(DerError("an end inside a value"));
+        };
+        self.rest = &self.rest[end..];
+        Ok(Tlv {
+            tag: *tag,
+            content: &encoding[header..],
+            encoding,
+        })
+    }
+
+    /// The next value, which must have this tag.
+    pub(crate) fn expect(&mut self, tag: u8, otherwise: &'static str) -> Result<Tlv<'a>, DerError> {
+        if self.peek_tag() != Some(tag) {
+            return Err(DerError(otherwise));
+        }
+        self.any()
+    }
+
+    /// The next value if it has this tag.
+    pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<Tlv<'a>>, DerError> {
+        if self.peek_tag() == Some(tag) {
+            self.any().map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Nothing may follow.
+    pub(crate) fn finish(self) -> Result<(), DerError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(DerError("octets after the end of a value"))
+        }
+    }
+}
+
+/// A whole input that is exactly one value with this tag.
+pub(crate) fn single<'a>(
+    input: &'a [u8],
+    tag: u8,
+    otherwise: &'static str,
+) -> Result<Tlv<'a>, DerError> {
+    let mut reader = Reader::new(input);
+    let tlv = reader.expect(tag, otherwise)?;
+    reader.finish()?;
+    Ok(tlv)
+}
+
+/// The content of a BIT STRING of whole octets.
+pub(crate) fn whole_octets<'a>(bit_string: &Tlv<'a>) -> Result<&'a [u8], DerError> {
+    match bit_string.content {
+        [0, octets @ ..] => Ok(octets),
+        _ => Err(DerError("a bit string that is not of whole octets")),
+    }
+}
+
+/// A non-negative INTEGER's magnitude without the leading zero octet.
+pub(crate) fn unsigned<'a>(integer: &Tlv<'a>) -> Result<&'a [u8], DerError> {
+    match integer.content {
+        [] => Err(DerError("an integer without content")),
+        [0, rest @ ..] if !rest.is_empty() => Ok(rest),
+        [first, ..] if first & 0x80 != 0 => Err(DerError("a negative integer")),
+        content => Ok(content),
+    }
+}
+
+/// Walks a whole structure once and holds every value against the rules of DER that need no knowledge
+/// of its type: lengths, integers, booleans, identifiers, strings, the order of SETs. Typed parsers run
+/// after it and need not repeat them.
+///
+/// Cost is linear in the input for everything but SETs, whose neighbors are compared once.
+pub(crate) fn check_strict(input: &[u8]) -> Result<(), DerError> {
+    let mut elements = 0;
+    walk(Reader::new(input), false, 0, &mut elements)
+}
+
+fn walk(
+    mut reader: Reader<'_>,
+    sorted: bool,
+    depth: usize,
+    elements: &mut usize,
+) -> Result<(), DerError> {
+    if depth > DEPTH_MAX {
+        return Err(DerError("values nested too deep"));
+    }
+    let mut previous: &[u8] = &[];
+    while !reader.is_empty() {
+        *elements += 1;
+        if *elements > ELEMENTS_MAX {
+            return Err(DerError("too many values"));
+        }
+        let tlv = reader.any()?;
+        if sorted && previous > tlv.encoding {
+            return Err(DerError("a SET out of order"));
+        }
+        previous = tlv.encoding;
+        if tlv.tag & tag::CONSTRUCTED != 0 {
+            if tlv.tag < 0x80 && tlv.tag != tag::SEQUENCE && tlv.tag != tag::SET {
+                return Err(DerError("a string in constructed form"));
+            }
+            walk(tlv.reader(), tlv.tag == tag::SET, depth + 1, elements)?;
+        } else {
+            check_primitive(&tlv)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_primitive(tlv: &Tlv<'_>) -> Result<(), DerError> {
+    let content = tlv.content;
+    let sound = match tlv.tag {
+        tag::BOOLEAN => matches!(content, [0x00] | [0xff]),
+        tag::INTEGER => match content {
+            [] => false,
+            [0x00, second, ..] => second & 0x80 != 0,
+            [0xff, second, ..] => second & 0x80 == 0,
+            _ => true,
+        },
+        tag::NULL => content.is_empty(),
+        tag::BIT_STRING => match content {
+            [0] => true,
+            [unused @ 0..=7, .., last] => last & ((1u8 << unused) - 1) == 0,
+            _ => false,
+        },
+        tag::OID => is_oid(content),
+        tag::PRINTABLE_STRING => content.iter().all(|byte| is_printable_string(*byte)),
+        tag::IA5_STRING => content.is_ascii(),
+        tag::UTF8_STRING => core::str::from_utf8(content).is_ok(),
+        tag::SEQUENCE | tag::SET => true,
+        0x10 | 0x11 => false,
+        _ => true,
+    };
+    if sound {
+        Ok(())
+    } else {
+        Err(DerError(primitive_fault(tlv.tag)))
+    }
+}
+
+fn primitive_fault(tag: u8) -> &'static str {
+    match tag {
+        tag::BOOLEAN => "a boolean that is neither 00 nor FF",
+        tag::INTEGER => "an integer that is not minimal",
+        tag::NULL => "a NULL with content",
+        tag::BIT_STRING => "a bit string with unused bits set",
+        tag::OID => "an object identifier that is malformed or too long",
+        tag::PRINTABLE_STRING => "a PrintableString with other characters",
+        tag::IA5_STRING => "an IA5String with other characters",
+        tag::UTF8_STRING => "a UTF8String that is not UTF-8",
+        _ => "a SEQUENCE or SET in primitive form",
+    }
+}
+
+/// X.690 §8.19: arcs of seven bits each, none with a leading zero group.
+fn is_oid(content: &[u8]) -> bool {
+    if content.is_empty() || content.len() > OID_BYTES_MAX || content[content.len() - 1] & 0x80 != 0
+    {
+        return false;
+    }
+    let mut starts = true;
+    for byte in content {
+        if starts && *byte == 0x80 {
+            return false;
+        }
+        starts = byte & 0x80 == 0;
+    }
+    true
+}
+
+/// The characters of PrintableString, X.680 §41.4.
+pub(crate) fn is_printable_string(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_fault_is_named() {
+        let table: &[(&[u8], &str)] = &[
+            (&[0x30, 0x80, 0x00, 0x00], "an indefinite length"),
+            (&[0x30, 0x81, 0x01, 0x00], "a length that is not minimal"),
+            (&[0x30, 0x82, 0x00, 0x80], "a length that is not minimal"),
+            (
+                &[0x30, 0x85, 1, 1, 1, 1, 1],
+                "a length of more than four octets",
+            ),
+            (&[0x30, 0x02, 0x05], "an end inside a value"),
+            (&[0x1f, 0x81, 0x01, 0x00], "a tag of several octets"),
+            (&[0x02, 0x02, 0x00, 0x01], "an integer that is not minimal"),
+            (&[0x02, 0x02, 0xff, 0xff], "an integer that is not minimal"),
+            (&[0x02, 0x00], "an integer that is not minimal"),
+            (&[0x01, 0x01, 0x01], "a boolean that is neither 00 nor FF"),
+            (
+                &[0x03, 0x02, 0x01, 0x01],
+                "a bit string with unused bits set",
+            ),
+            (&[0x03, 0x00], "a bit string with unused bits set"),
+            (
+                &[0x06, 0x02, 0x80, 0x01],
+                "an object identifier that is malformed or too long",
+            ),
+            (
+                &[0x06, 0x01, 0x81],
+                "an object identifier that is malformed or too long",
+            ),
+            (
+                &[0x31, 0x06, 0x02, 0x01, 0x02, 0x02, 0x01, 0x01],
+                "a SET out of order",
+            ),
+            (
+                &[0x13, 0x01, b'@'],
+                "a PrintableString with other characters",
+            ),
+            (&[0x0c, 0x01, 0xff], "a UTF8String that is not UTF-8"),
+            (
+                &[0x2c, 0x03, 0x0c, 0x01, b'a'],
+                "a string in constructed form",
+            ),
+            (&[0x10, 0x00], "a SEQUENCE or SET in primitive form"),
+        ];
+        for (input, fault) in table {
+            assert_eq!(check_strict(input), Err(DerError(fault)), "{input:02x?}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let mut input = vec![0x05, 0x00];
+        for _ in 0..DEPTH_MAX + 1 {
+            let mut outer = vec![0x30, u8::try_from(input.len()).unwrap()];
+            outer.append(&mut input);
+            input = outer;
+        }
+        assert_eq!(
+            check_strict(&input),
+            Err(DerError("values nested too deep"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_panics(input in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = check_strict(&input);
+        }
+    }
+}

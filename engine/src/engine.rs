@@ -1,0 +1,395 @@
+//! The engine as callers see it: open, issue, close.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use birthmark_hsm::SigningPool;
+use birthmark_log::Log;
+
+use crate::claims::{Claims, Domains};
+use crate::fault::Fault;
+use crate::issuer::{Issuer, IssuerError};
+use crate::metrics::Metrics;
+use crate::pipeline::{BoundProfile, Pipeline, Relay, Submitted, Work};
+use crate::profile::Profile;
+use crate::reply::Pending;
+use crate::request::{IssueResult, Request, SubmitError};
+use crate::tbs::TbsTemplate;
+
+/// Certificates in flight unless the configuration says otherwise. At 20,000/s a certificate spends two
+/// group commits of about 4 ms, its signature and its queues in flight: about 400 at a time. Five times that
+/// leaves room for a slow disk and costs under 10 MB.
+pub const MAX_IN_FLIGHT_DEFAULT: usize = 2048;
+
+/// Most certificates in flight that can be configured: a day of a slow HSM fits.
+pub const MAX_IN_FLIGHT_MAX: usize = 65_536;
+
+/// How long [`Engine::close`] waits for requests in flight.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Everything that an engine is made of, loaded and checked.
+#[non_exhaustive]
+pub struct Station {
+    /// The issuing CA's certificate.
+    pub issuer: Issuer,
+    /// The issuing CA's key.
+    pub signer: SigningPool,
+    /// The profiles that requests can ask for. At least one, with different names.
+    pub profiles: Vec<Profile>,
+    /// The log's directory.
+    pub log_directory: PathBuf,
+    /// How the log is opened.
+    pub log_options: birthmark_log::Options,
+    /// Worker threads. Default: the number of cores.
+    pub threads: Option<usize>,
+    /// Certificates in flight. Default: [`MAX_IN_FLIGHT_DEFAULT`].
+    pub max_in_flight: Option<usize>,
+}
+
+impl Station {
+    /// A station with defaults for everything else.
+    #[must_use]
+    pub fn new(
+        issuer: Issuer,
+        signer: SigningPool,
+        profiles: Vec<Profile>,
+        log_directory: PathBuf,
+    ) -> Self {
+        Self {
+            issuer,
+            signer,
+            profiles,
+            log_directory,
+            log_options: birthmark_log::Options::default(),
+            threads: None,
+            max_in_flight: None,
+        }
+    }
+}
+
+/// Why an engine does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The issuer certificate does not do.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// No profile, or two of one name.
+    #[error("the profiles do not do: {0}")]
+    Profiles(String),
+    /// A number is out of range.
+    #[error("engine.{key} is out of range: use {range}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What would be right.
+        range: &'static str,
+    },
+    /// The log does not open.
+    #[error(transparent)]
+    Log(#[from] birthmark_log::OpenError),
+    /// Threads cannot be started.
+    #[error("worker threads cannot be started; check the limits of this process")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+}
+
+/// Why an engine did not close cleanly. What was acknowledged is durable all the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// Requests are still in flight, most likely inside an HSM that hangs.
+    #[error(
+        "{0} requests are still in flight after 60 s; the next start closes their reservations"
+    )]
+    InFlight(usize),
+    /// The signer did not close.
+    #[error(transparent)]
+    Signer(#[from] birthmark_hsm::CloseError),
+    /// The log did not close.
+    #[error(transparent)]
+    Log(#[from] birthmark_log::CloseError),
+}
+
+/// The issuing engine: requests in, logged certificates out.
+///
+/// Shared by reference between threads. [`Engine::issue`] is for one request at a time,
+/// [`Engine::issue_batch`] for many at once, [`Engine::submit`] for callers that must not block.
+pub struct Engine {
+    /// `None` only while it is being closed.
+    running: Option<Arc<Pipeline>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the log, recovers what a crash left, and starts the workers.
+    ///
+    /// # Errors
+    /// Names the part that does not do and what to do about it.
+    pub fn open(station: Station) -> Result<Self, OpenError> {
+        let Station {
+            issuer,
+            signer,
+            profiles,
+            log_directory,
+            log_options,
+            threads,
+            max_in_flight,
+        } = station;
+        let max_in_flight = check_range(max_in_flight)?;
+        check_profiles(&profiles)?;
+        issuer.check_signer(signer.key_algorithm(), signer.public_key())?;
+        issuer.check_valid_at(log_options.clock.unix_ms() / 1000)?;
+
+        let domains = Domains::new(profiles.iter());
+        let extractor = domains.clone();
+        let relay = Arc::new(Relay::default());
+        let log = Log::open(
+            &log_directory,
+            log_options,
+            Arc::new(move |record: &[u8]| extractor.record_keys(record)),
+            relay.clone(),
+        )?;
+        let workers = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(0))
+            .thread_name(|number| format!("birthmark-work-{number}"))
+            .build()
+            .map_err(OpenError::Threads)?;
+        let profiles = profiles
+            .into_iter()
+            .map(|profile| {
+                let template = TbsTemplate::new(&profile, &issuer);
+                BoundProfile { profile, template }
+            })
+            .collect();
+        let claims = Claims::new(domains);
+        let pipeline = Pipeline::new(
+            issuer,
+            profiles,
+            signer,
+            log,
+            claims,
+            max_in_flight,
+            workers,
+            relay,
+        );
+        Ok(Self {
+            running: Some(pipeline),
+        })
+    }
+
+    /// Issues one certificate and blocks until it is durable.
+    ///
+    /// # Errors
+    /// The request's rejection, or a fault of the system.
+    pub fn issue(&self, request: Request) -> IssueResult {
+        match self.submit_wait(request) {
+            Ok(pending) => pending.wait(),
+            Err(SubmitError::Closed(_, fault)) => Err(fault.into()),
+            Err(SubmitError::Full(_)) => Err(Fault::Closing.into()),
+        }
+    }
+
+    /// Issues many certificates and blocks until all have their answers. One result for each request, in
+    /// their order; a bad one spoils only itself. More requests than fit in flight are taken in turn.
+    pub fn issue_batch(&self, requests: Vec<Request>) -> Vec<IssueResult> {
+        let pending: Vec<_> = requests
+            .into_iter()
+            .map(|request| self.submit_wait(request))
+            .collect();
+        pending
+            .into_iter()
+            .map(|pending| match pending {
+                Ok(pending) => pending.wait(),
+                Err(SubmitError::Closed(_, fault)) => Err(fault.into()),
+                Err(SubmitError::Full(_)) => Err(Fault::Closing.into()),
+            })
+            .collect()
+    }
+
+    /// Takes a request without blocking.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] when as many are in flight as fit, [`SubmitError::Closed`] when the engine
+    /// takes no more. The request comes back.
+    pub fn submit(&self, request: Request) -> Result<Pending, SubmitError> {
+        let request = self.admit(request)?;
+        let (pending, reply) = Pending::new();
+        self.pipeline().log.in_flight().add(1);
+        match self
+            .pipeline()
+            .slots
+            .insert(Work::Submitted(Submitted { request, reply }))
+        {
+            Ok(ticket) => {
+                self.pipeline().enqueue(ticket);
+                Ok(pending)
+            }
+            Err(work) => {
+                self.pipeline().log.in_flight().sub(1);
+                let Work::Submitted(Submitted { request, .. }) = work else {
+                    unreachable!("the table hands back what it was given")
+                };
+                Err(SubmitError::Full(request))
+            }
+        }
+    }
+
+    /// Takes a request, blocking while the engine is full.
+    ///
+    /// # Errors
+    /// [`SubmitError::Closed`]; never [`SubmitError::Full`].
+    pub fn submit_wait(&self, request: Request) -> Result<Pending, SubmitError> {
+        let request = self.admit(request)?;
+        let (pending, reply) = Pending::new();
+        let ticket = self
+            .pipeline()
+            .slots
+            .insert_wait(Work::Submitted(Submitted { request, reply }));
+        self.pipeline().log.in_flight().add(1);
+        self.pipeline().enqueue(ticket);
+        Ok(pending)
+    }
+
+    /// Most certificates in flight.
+    #[must_use]
+    pub fn max_in_flight(&self) -> usize {
+        self.pipeline().slots.capacity()
+    }
+
+    /// Requests in flight now.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.pipeline().slots.in_use()
+    }
+
+    /// What was done since the engine was opened.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.pipeline().counters.read()
+    }
+
+    /// The signer, as a person reads it.
+    #[must_use]
+    pub fn describe_signer(&self) -> String {
+        self.pipeline().pool.describe()
+    }
+
+    /// The log, for reading and its figures.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.pipeline().log
+    }
+
+    /// The signer, for its figures and for measuring its limit.
+    #[must_use]
+    pub fn signing_pool(&self) -> &SigningPool {
+        &self.pipeline().pool
+    }
+
+    /// Worker threads.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.pipeline().threads
+    }
+
+    /// The issuing CA's certificate, DER.
+    #[must_use]
+    pub fn issuer_certificate(&self) -> &[u8] {
+        self.pipeline().issuer.certificate()
+    }
+
+    /// Takes no more requests, waits for those in flight, and closes signer and log. Dropping an engine
+    /// does the same and keeps silent about failures.
+    ///
+    /// # Errors
+    /// What did not close cleanly. What was acknowledged is durable all the same.
+    pub fn close(mut self) -> Result<(), CloseError> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), CloseError> {
+        let Some(mut pipeline) = self.running.take() else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + CLOSE_WAIT_MAX;
+        // Workers and callbacks hold the pipeline for moments; requests for as long as they take. It must
+        // be taken apart here: the log's thread cannot wait for its own end.
+        loop {
+            if pipeline.slots.in_use() == 0 {
+                pipeline = match Arc::try_unwrap(pipeline) {
+                    Ok(Pipeline { pool, log, .. }) => {
+                        let signer = pool.close();
+                        log.close()?;
+                        return Ok(signer?);
+                    }
+                    Err(shared) => shared,
+                };
+            }
+            if Instant::now() >= deadline {
+                let in_flight = pipeline.slots.in_use();
+                // Whoever hangs inside may still come back: what it uses has to stay.
+                std::mem::forget(pipeline);
+                return Err(CloseError::InFlight(in_flight));
+            }
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn pipeline(&self) -> &Arc<Pipeline> {
+        self.running
+            .as_ref()
+            .expect("an engine runs until it is closed, and closing consumes it")
+    }
+
+    fn admit(&self, request: Request) -> Result<Request, SubmitError> {
+        match self.pipeline().log.status() {
+            Ok(()) => Ok(request),
+            Err(error) => Err(SubmitError::Closed(request, Fault::Log(error.to_string()))),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.shut_down();
+    }
+}
+
+fn check_range(max_in_flight: Option<usize>) -> Result<u32, OpenError> {
+    match max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT) {
+        count @ 1..=MAX_IN_FLIGHT_MAX => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
+        _ => Err(OpenError::Range {
+            key: "max_in_flight",
+            range: "1 to 65536",
+        }),
+    }
+}
+
+fn check_profiles(profiles: &[Profile]) -> Result<(), OpenError> {
+    if profiles.is_empty() {
+        return Err(OpenError::Profiles(
+            "there is none; list at least one in engine.profiles".into(),
+        ));
+    }
+    for (number, profile) in profiles.iter().enumerate() {
+        if profiles[..number]
+            .iter()
+            .any(|other| other.name() == profile.name())
+        {
+            return Err(OpenError::Profiles(format!(
+                "two are named {:?}",
+                profile.name()
+            )));
+        }
+    }
+    Ok(())
+}

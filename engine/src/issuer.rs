@@ -1,0 +1,298 @@
+//! An issuing CA: its certificate, checked, and the public key that its signatures must verify with.
+
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::signature::ParsedPublicKey;
+use birthmark_hsm::{KeyAlgorithm, PublicKey};
+
+use crate::certificate::{CertificateView, unix_seconds};
+use crate::der::reader::{DerError, single};
+use crate::der::tag;
+use crate::der::writer::Writer;
+use crate::key::SubjectPublicKeyInfo;
+use crate::oid;
+
+/// Bit 5 of KeyUsage, keyCertSign, as it stands in the first octet (RFC 5280 §4.2.1.3).
+const KEY_CERT_SIGN: u8 = 0x04;
+
+/// Octets of a subject key identifier that are accepted: RFC 7093 goes up to a whole SHA-512.
+const KEY_IDENTIFIER_BYTES_MAX: usize = 64;
+
+/// An issuing CA certificate that is fit to issue.
+#[derive(Debug)]
+pub struct Issuer {
+    certificate: Vec<u8>,
+    subject: Vec<u8>,
+    subject_key_identifier: Vec<u8>,
+    key_identifier: [u8; 20],
+    key_fingerprint: [u8; 32],
+    spki_key: Vec<u8>,
+    /// AlgorithmIdentifier of the signatures that this issuer makes, DER.
+    signature_algorithm: Vec<u8>,
+    key: ParsedPublicKey,
+    /// notBefore and notAfter, seconds since 1970.
+    validity_s: (u64, u64),
+}
+
+/// An issuing CA certificate that cannot issue.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IssuerError {
+    /// The file cannot be read.
+    #[error("issuer certificate {path}: cannot be read; check the path", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not one certificate in PEM.
+    #[error("issuer certificate {path}: not a certificate in PEM: {problem}", path = path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Not a certificate in DER.
+    #[error("the issuer certificate has {0}")]
+    Malformed(&'static str),
+    /// Not a CA that may sign certificates.
+    #[error("the issuer certificate cannot issue: {0}")]
+    NotCa(&'static str),
+    /// Outside its validity.
+    #[error("the issuer certificate {0}; install a valid one, or correct the clock")]
+    Validity(&'static str),
+    /// The signer holds another key.
+    #[error(
+        "the signer's public key is not the one in the issuer certificate; \
+         check that issuer.certificate and issuer.signer belong together"
+    )]
+    WrongKey,
+    /// A key that cannot verify its own signatures here.
+    #[error("the issuer certificate's key is not supported")]
+    KeyUnsupported,
+}
+
+impl From<DerError> for IssuerError {
+    fn from(DerError(what): DerError) -> Self {
+        Self::Malformed(what)
+    }
+}
+
+impl Issuer {
+    /// Reads a PEM file with one certificate.
+    ///
+    /// # Errors
+    /// As [`Issuer::from_der`], or that the file is not there or not PEM.
+    pub fn read(path: &Path) -> Result<Self, IssuerError> {
+        let pem = std::fs::read(path).map_err(|source| IssuerError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let problem = |problem: String| IssuerError::Pem {
+            path: path.to_owned(),
+            problem,
+        };
+        let (label, der) =
+            pem_rfc7468::decode_vec(&pem).map_err(|error| problem(error.to_string()))?;
+        if label != "CERTIFICATE" {
+            return Err(problem(format!("it is labeled {label:?}")));
+        }
+        Self::from_der(&der)
+    }
+
+    /// Checks a CA certificate in DER: RFC 5280 §4.2.1.9 cA, §4.2.1.3 keyCertSign, §4.2.1.2 key identifier.
+    ///
+    /// # Errors
+    /// What keeps it from issuing.
+    pub fn from_der(certificate: &[u8]) -> Result<Self, IssuerError> {
+        let view = CertificateView::parse(certificate)?;
+        if !is_ca(&view)? {
+            return Err(IssuerError::NotCa("its basic constraints do not say cA"));
+        }
+        if !may_sign_certificates(&view)? {
+            return Err(IssuerError::NotCa("its key usage lacks keyCertSign"));
+        }
+        if view.subject.content.is_empty() {
+            return Err(IssuerError::NotCa(
+                "its subject is empty (RFC 5280 section 4.1.2.4)",
+            ));
+        }
+        let subject_key_identifier = subject_key_identifier(&view)?;
+        let spki =
+            SubjectPublicKeyInfo::parse(&view.spki).map_err(|_| IssuerError::KeyUnsupported)?;
+        let (signature_oid, signature_algorithm) = signature_algorithm(&spki);
+        let algorithm = spki
+            .verification(signature_oid)
+            .ok_or(IssuerError::KeyUnsupported)?;
+        let key =
+            ParsedPublicKey::new(algorithm, spki.key).map_err(|_| IssuerError::KeyUnsupported)?;
+        Ok(Self {
+            certificate: certificate.to_vec(),
+            subject: view.subject.encoding.to_vec(),
+            subject_key_identifier,
+            key_identifier: spki.key_identifier(),
+            key_fingerprint: spki.fingerprint(),
+            spki_key: spki.key.to_vec(),
+            signature_algorithm,
+            key,
+            validity_s: (
+                unix_seconds(&view.not_before)?,
+                unix_seconds(&view.not_after)?,
+            ),
+        })
+    }
+
+    /// Whether the certificate is valid at `unix_s`, seconds since 1970.
+    ///
+    /// # Errors
+    /// [`IssuerError::Validity`].
+    pub fn check_valid_at(&self, unix_s: u64) -> Result<(), IssuerError> {
+        if unix_s < self.validity_s.0 {
+            Err(IssuerError::Validity("is not valid yet"))
+        } else if unix_s > self.validity_s.1 {
+            Err(IssuerError::Validity("has expired"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the signer holds this certificate's key.
+    ///
+    /// # Errors
+    /// [`IssuerError::WrongKey`].
+    pub fn check_signer(
+        &self,
+        algorithm: KeyAlgorithm,
+        public_key: &PublicKey,
+    ) -> Result<(), IssuerError> {
+        let key = match public_key {
+            PublicKey::Ec { point, .. } => point.clone(),
+            PublicKey::Ed25519(key) => key.to_vec(),
+            PublicKey::Rsa { modulus, exponent } => {
+                let mut key = Vec::new();
+                Writer::new(&mut key).nested(tag::SEQUENCE, |key| {
+                    key.unsigned(modulus);
+                    key.unsigned(exponent);
+                });
+                key
+            }
+        };
+        let curve_fits = match algorithm {
+            KeyAlgorithm::EcP256 => key.len() == 65,
+            KeyAlgorithm::EcP384 => key.len() == 97,
+            _ => true,
+        };
+        if curve_fits && key == self.spki_key {
+            Ok(())
+        } else {
+            Err(IssuerError::WrongKey)
+        }
+    }
+
+    /// The certificate, DER.
+    #[must_use]
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// First 20 octets of SHA-256 over the public key, RFC 7093 §2 (1): how records name the issuer.
+    #[must_use]
+    pub fn key_identifier(&self) -> &[u8; 20] {
+        &self.key_identifier
+    }
+
+    pub(crate) fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    pub(crate) fn subject_key_identifier(&self) -> &[u8] {
+        &self.subject_key_identifier
+    }
+
+    pub(crate) fn key_fingerprint(&self) -> &[u8; 32] {
+        &self.key_fingerprint
+    }
+
+    pub(crate) fn signature_algorithm(&self) -> &[u8] {
+        &self.signature_algorithm
+    }
+
+    pub(crate) fn key(&self) -> &ParsedPublicKey {
+        &self.key
+    }
+
+    /// notBefore and notAfter, seconds since 1970.
+    pub(crate) fn validity_s(&self) -> (u64, u64) {
+        self.validity_s
+    }
+}
+
+fn is_ca(view: &CertificateView<'_>) -> Result<bool, DerError> {
+    let Some(extension) = view.extension(oid::BASIC_CONSTRAINTS) else {
+        return Ok(false);
+    };
+    let mut fields = single(
+        extension.value,
+        tag::SEQUENCE,
+        "malformed basic constraints",
+    )?
+    .reader();
+    Ok(fields
+        .optional(tag::BOOLEAN)?
+        .is_some_and(|ca| ca.content == [0xff]))
+}
+
+fn may_sign_certificates(view: &CertificateView<'_>) -> Result<bool, DerError> {
+    let Some(extension) = view.extension(oid::KEY_USAGE) else {
+        return Ok(true);
+    };
+    let bits = single(extension.value, tag::BIT_STRING, "malformed key usage")?;
+    Ok(bits
+        .content
+        .get(1)
+        .is_some_and(|first| first & KEY_CERT_SIGN != 0))
+}
+
+fn subject_key_identifier(view: &CertificateView<'_>) -> Result<Vec<u8>, IssuerError> {
+    let extension = view
+        .extension(oid::SUBJECT_KEY_IDENTIFIER)
+        .ok_or(IssuerError::NotCa(
+            "it has no subject key identifier (RFC 5280 section 4.2.1.2)",
+        ))?;
+    let identifier = single(
+        extension.value,
+        tag::OCTET_STRING,
+        "malformed key identifier",
+    )?
+    .content;
+    if (1..=KEY_IDENTIFIER_BYTES_MAX).contains(&identifier.len()) {
+        Ok(identifier.to_vec())
+    } else {
+        Err(IssuerError::Malformed(
+            "a key identifier that is empty or over 64 octets",
+        ))
+    }
+}
+
+/// How this key signs certificates: the identifier and the whole AlgorithmIdentifier. ECDSA and EdDSA
+/// without parameters (RFC 5758 §3.2, RFC 8410 §3), RSA with NULL (RFC 4055 §5).
+fn signature_algorithm(spki: &SubjectPublicKeyInfo<'_>) -> (&'static [u8], Vec<u8>) {
+    use crate::key::DeviceKeyAlgorithm::{EcP256, EcP384, Ed25519, Rsa};
+    let oid = match spki.algorithm {
+        EcP256 => oid::ECDSA_SHA256,
+        EcP384 => oid::ECDSA_SHA384,
+        Ed25519 => oid::ED25519,
+        Rsa => oid::RSA_SHA256,
+    };
+    let mut encoding = Vec::new();
+    Writer::new(&mut encoding).nested(tag::SEQUENCE, |identifier| {
+        identifier.primitive(tag::OID, oid);
+        if spki.algorithm == Rsa {
+            identifier.primitive(tag::NULL, &[]);
+        }
+    });
+    (oid, encoding)
+}

@@ -1,0 +1,218 @@
+//! SubjectPublicKeyInfo: the keys that devices and issuers hold.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature;
+use serde::Deserialize;
+
+use crate::der::reader::{DerError, Reader, Tlv, unsigned, whole_octets};
+use crate::der::tag;
+use crate::oid;
+use crate::rejection::Rejection;
+
+/// A kind of key that a profile can accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[non_exhaustive]
+pub enum DeviceKeyAlgorithm {
+    /// ECDSA on secp256r1, RFC 5480.
+    #[serde(rename = "p256")]
+    EcP256,
+    /// ECDSA on secp384r1, RFC 5480.
+    #[serde(rename = "p384")]
+    EcP384,
+    /// RFC 8410.
+    #[serde(rename = "ed25519")]
+    Ed25519,
+    /// RSA of 2048 to 4096 bits, RFC 3279.
+    #[serde(rename = "rsa")]
+    Rsa,
+}
+
+impl DeviceKeyAlgorithm {
+    /// The name a person reads.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EcP256 => "P-256",
+            Self::EcP384 => "P-384",
+            Self::Ed25519 => "Ed25519",
+            Self::Rsa => "RSA",
+        }
+    }
+}
+
+/// Least and greatest RSA modulus, NIST SP 800-57 part 1 §5.6.1 and the largest size in the field.
+const RSA_BITS_MIN: usize = 2048;
+const RSA_BITS_MAX: usize = 4096;
+
+/// A public key, borrowed from the structure it came in.
+///
+/// ```asn1
+/// SubjectPublicKeyInfo ::= SEQUENCE {
+///     algorithm         AlgorithmIdentifier,
+///     subjectPublicKey  BIT STRING }            -- RFC 5280 §4.1
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubjectPublicKeyInfo<'a> {
+    /// The whole structure, as it goes into the certificate.
+    pub(crate) encoding: &'a [u8],
+    /// The octets of the subjectPublicKey bit string.
+    pub(crate) key: &'a [u8],
+    pub(crate) algorithm: DeviceKeyAlgorithm,
+    /// RSA's modulus; empty for other keys.
+    modulus: &'a [u8],
+}
+
+impl<'a> SubjectPublicKeyInfo<'a> {
+    pub(crate) fn parse(tlv: &Tlv<'a>) -> Result<Self, Rejection> {
+        let mut fields = tlv.reader();
+        let algorithm_identifier = fields.expect(tag::SEQUENCE, "no key algorithm")?;
+        let key = whole_octets(&fields.expect(tag::BIT_STRING, "no key in a bit string")?)?;
+        fields.finish()?;
+
+        let mut reader = algorithm_identifier.reader();
+        let algorithm_oid = reader.expect(tag::OID, "no key algorithm")?.content;
+        let mut modulus: &[u8] = &[];
+        let algorithm = match algorithm_oid {
+            oid::EC_PUBLIC_KEY => ec_algorithm(&mut reader, key)?,
+            oid::ED25519 => {
+                if key.len() != 32 {
+                    return Err(Rejection::KeyUnsupported("an Ed25519 key has 32 octets"));
+                }
+                DeviceKeyAlgorithm::Ed25519
+            }
+            oid::RSA_ENCRYPTION => {
+                reader.expect(tag::NULL, "RSA parameters that are not NULL")?;
+                modulus = rsa_modulus(key)?;
+                DeviceKeyAlgorithm::Rsa
+            }
+            _ => return Err(Rejection::KeyUnsupported("unknown key algorithm")),
+        };
+        reader.finish()?;
+        Ok(Self {
+            encoding: tlv.encoding,
+            key,
+            algorithm,
+            modulus,
+        })
+    }
+
+    /// The key's canonical fingerprint: SHA-256 over the algorithm's name, a zero octet, and the
+    /// uncompressed point, the Ed25519 key, or the RSA modulus alone (two exponents make one key).
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        let body = if self.algorithm == DeviceKeyAlgorithm::Rsa {
+            self.modulus
+        } else {
+            self.key
+        };
+        let mut context = aws_lc_rs::digest::Context::new(&SHA256);
+        context.update(self.algorithm.name().as_bytes());
+        context.update(&[0]);
+        context.update(body);
+        sha256_output(context.finish())
+    }
+
+    /// Key identifier: the first 20 octets of SHA-256 over the bit string's octets, RFC 7093 §2 (1).
+    pub(crate) fn key_identifier(&self) -> [u8; 20] {
+        let mut identifier = [0; 20];
+        identifier.copy_from_slice(&digest(&SHA256, self.key).as_ref()[..20]);
+        identifier
+    }
+
+    /// The verification algorithm for a signature by this key, by the identifier of the signature
+    /// algorithm. `None` where the two do not belong together or the hash is not accepted (MD5 and SHA-1
+    /// have no row).
+    pub(crate) fn verification(
+        &self,
+        signature_oid: &[u8],
+    ) -> Option<&'static dyn signature::VerificationAlgorithm> {
+        use DeviceKeyAlgorithm::{EcP256, EcP384, Ed25519, Rsa};
+        Some(match (self.algorithm, signature_oid) {
+            (EcP256, oid::ECDSA_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
+            (EcP256, oid::ECDSA_SHA384) => &signature::ECDSA_P256_SHA384_ASN1,
+            (EcP256, oid::ECDSA_SHA512) => &signature::ECDSA_P256_SHA512_ASN1,
+            (EcP384, oid::ECDSA_SHA256) => &signature::ECDSA_P384_SHA256_ASN1,
+            (EcP384, oid::ECDSA_SHA384) => &signature::ECDSA_P384_SHA384_ASN1,
+            (EcP384, oid::ECDSA_SHA512) => &signature::ECDSA_P384_SHA512_ASN1,
+            (Ed25519, oid::ED25519) => &signature::ED25519,
+            (Rsa, oid::RSA_SHA256) => &signature::RSA_PKCS1_2048_8192_SHA256,
+            (Rsa, oid::RSA_SHA384) => &signature::RSA_PKCS1_2048_8192_SHA384,
+            (Rsa, oid::RSA_SHA512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+            _ => return None,
+        })
+    }
+}
+
+/// Named curves only: explicit parameters are refused (RFC 5480 §2.1.1, CVE-2022-0778). Points are
+/// uncompressed: RFC 5480 §2.2 leaves compressed points optional and many relying devices cannot read
+/// them. That the point is on its curve is checked with the proof of possession.
+fn ec_algorithm(
+    parameters: &mut Reader<'_>,
+    point: &[u8],
+) -> Result<DeviceKeyAlgorithm, Rejection> {
+    if parameters.peek_tag() != Some(tag::OID) {
+        return Err(Rejection::KeyUnsupported(
+            "the curve must be named, not described",
+        ));
+    }
+    let (algorithm, point_bytes) = match parameters.any()?.content {
+        oid::SECP256R1 => (DeviceKeyAlgorithm::EcP256, 65),
+        oid::SECP384R1 => (DeviceKeyAlgorithm::EcP384, 97),
+        _ => {
+            return Err(Rejection::KeyUnsupported(
+                "the curve must be P-256 or P-384",
+            ));
+        }
+    };
+    match point.first() {
+        Some(0x04) if point.len() == point_bytes => Ok(algorithm),
+        Some(0x02 | 0x03) => Err(Rejection::KeyUnsupported(
+            "the point is compressed; send it uncompressed",
+        )),
+        _ => Err(Rejection::KeyUnsupported(
+            "the point is not an uncompressed point of its curve",
+        )),
+    }
+}
+
+/// `RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }`, RFC 8017 appendix A.1.1.
+fn rsa_modulus(key: &[u8]) -> Result<&[u8], Rejection> {
+    crate::der::reader::check_strict(key)?;
+    let mut reader = crate::der::reader::single(key, tag::SEQUENCE, "no RSA public key")?.reader();
+    let modulus = unsigned(&reader.expect(tag::INTEGER, "no RSA modulus")?)?;
+    let exponent = unsigned(&reader.expect(tag::INTEGER, "no RSA exponent")?)?;
+    reader.finish()?;
+    let bits = modulus.len() * 8
+        - modulus
+            .first()
+            .map_or(0, |first| first.leading_zeros() as usize);
+    if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
+        return Err(Rejection::RsaPolicy(
+            "the modulus has under 2048 or over 4096 bits",
+        ));
+    }
+    if modulus.last().is_none_or(|last| last & 1 == 0) {
+        return Err(Rejection::RsaPolicy("the modulus is even"));
+    }
+    if exponent != [0x01, 0x00, 0x01] {
+        return Err(Rejection::RsaPolicy("the exponent is not 65537"));
+    }
+    Ok(modulus)
+}
+
+impl From<DerError> for Rejection {
+    fn from(DerError(what): DerError) -> Self {
+        Self::Malformed(what)
+    }
+}
+
+/// The 32 octets of a finished SHA-256.
+pub(crate) fn sha256_output(digest: aws_lc_rs::digest::Digest) -> [u8; 32] {
+    let mut output = [0; 32];
+    output.copy_from_slice(digest.as_ref());
+    output
+}
+
+/// SHA-256 of one slice.
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    sha256_output(digest(&SHA256, bytes))
+}

@@ -1,0 +1,72 @@
+//! The signing core: certificate requests in, logged certificates out.
+//!
+//! A request goes through the issuance cycle in this order, and every type hands on to the next:
+//!
+//! 1. parse the PKCS #10 request, strict DER;
+//! 2. verify its proof of possession;
+//! 3. validate key, names and content against the profile;
+//! 4. claim key and device identity, or find the answer of long ago;
+//! 5. prepare the to-be-signed certificate, encoded once;
+//! 6. reserve: serial number and digest durable in the log;
+//! 7. sign;
+//! 8. check: the signature verifies, the encoding re-reads;
+//! 9. append: the record durable in the log. Only then is the certificate released.
+//!
+//! ```no_run
+//! use birthmark_engine::{Configuration, Engine, Request};
+//!
+//! let configuration = Configuration::load("ca/birthmark.toml".as_ref())?;
+//! let engine = Engine::open(configuration.station()?)?;
+//! let csr = std::fs::read("device.csr.der")?;
+//! let issued = engine.issue(Request::new(csr, "idevid"))?;
+//! println!("{}", issued.certificate.to_pem());
+//! engine.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `cli/examples/embed.rs` is a whole program: `cargo run --release --package birthmark --example embed`.
+
+#![forbid(unsafe_code)]
+
+mod certificate;
+mod check;
+mod claims;
+mod configuration;
+mod csr;
+mod cycle;
+mod der;
+mod engine;
+mod fault;
+mod issuance;
+mod issuer;
+mod key;
+mod metrics;
+mod name;
+mod oid;
+mod pipeline;
+pub mod profile;
+pub mod record;
+mod rejection;
+mod reply;
+mod request;
+mod slots;
+#[doc(hidden)]
+pub mod stages;
+mod tbs;
+mod template;
+mod validate;
+
+pub use configuration::{Configuration, ConfigurationError};
+pub use csr::CSR_BYTES_MAX;
+pub use engine::{
+    CloseError, Engine, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, OpenError, Station,
+};
+pub use fault::Fault;
+pub use issuance::LoggedCertificate;
+pub use issuer::{Issuer, IssuerError};
+pub use key::DeviceKeyAlgorithm;
+pub use metrics::Metrics;
+pub use profile::{Profile, ProfileError};
+pub use rejection::{Action, Rejection};
+pub use reply::Pending;
+pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, SubmitError};

@@ -1,0 +1,52 @@
+//! Object identifiers as the content octets of their encoding. They are compared as bytes, never as
+//! numbers (CVE-2025-66030).
+
+/// id-ecPublicKey, RFC 5480 §2.1.1.
+pub(crate) const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+/// secp256r1, RFC 5480 §2.1.1.1.
+pub(crate) const SECP256R1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+/// secp384r1, RFC 5480 §2.1.1.1.
+pub(crate) const SECP384R1: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
+/// rsaEncryption, RFC 3279 §2.3.1.
+pub(crate) const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+/// id-Ed25519, RFC 8410 §3; key and signature share it.
+pub(crate) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+/// ecdsa-with-SHA256, RFC 5758 §3.2.
+pub(crate) const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+/// ecdsa-with-SHA384, RFC 5758 §3.2.
+pub(crate) const ECDSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
+/// ecdsa-with-SHA512, RFC 5758 §3.2.
+pub(crate) const ECDSA_SHA512: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x04];
+/// sha256WithRSAEncryption, RFC 4055 §5.
+pub(crate) const RSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b];
+/// sha384WithRSAEncryption, RFC 4055 §5.
+pub(crate) const RSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0c];
+/// sha512WithRSAEncryption, RFC 4055 §5.
+pub(crate) const RSA_SHA512: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0d];
+
+/// extensionRequest, RFC 2985 §5.4.2.
+pub(crate) const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
+/// challengePassword, RFC 2985 §5.4.1.
+pub(crate) const CHALLENGE_PASSWORD: &[u8] =
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x07];
+
+/// id-ce-subjectKeyIdentifier, RFC 5280 §4.2.1.2.
+pub(crate) const SUBJECT_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x0e];
+/// id-ce-keyUsage, RFC 5280 §4.2.1.3.
+pub(crate) const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+/// id-ce-subjectAltName, RFC 5280 §4.2.1.6.
+pub(crate) const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// id-ce-basicConstraints, RFC 5280 §4.2.1.9.
+pub(crate) const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+/// id-ce-authorityKeyIdentifier, RFC 5280 §4.2.1.1.
+pub(crate) const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];
+/// id-ce-extKeyUsage, RFC 5280 §4.2.1.12.
+pub(crate) const EXT_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+/// id-on-hardwareModuleName, RFC 4108 §5.
+pub(crate) const HARDWARE_MODULE_NAME: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x04];
+
+/// The content octets of an identifier in dotted form, X.690 §8.19. `None` if it is not one.
+pub(crate) fn from_dotted(dotted: &str) -> Option<Vec<u8>> {
+    let oid = x509_cert::spki::ObjectIdentifier::new(dotted).ok()?;
+    (oid.as_bytes().len() <= crate::der::reader::OID_BYTES_MAX).then(|| oid.as_bytes().to_vec())
+}

@@ -1,0 +1,305 @@
+//! The issuance cycle as it runs: who does which step of [`crate::cycle`], and how work goes from one to
+//! the next.
+//!
+//! Workers of a private pool run [`Pipeline::drive`]: they take the most advanced work first, in small
+//! batches. The log's thread and the signing sessions only move work from one queue to the next. No queue
+//! can overflow, because each holds as many tickets as there are slots.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use birthmark_hsm::{SignCompletion, SignError, Signature, SigningPool};
+use birthmark_log::{Commit, CommitSink, Log};
+use crossbeam_queue::ArrayQueue;
+
+use crate::claims::{Claim, ClaimId, Claims, Waiter};
+use crate::fault::Fault;
+use crate::issuance::{CheckedCertificate, ReservedCertificate};
+use crate::issuer::Issuer;
+use crate::metrics::Counters;
+use crate::profile::Profile;
+use crate::reply::Reply;
+use crate::request::{IssueResult, IssueStatus, Issued, Request};
+use crate::slots::{Slots, Ticket};
+use crate::tbs::{TbsCertificate, TbsTemplate};
+
+/// Requests that one worker takes at a time, from parse to prepare: about 0.7 ms of P-256 verification, so
+/// that finished signatures wait no longer than that; and two fillings of an eight-lane verifier.
+pub(crate) const PREPARE_BATCH: usize = 16;
+
+/// Finished signatures that one worker checks at a time.
+pub(crate) const CHECK_BATCH: usize = 16;
+
+/// A profile with the encoded parts that it shares with its issuer.
+#[derive(Debug)]
+pub(crate) struct BoundProfile {
+    pub(crate) profile: Profile,
+    pub(crate) template: TbsTemplate,
+}
+
+/// Everything that takes part in the cycle.
+pub(crate) struct Pipeline {
+    pub(crate) issuer: Issuer,
+    pub(crate) profiles: Vec<BoundProfile>,
+    pub(crate) pool: SigningPool,
+    pub(crate) log: Log,
+    pub(crate) claims: Claims<Arc<Reply>>,
+    pub(crate) slots: Slots<Work>,
+    /// Submitted, not yet looked at.
+    pub(crate) intake: ArrayQueue<Ticket>,
+    /// Reserved, for a signer that signs on the workers.
+    pub(crate) to_sign: ArrayQueue<Ticket>,
+    /// Signed, not yet checked.
+    pub(crate) signed: ArrayQueue<Ticket>,
+    /// Workers running [`Pipeline::drive`].
+    drivers: AtomicUsize,
+    pub(crate) threads: usize,
+    workers: rayon::ThreadPool,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) counters: Counters,
+}
+
+/// Where a certificate in flight is.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Submitted(Submitted),
+    Reserving(TbsCertificate, Asker),
+    Signing(ReservedCertificate, Asker),
+    Signed(ReservedCertificate, Signature, Asker),
+    Appending(CheckedCertificate, Asker),
+    /// The reservation is being closed as lost; the fault is the answer.
+    Losing(Fault, Asker),
+}
+
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    pub(crate) request: Request,
+    pub(crate) reply: Arc<Reply>,
+}
+
+/// What is kept of a request until its certificate is released.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    pub(crate) submitted: Submitted,
+    pub(crate) claimed: ClaimedParts,
+}
+
+/// The parts of a claimed request that its record and its check need, owned.
+#[derive(Debug)]
+pub(crate) struct ClaimedParts {
+    pub(crate) claim: Claim,
+    /// Place in [`Pipeline::profiles`].
+    pub(crate) profile: usize,
+    pub(crate) request_id: [u8; 32],
+    pub(crate) key_fingerprint: [u8; 32],
+    pub(crate) identity: Option<String>,
+    /// Where the SubjectPublicKeyInfo stands in the CSR.
+    pub(crate) spki: Range<usize>,
+}
+
+impl Pipeline {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one place where the parts meet"
+    )]
+    pub(crate) fn new(
+        issuer: Issuer,
+        profiles: Vec<BoundProfile>,
+        pool: SigningPool,
+        log: Log,
+        claims: Claims<Arc<Reply>>,
+        max_in_flight: u32,
+        workers: rayon::ThreadPool,
+        relay: Arc<Relay>,
+    ) -> Arc<Self> {
+        let slots = Slots::new(max_in_flight);
+        let queue = || ArrayQueue::new(slots.capacity());
+        let pipeline = Arc::new(Self {
+            issuer,
+            profiles,
+            pool,
+            log,
+            claims,
+            intake: queue(),
+            to_sign: queue(),
+            signed: queue(),
+            drivers: AtomicUsize::new(0),
+            threads: workers.current_num_threads(),
+            workers,
+            relay: relay.clone(),
+            counters: Counters::default(),
+            slots,
+        });
+        let _ = relay.pipeline.set(Arc::downgrade(&pipeline));
+        pipeline
+    }
+
+    /// Queues a ticket whose slot holds [`Work::Submitted`].
+    pub(crate) fn enqueue(self: &Arc<Self>, ticket: Ticket) {
+        let pushed = self.intake.push(ticket);
+        debug_assert!(pushed.is_ok(), "the queue holds every ticket");
+        self.wake();
+    }
+
+    /// Starts another worker if one is free.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        if self.enter() {
+            let pipeline = self.clone();
+            self.workers.spawn(move || pipeline.drive());
+        }
+    }
+
+    /// Calls a worker for finished signatures. Those at work look within a batch's time; idle ones need a
+    /// call.
+    pub(crate) fn wake_for_check(self: &Arc<Self>) {
+        if self.drivers.load(Ordering::SeqCst) == 0 || self.signed.len() >= CHECK_BATCH {
+            self.wake();
+        }
+    }
+
+    fn enter(&self) -> bool {
+        let more = |drivers: usize| (drivers < self.threads).then_some(drivers + 1);
+        self.drivers
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
+            .is_ok()
+    }
+
+    /// One worker's loop: the most advanced work first. Ends when there is none.
+    fn drive(self: &Arc<Self>) {
+        let mut prepared_last = false;
+        loop {
+            let check_due = self.signed.len() >= CHECK_BATCH
+                || !self.signed.is_empty() && (prepared_last || self.intake.is_empty());
+            prepared_last = false;
+            if !self.to_sign.is_empty() {
+                self.sign_batch();
+            } else if check_due {
+                self.check_batch();
+            } else if !self.intake.is_empty() {
+                self.prepare_batch();
+                prepared_last = true;
+            } else if self.signed.is_empty() {
+                self.drivers.fetch_sub(1, Ordering::SeqCst);
+                // Work that came between the look and the step down found all workers busy.
+                let idle =
+                    self.intake.is_empty() && self.to_sign.is_empty() && self.signed.is_empty();
+                if idle || !self.enter() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets a request wait for the one that holds its key or identity. It keeps its slot, but is not in
+    /// flight as the log counts.
+    pub(crate) fn park(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        submitted: Submitted,
+        holder: ClaimId,
+        same: bool,
+    ) {
+        let Submitted { request, reply } = submitted;
+        self.log.in_flight().sub(1);
+        if let Err(waiter) = self.claims.park(
+            holder,
+            Waiter {
+                ticket,
+                request,
+                reply,
+                same,
+            },
+        ) {
+            self.unpark(waiter);
+        }
+    }
+
+    /// Puts a request that waited back to the start.
+    fn unpark(self: &Arc<Self>, waiter: Waiter<Arc<Reply>>) {
+        self.log.in_flight().add(1);
+        let Waiter {
+            ticket,
+            request,
+            reply,
+            ..
+        } = waiter;
+        self.slots
+            .put(ticket, Work::Submitted(Submitted { request, reply }));
+        self.enqueue(ticket);
+    }
+
+    /// Answers requests whose claims end here, and those that waited for them.
+    pub(crate) fn finish(self: &Arc<Self>, finished: Vec<Finished>) {
+        let (claims, answers): (Vec<_>, Vec<_>) = finished
+            .into_iter()
+            .map(|(ticket, claim, reply, result)| (claim, (ticket, reply, result)))
+            .unzip();
+        let waiters = self.claims.finish(claims.into_iter());
+        for ((ticket, reply, result), waiters) in answers.into_iter().zip(waiters) {
+            for waiter in waiters {
+                if waiter.same {
+                    self.log.in_flight().add(1);
+                    self.answer(waiter.ticket, &waiter.reply, as_existing(&result));
+                } else {
+                    self.unpark(waiter);
+                }
+            }
+            self.answer(ticket, &reply, result);
+        }
+    }
+
+    /// Frees the slot, then delivers the answer: who has an answer finds room for the next request.
+    pub(crate) fn answer(&self, ticket: Ticket, reply: &Reply, result: IssueResult) {
+        self.counters.count(&result);
+        self.log.in_flight().sub(1);
+        self.slots.release(ticket);
+        reply.complete(result);
+    }
+}
+
+/// A certificate's end: its slot, its claim, who asked, the answer.
+pub(crate) type Finished = (Ticket, Claim, Arc<Reply>, IssueResult);
+
+/// Joins the log's and the signers' callbacks to the pipeline, which is made after them.
+#[derive(Default)]
+pub(crate) struct Relay {
+    pipeline: OnceLock<Weak<Pipeline>>,
+}
+
+impl Relay {
+    fn pipeline(&self) -> Option<Arc<Pipeline>> {
+        self.pipeline.get()?.upgrade()
+    }
+}
+
+impl CommitSink for Relay {
+    fn committed(&self, commits: &mut Vec<Commit>) {
+        let Some(pipeline) = self.pipeline() else {
+            return commits.clear();
+        };
+        let finished: Vec<Finished> = commits
+            .drain(..)
+            .filter_map(|commit| pipeline.commit(commit))
+            .collect();
+        if !finished.is_empty() {
+            pipeline.finish(finished);
+        }
+    }
+}
+
+impl SignCompletion for Relay {
+    fn signed(&self, ticket: u64, outcome: Result<Signature, SignError>) {
+        if let Some(pipeline) = self.pipeline() {
+            pipeline.signed(ticket, outcome);
+        }
+    }
+}
+
+/// The answer that a waiter for the same request gets.
+fn as_existing(result: &IssueResult) -> IssueResult {
+    result.clone().map(|issued| Issued {
+        status: IssueStatus::Existing,
+        ..issued
+    })
+}

@@ -1,0 +1,338 @@
+//! Log records: deterministic CBOR (RFC 8949 §4.2), arrays that start with kind, version and time.
+//!
+//! ```cddl
+//! issued = [1, 1, time_ms, issuer: bstr .size 20, profile: tstr, profile_digest: bstr .size 32,
+//!           lot: tstr / nil, requester: tstr / nil, request_id: bstr .size 32,
+//!           key_fingerprint: bstr .size 32, identity: tstr / nil, replaces: uint / nil,
+//!           data: { * tstr => tstr }, certificate: bstr]
+//! lost   = [2, 1, time_ms, issuer: bstr .size 20, serial: bstr, tbs_digest: bstr .size 32]
+//! ```
+//!
+//! The log overwrites `time_ms` when it appends, so records are encoded with a placeholder of the same
+//! width.
+
+use std::collections::BTreeMap;
+
+use minicbor::{Decoder, Encoder};
+
+/// A certificate that was issued.
+pub const KIND_ISSUED: u8 = 1;
+/// A reservation that a crash or a fault left without a certificate.
+pub const KIND_LOST: u8 = 2;
+/// An act of an officer.
+pub const KIND_OFFICER: u8 = 3;
+
+const VERSION: u8 = 1;
+
+/// Takes nine octets in CBOR, as every time after February 1970 does.
+const TIME_PLACEHOLDER: u64 = u64::MAX;
+
+/// Octets of an issued record besides its certificate, its texts and its data: heads, time, issuer,
+/// digests. Rounded up.
+const ISSUED_FIXED_BYTES: usize = 256;
+
+/// An entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record<'a> {
+    /// A certificate that was issued.
+    Issued(IssuedRecord<'a>),
+    /// A reservation without a certificate.
+    Lost(LostRecord<'a>),
+    /// A kind that this version does not read. It is kept and shown, never skipped in silence.
+    Other {
+        /// The record's kind.
+        kind: u64,
+        /// Milliseconds since 1970, if the record has them in the usual place.
+        time_ms: Option<u64>,
+    },
+}
+
+/// What stands in an issued record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedRecord<'a> {
+    /// Milliseconds since 1970, set by the log.
+    pub time_ms: u64,
+    /// The issuer's key identifier.
+    pub issuer: &'a [u8],
+    /// The profile's name.
+    pub profile: &'a str,
+    /// SHA-256 of the profile's file.
+    pub profile_digest: &'a [u8],
+    /// The production order.
+    pub lot: Option<&'a str>,
+    /// Who asked, where that is known.
+    pub requester: Option<&'a str>,
+    /// Request identity.
+    pub request_id: &'a [u8],
+    /// Canonical fingerprint of the device's key.
+    pub key_fingerprint: &'a [u8],
+    /// Device identity.
+    pub identity: Option<&'a str>,
+    /// The record that this one takes the place of.
+    pub replaces: Option<u64>,
+    /// What the line added.
+    pub data: BTreeMap<&'a str, &'a str>,
+    /// The certificate, DER.
+    pub certificate: &'a [u8],
+}
+
+/// What stands in a lost record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostRecord<'a> {
+    /// Milliseconds since 1970, set by the log.
+    pub time_ms: u64,
+    /// The issuer's key identifier.
+    pub issuer: &'a [u8],
+    /// The serial number that was reserved.
+    pub serial: &'a [u8],
+    /// SHA-256 of the TBS that may have been signed.
+    pub tbs_digest: &'a [u8],
+}
+
+/// Bytes that are not a record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a log record: {0}")]
+pub struct RecordError(String);
+
+impl From<minicbor::decode::Error> for RecordError {
+    fn from(error: minicbor::decode::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl IssuedRecord<'_> {
+    /// An upper bound of the encoding's size for a certificate of at most `certificate_bytes`.
+    pub(crate) fn bytes_max(
+        profile: &str,
+        lot: Option<&str>,
+        identity: Option<&str>,
+        data: &BTreeMap<String, String>,
+        certificate_bytes: usize,
+    ) -> usize {
+        // Each head of a data entry's key and value has at most three octets.
+        let data: usize = data
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 6)
+            .sum();
+        ISSUED_FIXED_BYTES
+            + profile.len()
+            + lot.map_or(0, str::len)
+            + identity.map_or(0, str::len)
+            + data
+            + certificate_bytes
+    }
+
+    /// The record's encoding. `time_ms` is left to the log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(ISSUED_FIXED_BYTES + self.certificate.len() + 64);
+        let encoded = self.encode_to(&mut Encoder::new(&mut bytes));
+        debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
+        bytes
+    }
+
+    fn encode_to(
+        &self,
+        e: &mut Encoder<&mut Vec<u8>>,
+    ) -> Result<(), minicbor::encode::Error<core::convert::Infallible>> {
+        e.array(14)?
+            .u8(KIND_ISSUED)?
+            .u8(VERSION)?
+            .u64(TIME_PLACEHOLDER)?;
+        e.bytes(self.issuer)?
+            .str(self.profile)?
+            .bytes(self.profile_digest)?;
+        e.encode(self.lot)?.encode(self.requester)?;
+        e.bytes(self.request_id)?.bytes(self.key_fingerprint)?;
+        e.encode(self.identity)?.encode(self.replaces)?;
+        // RFC 8949 §4.2.1: keys in the order of their encodings, which puts shorter ones first.
+        let mut data: Vec<(&str, &str)> = self.data.iter().map(|(k, v)| (*k, *v)).collect();
+        data.sort_by_key(|(key, _)| (key.len(), *key));
+        e.map(data.len() as u64)?;
+        for (key, value) in data {
+            e.str(key)?.str(value)?;
+        }
+        e.bytes(self.certificate)?;
+        Ok(())
+    }
+}
+
+impl LostRecord<'_> {
+    /// The record's encoding. `time_ms` is left to the log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(96);
+        let mut e = Encoder::new(&mut bytes);
+        let encoded = e
+            .array(6)
+            .and_then(|e| e.u8(KIND_LOST)?.u8(VERSION)?.u64(TIME_PLACEHOLDER))
+            .and_then(|e| {
+                e.bytes(self.issuer)?
+                    .bytes(self.serial)?
+                    .bytes(self.tbs_digest)
+            });
+        debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
+        bytes
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// Bytes that are not a record, or a known kind with other content.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let mut d = Decoder::new(bytes);
+        let length = d
+            .array()?
+            .ok_or_else(|| RecordError("an indefinite array".to_owned()))?;
+        let kind = d.u64()?;
+        let version = d.u64()?;
+        let known = version == u64::from(VERSION);
+        let record = match (u8::try_from(kind), length) {
+            (Ok(KIND_ISSUED), 14) if known => Self::Issued(IssuedRecord::decode(&mut d)?),
+            (Ok(KIND_LOST), 6) if known => Self::Lost(LostRecord {
+                time_ms: d.u64()?,
+                issuer: d.bytes()?,
+                serial: d.bytes()?,
+                tbs_digest: d.bytes()?,
+            }),
+            (Ok(KIND_ISSUED | KIND_LOST), _) if known => {
+                return Err(RecordError(format!("kind {kind} with {length} fields")));
+            }
+            _ => {
+                return Ok(Self::Other {
+                    kind,
+                    time_ms: d.u64().ok(),
+                });
+            }
+        };
+        if d.position() == bytes.len() {
+            Ok(record)
+        } else {
+            Err(RecordError("octets after its end".to_owned()))
+        }
+    }
+}
+
+impl<'a> IssuedRecord<'a> {
+    fn decode(d: &mut Decoder<'a>) -> Result<Self, RecordError> {
+        let record = Self {
+            time_ms: d.u64()?,
+            issuer: d.bytes()?,
+            profile: d.str()?,
+            profile_digest: d.bytes()?,
+            lot: d.decode()?,
+            requester: d.decode()?,
+            request_id: d.bytes()?,
+            key_fingerprint: d.bytes()?,
+            identity: d.decode()?,
+            replaces: d.decode()?,
+            data: decode_data(d)?,
+            certificate: d.bytes()?,
+        };
+        if record.issuer.len() == 20
+            && record.request_id.len() == 32
+            && record.key_fingerprint.len() == 32
+            && record.profile_digest.len() == 32
+        {
+            Ok(record)
+        } else {
+            Err(RecordError("a digest of the wrong size".to_owned()))
+        }
+    }
+}
+
+fn decode_data<'a>(d: &mut Decoder<'a>) -> Result<BTreeMap<&'a str, &'a str>, RecordError> {
+    let entries = d
+        .map()?
+        .ok_or_else(|| RecordError("an indefinite map".to_owned()))?;
+    let mut data = BTreeMap::new();
+    for _ in 0..entries {
+        data.insert(d.str()?, d.str()?);
+    }
+    Ok(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn issued<'a>(data: BTreeMap<&'a str, &'a str>, certificate: &'a [u8]) -> IssuedRecord<'a> {
+        IssuedRecord {
+            time_ms: u64::MAX,
+            issuer: &[1; 20],
+            profile: "idevid",
+            profile_digest: &[2; 32],
+            lot: Some("lot-7"),
+            requester: None,
+            request_id: &[3; 32],
+            key_fingerprint: &[4; 32],
+            identity: Some("SN-1"),
+            replaces: None,
+            data,
+            certificate,
+        }
+    }
+
+    #[test]
+    fn the_time_stands_where_the_log_writes_it() {
+        let lost = LostRecord {
+            time_ms: 0,
+            issuer: &[0; 20],
+            serial: &[1],
+            tbs_digest: &[2; 32],
+        };
+        for bytes in [issued(BTreeMap::new(), &[5; 500]).encode(), lost.encode()] {
+            assert_eq!(bytes[3], 0x1b);
+            assert_eq!(bytes[4..12], [0xff; 8]);
+        }
+    }
+
+    #[test]
+    fn data_keys_are_in_deterministic_order() {
+        let bytes = issued(BTreeMap::from([("aa", "1"), ("b", "2")]), &[]).encode();
+        let at = |key: &[u8]| {
+            bytes
+                .windows(key.len())
+                .position(|window| window == key)
+                .unwrap()
+        };
+        assert!(at(b"\x61b") < at(b"\x62aa"));
+    }
+
+    #[test]
+    fn unknown_kinds_are_kept() {
+        let bytes = [0x84, 0x09, 0x01, 0x1b, 0, 0, 1, 0, 0, 0, 0, 0, 0x60];
+        assert_eq!(
+            Record::decode(&bytes),
+            Ok(Record::Other {
+                kind: 9,
+                time_ms: Some(1 << 40)
+            })
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn records_read_back(
+            data in proptest::collection::btree_map(".{0,9}", ".{0,9}", 0..5),
+            certificate in proptest::collection::vec(any::<u8>(), 0..999),
+        ) {
+            let data = data.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let record = issued(data, &certificate);
+            let owned = record.data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let bytes = record.encode();
+            prop_assert!(bytes.len() <= IssuedRecord::bytes_max(
+                "idevid", Some("lot-7"), Some("SN-1"), &owned, certificate.len()));
+            prop_assert_eq!(Record::decode(&bytes).unwrap(), Record::Issued(record));
+        }
+
+        #[test]
+        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Record::decode(&bytes);
+        }
+    }
+}

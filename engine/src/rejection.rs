@@ -1,0 +1,195 @@
+//! Why a request is refused: untrusted input at fault, the engine sound.
+
+use std::fmt;
+
+/// What the person at the line does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Send the same request again.
+    Retry,
+    /// The device needs work before it can ask again, for example a new key.
+    Rework,
+    /// The device can not get a certificate.
+    Scrap,
+    /// Stop the line: every request will fare alike.
+    Stop,
+    /// A PKI officer decides.
+    CallOfficer,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Retry => "RETRY",
+            Self::Rework => "REWORK",
+            Self::Scrap => "SCRAP",
+            Self::Stop => "STOP",
+            Self::CallOfficer => "CALL-OFFICER",
+        })
+    }
+}
+
+/// A request that is refused, and why. Says nothing of the requests beside it.
+///
+/// Texts never repeat attribute values that the profile does not take: a challenge password must not
+/// reach a log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// No bytes at all.
+    #[error("the request is empty")]
+    Empty,
+    /// Over [`crate::CSR_BYTES_MAX`].
+    #[error("the request has {bytes} bytes, the limit is {max}")]
+    TooLarge {
+        /// Bytes offered.
+        bytes: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// Not the DER of a CertificationRequest.
+    #[error("not the DER of a certification request: it has {0}")]
+    Malformed(&'static str),
+    /// An attribute stands twice, or has not exactly one value.
+    #[error("an attribute of the request stands more than once or has not exactly one value")]
+    AttributeCount,
+    /// The signature algorithm does not belong to the key, or is not accepted.
+    #[error("the signature algorithm is not accepted for this kind of key")]
+    SignatureAlgorithm,
+    /// The request is not signed by the key it asks for.
+    #[error("the signature does not verify with the key in the request")]
+    ProofOfPossession,
+    /// A key type, curve or encoding that is not supported.
+    #[error("the key is not supported: {0}")]
+    KeyUnsupported(&'static str),
+    /// The profile does not take this kind of key.
+    #[error("profile {profile} does not accept {algorithm} keys")]
+    KeyNotAllowed {
+        /// Name of the profile.
+        profile: String,
+        /// The key's kind.
+        algorithm: &'static str,
+    },
+    /// An RSA key outside policy.
+    #[error("the RSA key is outside policy: {0}")]
+    RsaPolicy(&'static str),
+    /// The issuing CA's own key.
+    #[error("the request holds the issuing CA's own key")]
+    IssuerKey,
+    /// No profile has this name.
+    #[error("no profile is named {0:?}; ask for one that the configuration lists")]
+    UnknownProfile(String),
+    /// A value that the profile takes is missing or stands more than once.
+    #[error("profile {profile} takes {source_field} exactly once, and it stands {count} times")]
+    FieldCount {
+        /// Name of the profile.
+        profile: String,
+        /// For example `csr.subject.serialNumber`.
+        source_field: String,
+        /// How often it was found.
+        count: usize,
+    },
+    /// A value that the profile takes is not fit for its place.
+    #[error("{target}: {problem}")]
+    FieldValue {
+        /// Where the value was to go.
+        target: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The request asks to be a CA.
+    #[error("the request asks for a CA certificate")]
+    RequestsCa,
+    /// Fields the line adds are too many or too large.
+    #[error("the line's data is over a limit: {0}")]
+    DataLimit(&'static str),
+    /// Another device holds this key.
+    #[error("the key is already certified, for another device or profile, in record {index}")]
+    KeyInUse {
+        /// The earlier record.
+        index: u64,
+    },
+    /// The device holds a certificate for another key.
+    #[error("device {identity:?} is already certified with another key, in record {index}")]
+    IdentityInUse {
+        /// The device identity.
+        identity: String,
+        /// The earlier record.
+        index: u64,
+    },
+    /// The same device and key, but other content.
+    #[error("device {identity:?} is already certified with other content, in record {index}")]
+    ChangedRequest {
+        /// The device identity.
+        identity: String,
+        /// The earlier record.
+        index: u64,
+    },
+}
+
+impl Rejection {
+    /// A stable number: 1xx form, 2xx proof of possession, 3xx key, 4xx profile and content, 5xx duplicates.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.facts().0
+    }
+
+    /// The kind in kebab case, for programs.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.facts().1
+    }
+
+    /// Where the rule comes from.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        self.facts().2
+    }
+
+    /// What to do at the line.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.facts().3
+    }
+
+    /// The sentence for a person.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        self.to_string()
+    }
+
+    fn facts(&self) -> (u16, &'static str, &'static str, Action) {
+        use Action::{CallOfficer, Rework, Scrap, Stop};
+        match self {
+            Self::Empty => (100, "empty", "RFC 2986 §4", Rework),
+            Self::TooLarge { .. } => (101, "too-large", "Birthmark size limit", Rework),
+            Self::Malformed(_) => (102, "malformed", "RFC 2986 §4, X.690 §10", Rework),
+            Self::AttributeCount => (103, "attribute-count", "RFC 2985 §5.4", Rework),
+            Self::SignatureAlgorithm => (200, "signature-algorithm", "RFC 5758 §3.2", Rework),
+            Self::ProofOfPossession => (201, "proof-of-possession", "RFC 2986 §4.2", Rework),
+            Self::KeyUnsupported(_) => (300, "key-unsupported", "RFC 5480 §2.1.1", Rework),
+            Self::KeyNotAllowed { .. } => (301, "key-not-allowed", "profile", Stop),
+            Self::RsaPolicy(_) => (302, "rsa-policy", "NIST SP 800-56B §6.2", Rework),
+            Self::IssuerKey => (303, "issuer-key", "RFC 5280 §4.2.1.9", CallOfficer),
+            Self::UnknownProfile(_) => (400, "unknown-profile", "configuration", Stop),
+            Self::FieldCount { .. } => (401, "field-count", "profile", Rework),
+            Self::FieldValue { .. } => (402, "field-value", "RFC 5280 appendix A.1", Rework),
+            Self::RequestsCa => (403, "requests-ca", "RFC 5280 §4.2.1.9", CallOfficer),
+            Self::DataLimit(_) => (404, "data-limit", "Birthmark size limit", Stop),
+            Self::KeyInUse { .. } => (500, "key-in-use", "uniqueness of keys", Scrap),
+            Self::IdentityInUse { .. } => (
+                501,
+                "identity-in-use",
+                "IEEE 802.1AR-2018 §8.6",
+                CallOfficer,
+            ),
+            Self::ChangedRequest { .. } => (
+                502,
+                "changed-request",
+                "uniqueness of requests",
+                CallOfficer,
+            ),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What a caller asks for and what it gets.
+
+use std::collections::BTreeMap;
+
+use crate::fault::Fault;
+use crate::issuance::LoggedCertificate;
+use crate::rejection::Rejection;
+
+/// One request for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// PKCS #10 CertificationRequest, DER (RFC 2986). At most [`crate::CSR_BYTES_MAX`] bytes.
+    pub csr: Vec<u8>,
+    /// Name of the profile.
+    pub profile: String,
+    /// The production order that authorizes it, at most 128 bytes. Recorded.
+    pub lot: Option<String>,
+    /// What the line adds: work order, station. What of it enters the certificate is the profile's
+    /// business; all of it is recorded. At most 32 entries and 8,192 bytes. No secrets.
+    pub data: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// A request without lot and data.
+    #[must_use]
+    pub fn new(csr: Vec<u8>, profile: &str) -> Self {
+        Self {
+            csr,
+            profile: profile.to_owned(),
+            lot: None,
+            data: BTreeMap::new(),
+        }
+    }
+}
+
+/// Whether a certificate was made for this request or for an earlier one like it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssueStatus {
+    /// Made now.
+    Issued,
+    /// The same request was answered before; this is that certificate, byte for byte.
+    Existing,
+}
+
+/// A certificate for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// New or not.
+    pub status: IssueStatus,
+    /// The certificate, durable in the log.
+    pub certificate: LoggedCertificate,
+}
+
+/// Why a request got no certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IssueError {
+    /// The request is at fault.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The system is at fault.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// What every request ends in.
+pub type IssueResult = Result<Issued, IssueError>;
+
+/// Why a request was not taken. It comes back inside.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// As many requests are in flight as the engine takes. Try again when one has its answer.
+    #[error("the engine is full; wait for an answer, then submit again")]
+    Full(Request),
+    /// The engine takes no more requests.
+    #[error("{1}")]
+    Closed(Request, Fault),
+}

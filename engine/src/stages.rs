@@ -1,0 +1,146 @@
+//! Single steps of the cycle, for benches and fuzz targets. Not part of the API: it may change at any time.
+
+use std::collections::BTreeMap;
+
+use birthmark_hsm::{Signature, SigningPool};
+use birthmark_log::ReservationId;
+
+use crate::certificate::CertificateView;
+use crate::check::{Expectation, check_certificate};
+use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
+use crate::issuer::Issuer;
+use crate::profile::{NotAfter, Profile};
+use crate::tbs::{TbsTemplate, encode};
+use crate::validate::validate;
+
+/// Parses a request and says whether it is well formed.
+#[must_use]
+pub fn parse_csr(bytes: &[u8]) -> bool {
+    CertificateSigningRequestDer::new(bytes)
+        .and_then(CertificationRequest::parse)
+        .is_ok()
+}
+
+/// Parses a request, verifies its proof of possession, and says whether both hold.
+#[must_use]
+pub fn verify_csr(bytes: &[u8]) -> bool {
+    let parsed = CertificateSigningRequestDer::new(bytes).and_then(CertificationRequest::parse);
+    verify_batch(vec![parsed]).iter().all(Result::is_ok)
+}
+
+/// Reads a certificate and says whether it is well formed.
+#[must_use]
+pub fn parse_certificate(bytes: &[u8]) -> bool {
+    CertificateView::parse(bytes).is_ok()
+}
+
+/// One request on its way, and what it takes to go on.
+pub struct Bench {
+    issuer: Issuer,
+    profile: Profile,
+    template: TbsTemplate,
+    pool: SigningPool,
+    csr: Vec<u8>,
+    data: BTreeMap<String, String>,
+}
+
+/// A finished certificate and the serial number it was made with.
+pub struct Finished {
+    der: Vec<u8>,
+    serial: Vec<u8>,
+    spki: Vec<u8>,
+}
+
+impl Bench {
+    /// The steps for one request.
+    #[must_use]
+    pub fn new(issuer: Issuer, profile: Profile, pool: SigningPool, csr: Vec<u8>) -> Self {
+        let template = TbsTemplate::new(&profile, &issuer);
+        Self {
+            issuer,
+            profile,
+            template,
+            pool,
+            csr,
+            data: BTreeMap::new(),
+        }
+    }
+
+    /// Validates and prepares a request that was verified before, as often as `repeat` calls it. Each call
+    /// gives the size of the TBS; 0 if the request does not do.
+    pub fn validate_and_prepare(&self, now_s: u64, repeat: impl FnOnce(&dyn Fn() -> usize)) {
+        let parsed =
+            CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
+        let Some(Ok(verified)) = verify_batch(vec![parsed]).pop() else {
+            return repeat(&|| 0);
+        };
+        repeat(&|| {
+            let validated = validate(&verified, &self.profile, &self.issuer, &self.data).ok();
+            validated
+                .and_then(|validated| {
+                    encode(
+                        &validated,
+                        &self.profile,
+                        &self.template,
+                        &self.issuer,
+                        &self.pool,
+                        now_s,
+                    )
+                    .ok()
+                })
+                .map_or(0, |tbs| tbs.buffer.len())
+        });
+    }
+
+    /// Makes a certificate, signed by `sign` over what the pool would be given.
+    pub fn finish(
+        &self,
+        now_s: u64,
+        sign: impl FnOnce(&birthmark_hsm::SignInput) -> Option<Signature>,
+    ) -> Option<Finished> {
+        let parsed =
+            CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
+        let verified = verify_batch(vec![parsed]).pop()?.ok()?;
+        let request = validate(&verified, &self.profile, &self.issuer, &self.data).ok()?;
+        let tbs = encode(
+            &request,
+            &self.profile,
+            &self.template,
+            &self.issuer,
+            &self.pool,
+            now_s,
+        )
+        .ok()?;
+        let serial = tbs.serial.to_vec();
+        let spki = request.key.encoding.to_vec();
+        let reserved = tbs.reserved(ReservationId(0));
+        let signature = sign(&reserved.sign_input())?;
+        let checked = reserved
+            .signed(&signature, &self.issuer)
+            .check(&self.expectation(&spki));
+        let der = checked.ok()?.der().to_vec();
+        Some(Finished { der, serial, spki })
+    }
+
+    /// Checks a finished certificate: encoding, content and signature.
+    #[must_use]
+    pub fn check(&self, finished: &Finished) -> bool {
+        check_certificate(
+            &finished.der,
+            &finished.serial,
+            &self.expectation(&finished.spki),
+        )
+        .is_ok()
+    }
+
+    fn expectation<'a>(&'a self, spki: &'a [u8]) -> Expectation<'a> {
+        Expectation {
+            issuer: &self.issuer,
+            spki,
+            indefinite: self.profile.validity.not_after == NotAfter::Indefinite,
+            key_usage: self.profile.key_usage,
+            extended_key_usage: &self.profile.extended_key_usage,
+            subject_alt_name: self.profile.hardware_module_name.is_some(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Which kinds of keys sign, and which digest each of them signs.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The kind and size of a signing key. Each kind signs in exactly one way.
+///
+/// | kind | signature | digest |
+/// | --- | --- | --- |
+/// | `EcP256` | ECDSA (FIPS 186-5) | SHA-256 |
+/// | `EcP384` | ECDSA (FIPS 186-5) | SHA-384 |
+/// | `Ed25519` | EdDSA (RFC 8032 §5.1) | none: the message itself |
+/// | `Rsa2048`, `Rsa3072`, `Rsa4096` | RSASSA-PKCS1-v1_5 (RFC 8017 §8.2) | SHA-256 |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyAlgorithm {
+    /// ECDSA on P-256.
+    EcP256,
+    /// ECDSA on P-384.
+    EcP384,
+    /// Ed25519.
+    Ed25519,
+    /// RSA with a modulus of 2048 bits.
+    Rsa2048,
+    /// RSA with a modulus of 3072 bits.
+    Rsa3072,
+    /// RSA with a modulus of 4096 bits.
+    Rsa4096,
+}
+
+impl KeyAlgorithm {
+    /// Every kind, in the order in which they are documented.
+    pub const ALL: [KeyAlgorithm; 6] = [
+        KeyAlgorithm::EcP256,
+        KeyAlgorithm::EcP384,
+        KeyAlgorithm::Ed25519,
+        KeyAlgorithm::Rsa2048,
+        KeyAlgorithm::Rsa3072,
+        KeyAlgorithm::Rsa4096,
+    ];
+
+    /// The digest that is signed, or `None` when the message itself is signed.
+    pub fn digest(self) -> Option<DigestAlgorithm> {
+        match self {
+            KeyAlgorithm::EcP384 => Some(DigestAlgorithm::Sha384),
+            KeyAlgorithm::Ed25519 => None,
+            KeyAlgorithm::EcP256
+            | KeyAlgorithm::Rsa2048
+            | KeyAlgorithm::Rsa3072
+            | KeyAlgorithm::Rsa4096 => Some(DigestAlgorithm::Sha256),
+        }
+    }
+
+    /// The name used on the command line and in configuration, as [`FromStr`] reads it.
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyAlgorithm::EcP256 => "p256",
+            KeyAlgorithm::EcP384 => "p384",
+            KeyAlgorithm::Ed25519 => "ed25519",
+            KeyAlgorithm::Rsa2048 => "rsa2048",
+            KeyAlgorithm::Rsa3072 => "rsa3072",
+            KeyAlgorithm::Rsa4096 => "rsa4096",
+        }
+    }
+
+    /// The name in a sentence: `P-256`, `RSA-2048`.
+    pub fn title(self) -> &'static str {
+        match self {
+            KeyAlgorithm::EcP256 => "P-256",
+            KeyAlgorithm::EcP384 => "P-384",
+            KeyAlgorithm::Ed25519 => "Ed25519",
+            KeyAlgorithm::Rsa2048 => "RSA-2048",
+            KeyAlgorithm::Rsa3072 => "RSA-3072",
+            KeyAlgorithm::Rsa4096 => "RSA-4096",
+        }
+    }
+
+    /// The RSA kind with a modulus of `bits`, if it is one that signs here.
+    pub(crate) fn rsa(bits: usize) -> Option<KeyAlgorithm> {
+        match bits {
+            2048 => Some(KeyAlgorithm::Rsa2048),
+            3072 => Some(KeyAlgorithm::Rsa3072),
+            4096 => Some(KeyAlgorithm::Rsa4096),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for KeyAlgorithm {
+    type Err = UnknownKeyAlgorithm;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        KeyAlgorithm::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
+            .ok_or_else(|| UnknownKeyAlgorithm {
+                name: name.chars().take(40).collect(),
+            })
+    }
+}
+
+/// The name is none of those that [`KeyAlgorithm`] reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown key algorithm '{name}': use one of p256, p384, ed25519, rsa2048, rsa3072, rsa4096"
+)]
+pub struct UnknownKeyAlgorithm {
+    name: String,
+}
+
+/// A digest that a key signs (FIPS 180-4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DigestAlgorithm {
+    /// SHA-256, 32 bytes.
+    Sha256,
+    /// SHA-384, 48 bytes.
+    Sha384,
+}
+
+impl DigestAlgorithm {
+    /// Length of the digest in bytes.
+    pub fn output_len(self) -> usize {
+        self.provider().output_len()
+    }
+
+    /// The implementation of this digest.
+    pub(crate) fn provider(self) -> &'static aws_lc_rs::digest::Algorithm {
+        match self {
+            DigestAlgorithm::Sha256 => &aws_lc_rs::digest::SHA256,
+            DigestAlgorithm::Sha384 => &aws_lc_rs::digest::SHA384,
+        }
+    }
+}
+
+/// An elliptic curve for ECDSA (FIPS 186-5, SP 800-186).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Curve {
+    /// P-256, also `prime256v1` and `secp256r1`.
+    P256,
+    /// P-384, also `secp384r1`.
+    P384,
+}
+
+impl Curve {
+    /// Length in bytes of a coordinate, and of `r` and of `s`.
+    pub fn field_len(self) -> usize {
+        match self {
+            Curve::P256 => 32,
+            Curve::P384 => 48,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_and_others_are_refused() {
+        for algorithm in KeyAlgorithm::ALL {
+            assert_eq!(algorithm.to_string().parse::<KeyAlgorithm>(), Ok(algorithm));
+        }
+        for wrong in ["", "P256", "rsa1024", "p256 "] {
+            let error = wrong.parse::<KeyAlgorithm>().unwrap_err();
+            assert!(error.to_string().contains("rsa2048"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! Errors, one type per operation. None of them ever holds a PIN or a key.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::algorithm::KeyAlgorithm;
+use crate::ckr::{CallError, ErrorClass, ReturnCode};
+use crate::pkcs11::UriError;
+
+/// A signature was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignError {
+    /// A PKCS#11 call failed, after what its class allows was tried.
+    #[error("token '{token}': {call}; {}", call.class().advice())]
+    Call {
+        /// The token's label.
+        token: Arc<str>,
+        /// The call and what it returned.
+        call: CallError,
+    },
+    /// The PIN was refused earlier, when a lost login had to be renewed. It is not sent again.
+    #[error(
+        "token '{token}': the PIN was refused with {code} and is not tried again; {}",
+        ErrorClass::Pin.advice()
+    )]
+    PinRefused {
+        /// The token's label.
+        token: Arc<str>,
+        /// What the login returned.
+        code: ReturnCode,
+    },
+    /// The token returned something that is no signature of this key.
+    #[error(
+        "token '{token}' returned a signature of {found} bytes for a key of type {algorithm}, \
+         which takes {expected}; check the token's firmware"
+    )]
+    MalformedSignature {
+        /// The token's label.
+        token: Arc<str>,
+        /// The key's kind.
+        algorithm: KeyAlgorithm,
+        /// Bytes that a signature of this key has.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// The job's input is not what this key signs. Make it with
+    /// [`SigningPool::input_for`](crate::SigningPool::input_for).
+    #[error(
+        "the input is not what a key of type {algorithm} signs; make it with the pool's input_for"
+    )]
+    WrongInput {
+        /// The key's kind.
+        algorithm: KeyAlgorithm,
+    },
+    /// The software key's arithmetic failed, which means exhausted memory or a damaged key.
+    #[error("signing with the {algorithm} software key failed; check memory and the key file")]
+    Software {
+        /// The key's kind.
+        algorithm: KeyAlgorithm,
+    },
+    /// No session thread is left to sign.
+    #[error("the signing pool has stopped; restart this process")]
+    Stopped,
+}
+
+impl SignError {
+    /// The class that decides what is done about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            SignError::Call { call, .. } => call.class(),
+            SignError::PinRefused { .. } => ErrorClass::Pin,
+            SignError::MalformedSignature { .. } | SignError::Software { .. } => ErrorClass::Device,
+            SignError::WrongInput { .. } => ErrorClass::Request,
+            SignError::Stopped => ErrorClass::Module,
+        }
+    }
+
+    /// The PKCS#11 function that failed, such as `C_Sign`.
+    pub fn function(&self) -> Option<&'static str> {
+        match self {
+            SignError::Call { call, .. } => Some(call.function),
+            SignError::PinRefused { .. } => Some("C_Login"),
+            _ => None,
+        }
+    }
+
+    /// What the PKCS#11 function returned.
+    pub fn code(&self) -> Option<ReturnCode> {
+        match self {
+            SignError::Call { call, .. } => Some(call.code),
+            SignError::PinRefused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// A signing pool could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The module could not be used.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// The token was not found.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The PIN is missing, unreadable or refused.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// The key was not found or cannot sign here.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The software key could not be read.
+    #[error(transparent)]
+    Software(#[from] SoftwareKeyError),
+    /// A PKCS#11 call failed.
+    #[error("token '{token}': {call}; {}", call.class().advice())]
+    Call {
+        /// The token's label.
+        token: String,
+        /// The call and what it returned.
+        call: CallError,
+    },
+    /// The number of sessions asked for is zero or above the limit.
+    #[error("{asked} sessions asked for: use 1 to {max}")]
+    Sessions {
+        /// What was asked for.
+        asked: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The system gave no thread for a session.
+    #[error("no thread for a signing session; raise the limit on processes and retry")]
+    Thread(#[source] io::Error),
+}
+
+/// A PKCS#11 module could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModuleError {
+    /// The URI names no module.
+    #[error(
+        "the PKCS#11 URI names no module: add ?module-path=/path/of/the/vendor's/library.so to it"
+    )]
+    NotNamed,
+    /// `module-name` is in none of the directories searched.
+    #[error(
+        "no PKCS#11 module named '{name}' in {}: install it, or give its file with module-path",
+        searched.join(", ")
+    )]
+    NameNotFound {
+        /// The name in the URI.
+        name: String,
+        /// The directories searched.
+        searched: Vec<&'static str>,
+    },
+    /// The module's file cannot be opened.
+    #[error(
+        "no PKCS#11 module at {}: install the HSM vendor's client software (for SoftHSM: apt \
+         install softhsm2, dnf install softhsm, brew install softhsm) or correct module-path",
+        path.display()
+    )]
+    Missing {
+        /// The path in the URI.
+        path: PathBuf,
+        /// Why it cannot be opened.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no PKCS#11 module, or one for another kind of machine.
+    #[error(
+        "{} is not a PKCS#11 module this machine can load: correct module-path",
+        path.display()
+    )]
+    NotAModule {
+        /// The path in the URI.
+        path: PathBuf,
+        /// What loading it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The module refused to start.
+    #[error(
+        "the PKCS#11 module {} does not start: {call}; check its configuration file and \
+         environment (for SoftHSM: SOFTHSM2_CONF)",
+        path.display()
+    )]
+    Initialize {
+        /// The path in the URI.
+        path: PathBuf,
+        /// The call and what it returned.
+        call: CallError,
+    },
+    /// The module's slots cannot be listed.
+    #[error("the PKCS#11 module {}: {call}; {}", path.display(), call.class().advice())]
+    Call {
+        /// The path in the URI.
+        path: PathBuf,
+        /// The call and what it returned.
+        call: CallError,
+    },
+}
+
+/// A token was not found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// No token fits the URI.
+    #[error(
+        "no token fits {wanted}; the module shows {}",
+        list(seen, "no initialized token")
+    )]
+    Unknown {
+        /// The URI's token attributes.
+        wanted: String,
+        /// The tokens that the module shows, label and serial.
+        seen: Vec<String>,
+    },
+    /// More than one token fits the URI.
+    #[error("{} tokens fit {wanted}: {}; add serial= to the URI", fitting.len(), fitting.join(", "))]
+    Ambiguous {
+        /// The URI's token attributes.
+        wanted: String,
+        /// The tokens that fit, label and serial.
+        fitting: Vec<String>,
+    },
+}
+
+/// The PIN is missing, unreadable or refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PinError {
+    /// Nothing says where the PIN is.
+    #[error(
+        "no PIN for token '{token}': put it in a file and add pin-source=file:/path to the URI, \
+         or set BIRTHMARK_PIN"
+    )]
+    Missing {
+        /// The token's label.
+        token: String,
+    },
+    /// The PIN's file cannot be read.
+    #[error("the PIN file that pin-source names cannot be read: {source}")]
+    Unreadable {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The PIN's file or variable holds no PIN.
+    #[error("{place} holds no PIN: it must be one line of text, 1 to {max} bytes")]
+    Malformed {
+        /// `the PIN file` or `BIRTHMARK_PIN`.
+        place: &'static str,
+        /// Longest PIN read, in bytes.
+        max: usize,
+    },
+    /// The token refused the PIN. It was sent once.
+    #[error(
+        "token '{token}' refused the PIN with {code}; it was tried once. {}",
+        ErrorClass::Pin.advice()
+    )]
+    Refused {
+        /// The token's label.
+        token: String,
+        /// What the login returned.
+        code: ReturnCode,
+    },
+}
+
+/// A key was not found on the token, or cannot sign here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// No private key fits the URI.
+    #[error(
+        "no private key fits {wanted} on token '{token}'; it holds {}",
+        list(seen, "none")
+    )]
+    Unknown {
+        /// The URI's object attributes.
+        wanted: String,
+        /// The token's label.
+        token: String,
+        /// The labels and ids of the private keys on the token.
+        seen: Vec<String>,
+    },
+    /// More than one private key fits the URI.
+    #[error(
+        "{} private keys fit {wanted} on token '{token}': {}; name one by object= and id=",
+        fitting.len(), fitting.join(", ")
+    )]
+    Ambiguous {
+        /// The URI's object attributes.
+        wanted: String,
+        /// The token's label.
+        token: String,
+        /// The labels and ids of the keys that fit.
+        fitting: Vec<String>,
+    },
+    /// The key is of a kind that does not sign here.
+    #[error(
+        "the key {key} on token '{token}' is {found}: use P-256, P-384, Ed25519 or RSA of 2048, \
+         3072 or 4096 bits"
+    )]
+    Unsupported {
+        /// The key's label and id.
+        key: String,
+        /// The token's label.
+        token: String,
+        /// What the key is.
+        found: String,
+    },
+    /// The public half cannot be read.
+    #[error(
+        "no public key belongs to {key} on token '{token}': put the public key object with the \
+         same id beside it"
+    )]
+    NoPublicKey {
+        /// The key's label and id.
+        key: String,
+        /// The token's label.
+        token: String,
+    },
+}
+
+/// A software key could not be made, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SoftwareKeyError {
+    /// The file cannot be read or written.
+    #[error("the key file {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Others than the owner may read the file.
+    #[error(
+        "the key file {} may be read by others (mode {mode:04o}): run chmod 600 on it, and \
+         replace the key if it was exposed",
+        path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file is too long for a key.
+    #[error("the key file {} is longer than {max} bytes: that is no private key", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// What the file holds is no key that signs here.
+    #[error("the key file {}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<SoftwareKeyError>,
+    },
+    /// The text is no PKCS#8 PEM.
+    #[error(
+        "not a PKCS#8 private key in PEM ('-----BEGIN PRIVATE KEY-----'): convert it with \
+         openssl pkcs8 -topk8 -nocrypt"
+    )]
+    Pem(#[source] pem_rfc7468::Error),
+    /// The PEM holds something else.
+    #[error(
+        "the PEM holds '{label}' where 'PRIVATE KEY' is expected: convert it with openssl pkcs8 \
+         -topk8 -nocrypt"
+    )]
+    Label {
+        /// The label found.
+        label: String,
+    },
+    /// The key is damaged or of a kind that does not sign here.
+    #[error(
+        "the private key is damaged or of another kind than P-256, P-384, Ed25519 or RSA of \
+         2048, 3072 or 4096 bits"
+    )]
+    Unsupported,
+    /// The key could not be generated.
+    #[error("no {algorithm} key could be generated; check memory and the system's randomness")]
+    Generate {
+        /// The kind asked for.
+        algorithm: KeyAlgorithm,
+    },
+}
+
+/// A key pair could not be generated on a token.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenerateError {
+    /// The token could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The URI names no `object`.
+    #[error("the PKCS#11 URI names no key: add object=LABEL to it")]
+    NoLabel,
+    /// The token already holds such a key.
+    #[error(
+        "token '{token}' already holds a key with {clash}: choose another object= (or id=), or \
+         remove the old key with the vendor's tool"
+    )]
+    Exists {
+        /// The token's label.
+        token: String,
+        /// The label or the id that is taken.
+        clash: String,
+    },
+    /// A PKCS#11 call failed.
+    #[error("token '{token}': {call}; {}", call.class().advice())]
+    Call {
+        /// The token's label.
+        token: String,
+        /// The call and what it returned.
+        call: CallError,
+    },
+    /// The token made a key that is not protected as asked. It was destroyed again.
+    #[error(
+        "token '{token}' made a key that is not {missing}; it was destroyed: check the token's \
+         policy"
+    )]
+    NotProtected {
+        /// The token's label.
+        token: String,
+        /// The attributes that do not hold.
+        missing: String,
+    },
+}
+
+/// A token could not be initialized.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitializeError {
+    /// The module could not be used.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// A token of that label exists.
+    #[error("a token '{label}' exists already: choose another label")]
+    Exists {
+        /// The label.
+        label: String,
+    },
+    /// The label does not fit the 32 bytes of `CK_TOKEN_INFO`.
+    #[error("the token label '{label}' has {} bytes: use 1 to 32", label.len())]
+    Label {
+        /// The label.
+        label: String,
+    },
+    /// The module has no slot with an uninitialized token.
+    #[error("the module shows no uninitialized token")]
+    NoFreeSlot,
+    /// A PKCS#11 call failed.
+    #[error("token '{label}': {call}; {}", call.class().advice())]
+    Call {
+        /// The label.
+        label: String,
+        /// The call and what it returned.
+        call: CallError,
+    },
+}
+
+/// A signing pool did not close cleanly. It is closed nonetheless.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// Session threads ended by a panic.
+    #[error("{count} signing threads had panicked; report this with the process's log")]
+    Panicked {
+        /// How many.
+        count: usize,
+    },
+    /// The module did not finalize.
+    #[error("the PKCS#11 module {}: {call}; restart this process before using it", path.display())]
+    Finalize {
+        /// The module's file.
+        path: PathBuf,
+        /// The call and what it returned.
+        call: CallError,
+    },
+}
+
+impl OpenError {
+    /// The failed PKCS#11 call's class, where a call failed.
+    pub fn class(&self) -> Option<ErrorClass> {
+        match self {
+            OpenError::Call { call, .. }
+            | OpenError::Module(
+                ModuleError::Initialize { call, .. } | ModuleError::Call { call, .. },
+            ) => Some(call.class()),
+            OpenError::Pin(PinError::Refused { .. }) => Some(ErrorClass::Pin),
+            _ => None,
+        }
+    }
+}
+
+/// Where a signer is could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocationError {
+    /// Neither form.
+    #[error("a signer is 'software:PATH' or 'pkcs11:token=…;object=…?module-path=…'")]
+    UnknownForm,
+    /// `software:` without a path.
+    #[error("'software:' is followed by the key file's path")]
+    NoPath,
+    /// The PKCS#11 URI is wrong.
+    #[error(transparent)]
+    Uri(#[from] UriError),
+}
+
+/// Names one after the other, or what to say when there are none.
+fn list(names: &[String], none: &str) -> String {
+    if names.is_empty() {
+        none.to_owned()
+    } else {
+        names.join(", ")
+    }
+}

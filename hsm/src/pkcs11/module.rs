@@ -1,0 +1,228 @@
+//! Loaded PKCS#11 modules: one `C_Initialize` per module and process, however many pools use it.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::slot::{Slot, TokenInfo};
+
+use super::raw::SignFunctions;
+use super::uri::Pkcs11Uri;
+use crate::ckr::CallError;
+use crate::error::{CloseError, ModuleError};
+
+/// Directories searched for a `module-name`, in this order: where Debian, Fedora and Homebrew
+/// put modules.
+const MODULE_DIRECTORIES: &[&str] = &[
+    "/usr/lib/x86_64-linux-gnu/pkcs11",
+    "/usr/lib/aarch64-linux-gnu/pkcs11",
+    "/usr/lib64/pkcs11",
+    "/usr/lib/pkcs11",
+    "/usr/lib/softhsm",
+    "/usr/local/lib",
+    "/opt/homebrew/lib",
+];
+
+/// A module that is loaded and stays so until the process ends: unloading would run its and its
+/// libraries' destructors while others of the process may still use them.
+pub(super) struct Module {
+    path: PathBuf,
+    context: Pkcs11,
+    sign: SignFunctions,
+    /// Held while tokens are opened, closed, initialized or given keys. Some modules (SoftHSM
+    /// among them) race when the last session closes while another opens, and when a search runs
+    /// while a key is made; and a login must not run twice at a time.
+    setup: Mutex<()>,
+}
+
+/// Keeps a module initialized. The last one of a module to go finalizes it.
+pub(super) struct ModuleUser {
+    module: Arc<Module>,
+    released: bool,
+}
+
+struct Entry {
+    module: Arc<Module>,
+    users: usize,
+    /// False when other code of this process had initialized the module: it finalizes it too.
+    ours: bool,
+}
+
+/// Every module ever loaded, by its canonical path. C_Initialize and C_Finalize are called under
+/// this lock and nowhere else: two at a time crash.
+static MODULES: LazyLock<Mutex<HashMap<PathBuf, Entry>>> = LazyLock::new(Mutex::default);
+
+impl ModuleUser {
+    /// Loads and initializes the module that the URI names, unless that is done already.
+    pub(super) fn acquire(uri: &Pkcs11Uri) -> Result<ModuleUser, ModuleError> {
+        ModuleUser::acquire_path(&find(uri)?)
+    }
+
+    /// Loads and initializes the module in the file at `path`, unless that is done already.
+    pub(super) fn acquire_path(path: &Path) -> Result<ModuleUser, ModuleError> {
+        let missing = |source| ModuleError::Missing {
+            path: path.to_owned(),
+            source,
+        };
+        // Two names of one file are one module to the system's loader, and so they are here.
+        let path = fs::canonicalize(path).map_err(missing)?;
+        let mut modules = lock(&MODULES);
+        let entry = match modules.get_mut(&path) {
+            Some(entry) => entry,
+            None => {
+                let module = Arc::new(Module::load(&path)?);
+                modules.entry(path).or_insert(Entry {
+                    module,
+                    users: 0,
+                    ours: false,
+                })
+            }
+        };
+        if entry.users == 0 {
+            entry.ours = entry.module.initialize()?;
+        }
+        entry.users += 1;
+        Ok(ModuleUser {
+            module: Arc::clone(&entry.module),
+            released: false,
+        })
+    }
+
+    /// Gives the module up, and finalizes it when nobody else uses it. No session of it may be
+    /// open any more on this user's behalf. A second call does nothing.
+    pub(super) fn release(&mut self) -> Result<(), CloseError> {
+        if std::mem::replace(&mut self.released, true) {
+            return Ok(());
+        }
+        let mut modules = lock(&MODULES);
+        let Some(entry) = modules.get_mut(&self.module.path) else {
+            return Ok(());
+        };
+        entry.users = entry.users.saturating_sub(1);
+        if entry.users > 0 || !entry.ours {
+            return Ok(());
+        }
+        self.module
+            .context
+            .clone()
+            .finalize()
+            .map_err(|error| CloseError::Finalize {
+                path: self.module.path.clone(),
+                call: CallError::from_wrapper("C_Finalize", &error),
+            })
+    }
+}
+
+impl Drop for ModuleUser {
+    fn drop(&mut self) {
+        // Who wants to know calls `release`.
+        let _ = self.release();
+    }
+}
+
+impl std::ops::Deref for ModuleUser {
+    type Target = Module;
+
+    fn deref(&self) -> &Module {
+        &self.module
+    }
+}
+
+impl Module {
+    /// The wrapper's handle of the module.
+    pub(super) fn context(&self) -> &Pkcs11 {
+        &self.context
+    }
+
+    /// The calls that sign.
+    pub(super) fn sign_functions(&self) -> &SignFunctions {
+        &self.sign
+    }
+
+    /// Waits for the right to open, close or change tokens.
+    pub(super) fn setup(&self) -> MutexGuard<'_, ()> {
+        lock(&self.setup)
+    }
+
+    /// Every slot that has a token, initialized or not.
+    pub(super) fn tokens(&self) -> Result<Vec<(Slot, TokenInfo)>, ModuleError> {
+        let slots = self
+            .context
+            .get_slots_with_token()
+            .map_err(|error| ModuleError::Call {
+                path: self.path.clone(),
+                call: CallError::from_wrapper("C_GetSlotList", &error),
+            })?;
+        // A token that is just being removed has no information and is none to sign with.
+        let info = |slot| Some((slot, self.context.get_token_info(slot).ok()?));
+        Ok(slots.into_iter().filter_map(info).collect())
+    }
+
+    fn load(path: &Path) -> Result<Module, ModuleError> {
+        // Tell "cannot be read" from "is no module".
+        File::open(path).map_err(|source| ModuleError::Missing {
+            path: path.to_owned(),
+            source,
+        })?;
+        let context = Pkcs11::new(path).map_err(|error| ModuleError::NotAModule {
+            path: path.to_owned(),
+            source: Box::new(error),
+        })?;
+        let sign = SignFunctions::load(path).map_err(|error| ModuleError::NotAModule {
+            path: path.to_owned(),
+            source: Box::new(error),
+        })?;
+        Ok(Module {
+            path: path.to_owned(),
+            context,
+            sign,
+            setup: Mutex::new(()),
+        })
+    }
+
+    /// Returns whether it is ours to finalize.
+    fn initialize(&self) -> Result<bool, ModuleError> {
+        // Without OS_LOCKING_OK a module may assume one thread and leave out its locks.
+        match self
+            .context
+            .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+        {
+            Ok(()) => Ok(true),
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(false),
+            Err(error) => Err(ModuleError::Initialize {
+                path: self.path.clone(),
+                call: CallError::from_wrapper("C_Initialize", &error),
+            }),
+        }
+    }
+}
+
+/// The file of the module that the URI names.
+fn find(uri: &Pkcs11Uri) -> Result<PathBuf, ModuleError> {
+    if let Some(path) = &uri.module_path {
+        return Ok(path.clone());
+    }
+    let name = uri.module_name.as_ref().ok_or(ModuleError::NotNamed)?;
+    MODULE_DIRECTORIES
+        .iter()
+        .flat_map(|directory| {
+            [
+                format!("{directory}/{name}.so"),
+                format!("{directory}/lib{name}.so"),
+            ]
+        })
+        .map(PathBuf::from)
+        .find(|path| path.is_file())
+        .ok_or_else(|| ModuleError::NameNotFound {
+            name: name.clone(),
+            searched: MODULE_DIRECTORIES.to_vec(),
+        })
+}
+
+/// Locks, also when a thread panicked with the lock held: nothing here is left half changed.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,79 @@
+//! Where the PIN comes from: a file or the environment, never an argument.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use cryptoki::types::AuthPin;
+use zeroize::Zeroizing;
+
+use super::uri::Pkcs11Uri;
+use crate::error::PinError;
+
+/// Environment variable with the PIN, for a URI without `pin-source`.
+pub const PIN_VARIABLE: &str = "BIRTHMARK_PIN";
+
+/// Longest PIN read, in bytes: four times the longest of the HSMs known (Luna: 255).
+const PIN_LEN_MAX: usize = 1024;
+
+/// Reads the PIN from the file that the URI's `pin-source` names, without its last line break, or
+/// from `BIRTHMARK_PIN`; `None` when neither is there. Wiped when dropped.
+pub(super) fn read(uri: &Pkcs11Uri) -> Result<Option<AuthPin>, PinError> {
+    let (place, bytes) = match &uri.pin_source {
+        Some(path) => {
+            let bytes = read_file(path).map_err(|source| PinError::Unreadable { source })?;
+            ("the PIN file", bytes)
+        }
+        None => match std::env::var_os(PIN_VARIABLE) {
+            Some(value) => (PIN_VARIABLE, Zeroizing::new(value.into_encoded_bytes())),
+            None => return Ok(None),
+        },
+    };
+    parse(&bytes)
+        .map(|pin| Some(AuthPin::from(pin)))
+        .ok_or(PinError::Malformed {
+            place,
+            max: PIN_LEN_MAX,
+        })
+}
+
+fn read_file(path: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for everything at once: a buffer that grows leaves copies behind. Two more bytes for
+    // the line break, one to notice that there is more.
+    let limit = PIN_LEN_MAX + 3;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit));
+    File::open(path)?
+        .take(limit as u64)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse(bytes: &[u8]) -> Option<&str> {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let one_line = !line.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0));
+    let text = std::str::from_utf8(line).ok()?;
+    (one_line && (1..=PIN_LEN_MAX).contains(&line.len())).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_line_break_is_cut_off() {
+        assert_eq!(parse(b"12 34\r\n"), Some("12 34"));
+        for good in [&b"1234"[..], b"1234\n", b" 1234 \n", &[b'x'; PIN_LEN_MAX]] {
+            assert!(parse(good).is_some());
+        }
+        for bad in [
+            &b""[..],
+            b"\n",
+            b"12\n34",
+            b"12\n\n",
+            b"\xff",
+            &[b'x'; PIN_LEN_MAX + 1],
+        ] {
+            assert!(parse(bad).is_none(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One session that signs: the calls of one signature, and what is tried when they fail.
+
+use std::sync::Arc;
+
+use cryptoki::context::Function;
+use cryptoki::error::Error;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::object::ObjectHandle;
+use cryptoki::session::Session;
+use cryptoki_sys::{CK_MECHANISM_TYPE, CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS};
+
+use super::key::TokenKey;
+use crate::algorithm::{DigestAlgorithm, KeyAlgorithm};
+use crate::ckr::{CallError, ErrorClass};
+use crate::der;
+use crate::error::SignError;
+use crate::metrics::Counters;
+use crate::signing::{SignInput, Signature};
+
+/// Length of the longest raw signature in bytes: RSA-4096.
+const RAW_SIGNATURE_LEN_MAX: usize = 512;
+
+/// DER of `DigestInfo` up to the digest (RFC 8017 §9.2, note 1), for SHA-256.
+const SHA256_DIGEST_INFO: [u8; 19] = [
+    0x30, 0x31, 0x30, 0x0d, 6, 9, 0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1, 5, 0, 4, 0x20,
+];
+
+/// Length of the longest `DigestInfo` signed, in bytes.
+const DIGEST_INFO_LEN_MAX: usize = SHA256_DIGEST_INFO.len() + 32;
+
+/// A session with everything a signature needs. It belongs to one thread at a time.
+pub(crate) struct SigningSession {
+    session: Session,
+    handle: ObjectHandle,
+    mechanism: CK_MECHANISM_TYPE,
+    /// Last, so that the session closes before the token may.
+    key: Arc<TokenKey>,
+}
+
+impl SigningSession {
+    /// Opens a session on the key's token.
+    pub(super) fn open(key: &Arc<TokenKey>) -> Result<SigningSession, CallError> {
+        let session = key.token().open_session()?;
+        let mechanism = match key.algorithm() {
+            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => CKM_ECDSA,
+            KeyAlgorithm::Ed25519 => CKM_EDDSA,
+            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => CKM_RSA_PKCS,
+        };
+        Ok(SigningSession {
+            session,
+            handle: key.handle(),
+            mechanism,
+            key: Arc::clone(key),
+        })
+    }
+
+    /// Signs: one C_SignInit, one C_Sign, no allocation but for RSA's signature.
+    pub(crate) fn sign(&mut self, input: &SignInput, out: &mut Signature) -> Result<(), SignError> {
+        let algorithm = self.key.algorithm();
+        let wrong_input = SignError::WrongInput { algorithm };
+        match algorithm {
+            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => {
+                let (digest, _) = input.digest_for(algorithm).ok_or(wrong_input)?;
+                let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
+                // r and s are as long as the digest for both curves: 32 and 48 bytes.
+                let len = self.call(digest, &mut raw, 2 * digest.len())?;
+                let mut encoded = [0; der::ECDSA_SIGNATURE_LEN_MAX];
+                let len = der::write_ecdsa_signature(&raw[..len], &mut encoded);
+                out.set(&encoded[..len]);
+            }
+            KeyAlgorithm::Ed25519 => {
+                let SignInput::Message(message) = input else {
+                    return Err(wrong_input);
+                };
+                let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
+                let len = self.call(message, &mut raw, 64)?;
+                out.set(&raw[..len]);
+            }
+            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
+                let (digest, digest_algorithm) = input.digest_for(algorithm).ok_or(wrong_input)?;
+                debug_assert_eq!(digest_algorithm, DigestAlgorithm::Sha256);
+                let mut info = [0; DIGEST_INFO_LEN_MAX];
+                info[..SHA256_DIGEST_INFO.len()].copy_from_slice(&SHA256_DIGEST_INFO);
+                info[SHA256_DIGEST_INFO.len()..].copy_from_slice(digest);
+                let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
+                let modulus_len = match algorithm {
+                    KeyAlgorithm::Rsa3072 => 384,
+                    KeyAlgorithm::Rsa4096 => 512,
+                    _ => 256,
+                };
+                let len = self.call(&info, &mut raw, modulus_len)?;
+                out.set(&raw[..len]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Signs, and tries again what the class of an error allows: each remedy once per job.
+    pub(super) fn sign_with_remedies(
+        &mut self,
+        input: &SignInput,
+        out: &mut Signature,
+        counters: &Counters,
+    ) -> Result<(), SignError> {
+        let mut used = [false; ErrorClass::ALL.len()];
+        loop {
+            let logins = self.key.token().logins();
+            let Err(error) = self.sign(input, out) else {
+                return Ok(());
+            };
+            let class = match &error {
+                SignError::Call { call, .. } => call.class(),
+                _ => return Err(error),
+            };
+            if std::mem::replace(&mut used[class.index()], true) {
+                return Err(error);
+            }
+            match class {
+                ErrorClass::Session => {
+                    self.session = self
+                        .key
+                        .token()
+                        .open_session()
+                        .map_err(|call| self.failed(call))?;
+                    self.handle = self.key.handle();
+                    counters.session_reopened();
+                }
+                ErrorClass::Handle => {
+                    self.handle = self.key.find_again(self.handle)?.ok_or(error)?;
+                    counters.key_found_again();
+                }
+                ErrorClass::Login => {
+                    self.key.token().log_in_again(logins)?;
+                    counters.login_renewed();
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// One signature's calls; the answer has to be `expected` bytes long.
+    fn call(
+        &mut self,
+        data: &[u8],
+        raw: &mut [u8; RAW_SIGNATURE_LEN_MAX],
+        expected: usize,
+    ) -> Result<usize, SignError> {
+        let found = match self.key.token().sign_functions() {
+            Some(functions) => {
+                functions.sign(&mut self.session, self.mechanism, self.handle, data, raw)
+            }
+            None => self.call_wrapper(data, raw),
+        }
+        .map_err(|call| self.failed(call))?;
+        if found == expected {
+            return Ok(found);
+        }
+        let token = Arc::clone(self.key.token().label());
+        Err(SignError::MalformedSignature {
+            token,
+            algorithm: self.key.algorithm(),
+            expected,
+            found,
+        })
+    }
+
+    /// The same through the wrapper: one more call to learn the signature's length, and an
+    /// allocation.
+    fn call_wrapper(
+        &self,
+        data: &[u8],
+        raw: &mut [u8; RAW_SIGNATURE_LEN_MAX],
+    ) -> Result<usize, CallError> {
+        let mechanism = match self.mechanism {
+            CKM_ECDSA => Mechanism::Ecdsa,
+            CKM_EDDSA => Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)),
+            _ => Mechanism::RsaPkcs,
+        };
+        let signature = self
+            .session
+            .sign(&mechanism, self.handle, data)
+            .map_err(|error| {
+                let function = match error {
+                    Error::Pkcs11(_, Function::SignInit) => "C_SignInit",
+                    _ => "C_Sign",
+                };
+                CallError::from_wrapper(function, &error)
+            })?;
+        // What does not fit has a wrong length, and is refused for it.
+        if let Some(place) = raw.get_mut(..signature.len()) {
+            place.copy_from_slice(&signature);
+        }
+        Ok(signature.len())
+    }
+
+    fn failed(&self, call: CallError) -> SignError {
+        SignError::Call {
+            token: Arc::clone(self.key.token().label()),
+            call,
+        }
+    }
+}

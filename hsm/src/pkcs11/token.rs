@@ -1,0 +1,278 @@
+//! One token in use: found by its URI, logged in once, kept open by an anchor session.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cryptoki::error::{Error, RvError};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::types::AuthPin;
+
+use super::module::{Module, ModuleUser, lock};
+use super::pin;
+use super::raw::SignFunctions;
+use super::uri::Pkcs11Uri;
+use crate::ckr::{CallError, ErrorClass, ReturnCode};
+use crate::error::{CloseError, ModuleError, OpenError, PinError, SignError, TokenError};
+
+/// A token with its anchor session. The login belongs to all sessions of the process on this
+/// token (PKCS#11 v3.1 §5.6.8), so one is enough, and it lasts as long as the anchor is open.
+/// There is no `C_Logout`: it would log out the sessions of every other pool too.
+pub(super) struct Token {
+    label: Arc<str>,
+    slot: Slot,
+    /// The calls that sign know this token's sessions.
+    direct: bool,
+    anchor: Mutex<Anchor>,
+    /// Counts logins. A worker whose call found no login names the count it had seen; only the
+    /// first to come logs in again.
+    logins: AtomicU64,
+    module: ModuleUser,
+}
+
+struct Anchor {
+    session: Option<Session>,
+    /// How to log in again; `None` where the token wants no login.
+    login: Option<Login>,
+    /// The token refused the PIN: it is never sent again.
+    refused: Option<ReturnCode>,
+}
+
+enum Login {
+    Pin(AuthPin),
+    /// The token asks for the PIN on its own keypad (`CKF_PROTECTED_AUTHENTICATION_PATH`).
+    Keypad,
+}
+
+impl Token {
+    /// Finds the token that the URI names, opens the anchor session and logs in, once.
+    pub(super) fn open(uri: &Pkcs11Uri) -> Result<Token, OpenError> {
+        let module = ModuleUser::acquire(uri)?;
+        let setup = module.setup();
+        let (slot, info) = find(&module, uri)?;
+        let label: Arc<str> = Arc::from(info.label());
+        let login = if !info.login_required() {
+            None
+        } else if let Some(pin) = pin::read(uri)? {
+            Some(Login::Pin(pin))
+        } else if info.protected_authentication_path() {
+            Some(Login::Keypad)
+        } else {
+            return Err(PinError::Missing {
+                token: label.to_string(),
+            }
+            .into());
+        };
+        let failed = |call| OpenError::Call {
+            token: info.label().to_owned(),
+            call,
+        };
+        let session = open_session(&module, slot, false).map_err(failed)?;
+        if let Some(login) = &login {
+            log_in(&session, login).map_err(|call| match call.class() {
+                ErrorClass::Pin => PinError::Refused {
+                    token: label.to_string(),
+                    code: call.code,
+                }
+                .into(),
+                _ => failed(call),
+            })?;
+        }
+        drop(setup);
+        let direct = module.sign_functions().know(&session);
+        let anchor = Anchor {
+            session: Some(session),
+            login,
+            refused: None,
+        };
+        Ok(Token {
+            label,
+            slot,
+            direct,
+            anchor: Mutex::new(anchor),
+            logins: AtomicU64::new(1),
+            module,
+        })
+    }
+
+    /// The token's label.
+    pub(super) fn label(&self) -> &Arc<str> {
+        &self.label
+    }
+
+    /// The module's calls that sign; `None` where they do not know the wrapper's sessions, so
+    /// that the wrapper has to sign.
+    pub(super) fn sign_functions(&self) -> Option<&SignFunctions> {
+        self.direct.then(|| self.module.sign_functions())
+    }
+
+    /// The module.
+    pub(super) fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Opens a session that only signs.
+    pub(super) fn open_session(&self) -> Result<Session, CallError> {
+        open_session(&self.module, self.slot, false)
+    }
+
+    /// Opens a session that can make keys.
+    pub(super) fn open_writing_session(&self) -> Result<Session, CallError> {
+        open_session(&self.module, self.slot, true)
+    }
+
+    /// Runs `work` on the anchor session. A lost anchor is opened anew, once.
+    pub(super) fn with_anchor<T>(
+        &self,
+        work: impl Fn(&Session) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let mut anchor = lock(&self.anchor);
+        if let Some(session) = &anchor.session {
+            match work(session) {
+                Err(call) if call.class() == ErrorClass::Session => {}
+                outcome => return outcome,
+            }
+        }
+        work(self.replace_anchor(&mut anchor)?)
+    }
+
+    /// How many logins there were; for [`Token::log_in_again`].
+    pub(super) fn logins(&self) -> u64 {
+        self.logins.load(Ordering::Acquire)
+    }
+
+    /// Logs in again, unless another thread did so since there were `seen` logins. A PIN that is
+    /// refused is remembered and not sent again.
+    pub(super) fn log_in_again(&self, seen: u64) -> Result<(), SignError> {
+        let failed = |call| SignError::Call {
+            token: Arc::clone(&self.label),
+            call,
+        };
+        let refused = |code| SignError::PinRefused {
+            token: Arc::clone(&self.label),
+            code,
+        };
+        let mut anchor = lock(&self.anchor);
+        if let Some(code) = anchor.refused {
+            return Err(refused(code));
+        }
+        if self.logins() != seen {
+            return Ok(());
+        }
+        let attempt = |anchor: &Anchor| match (&anchor.session, &anchor.login) {
+            (Some(session), Some(login)) => log_in(session, login),
+            (Some(_), None) => Ok(()),
+            (None, _) => Err(SESSION_LOST),
+        };
+        let mut outcome = attempt(&anchor);
+        if outcome.is_err_and(|call| call.class() == ErrorClass::Session) {
+            self.replace_anchor(&mut anchor).map_err(failed)?;
+            outcome = attempt(&anchor);
+        }
+        match outcome {
+            Ok(()) => {
+                self.logins.fetch_add(1, Ordering::AcqRel);
+                Ok(())
+            }
+            Err(call) if call.class() == ErrorClass::Pin => {
+                anchor.refused = Some(call.code);
+                Err(refused(call.code))
+            }
+            Err(call) => Err(failed(call)),
+        }
+    }
+
+    /// Closes the anchor and gives the module up. Every other session is closed by now.
+    pub(super) fn close(mut self) -> Result<(), CloseError> {
+        self.close_anchor();
+        self.module.release()
+    }
+
+    /// Opens the anchor anew and closes what is left of the old one. A session copy of the key goes
+    /// with it: the workers find the key again when their handle is refused.
+    fn replace_anchor<'a>(&self, anchor: &'a mut Anchor) -> Result<&'a Session, CallError> {
+        let session = open_session(&self.module, self.slot, false)?;
+        Ok(anchor.session.insert(session))
+    }
+
+    fn close_anchor(&mut self) {
+        // The last session of a token must not close while another one opens.
+        let _setup = self.module.setup();
+        lock(&self.anchor).session = None;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.close_anchor();
+    }
+}
+
+const SESSION_LOST: CallError = CallError {
+    function: "C_Login",
+    code: ReturnCode::SESSION_HANDLE_INVALID,
+};
+
+/// The one token that fits the URI's `token`, `serial`, `manufacturer` and `model`.
+fn find(module: &Module, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), OpenError> {
+    let fits = |info: &TokenInfo| {
+        let same = |wanted: &Option<String>, found: &str| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.trim_end() == found.trim_end())
+        };
+        same(&uri.token, info.label())
+            && same(&uri.serial, info.serial_number())
+            && same(&uri.manufacturer, info.manufacturer_id())
+            && same(&uri.model, info.model())
+    };
+    let name = |info: &TokenInfo| format!("'{}' (serial {})", info.label(), info.serial_number());
+    let mut tokens = initialized_tokens(module)?;
+    let seen: Vec<String> = tokens.iter().map(|(_, info)| name(info)).collect();
+    tokens.retain(|(_, info)| fits(info));
+    match tokens.len() {
+        0 => Err(TokenError::Unknown {
+            wanted: uri.describe_token(),
+            seen,
+        }
+        .into()),
+        1 => Ok(tokens.remove(0)),
+        _ => {
+            let fitting = tokens.iter().map(|(_, info)| name(info)).collect();
+            Err(TokenError::Ambiguous {
+                wanted: uri.describe_token(),
+                fitting,
+            }
+            .into())
+        }
+    }
+}
+
+/// The tokens that can hold keys.
+pub(super) fn initialized_tokens(module: &Module) -> Result<Vec<(Slot, TokenInfo)>, ModuleError> {
+    let mut tokens = module.tokens()?;
+    tokens.retain(|(_, info)| info.token_initialized());
+    Ok(tokens)
+}
+
+fn open_session(module: &Module, slot: Slot, write: bool) -> Result<Session, CallError> {
+    let context = module.context();
+    let session = if write {
+        context.open_rw_session(slot)
+    } else {
+        context.open_ro_session(slot)
+    };
+    session.map_err(|error| CallError::from_wrapper("C_OpenSession", &error))
+}
+
+fn log_in(session: &Session, login: &Login) -> Result<(), CallError> {
+    let pin = match login {
+        Login::Pin(pin) => Some(pin),
+        Login::Keypad => None,
+    };
+    match session.login(UserType::User, pin) {
+        // Another pool of this process logged in: the login is everybody's.
+        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        Err(error) => Err(CallError::from_wrapper("C_Login", &error)),
+    }
+}

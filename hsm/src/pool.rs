@@ -1,0 +1,201 @@
+//! The signing pool: one key, and whatever signs with it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::algorithm::KeyAlgorithm;
+use crate::error::{CloseError, OpenError, SignError};
+use crate::location::SignerLocation;
+use crate::metrics::{Counters, PoolMetrics};
+use crate::pkcs11::{Pkcs11Options, Pkcs11Uri, SigningSession, TokenPool};
+use crate::public_key::PublicKey;
+use crate::signing::{SignInput, SignJob, Signature};
+use crate::software::SoftwareKey;
+
+/// Signs with one key: a software key on the calling thread, or a key on a PKCS#11 token through
+/// several sessions, each on a thread of its own.
+pub struct SigningPool(Kind);
+
+enum Kind {
+    Software {
+        key: Arc<SoftwareKey>,
+        counters: Counters,
+    },
+    Token(TokenPool),
+}
+
+impl SigningPool {
+    /// A pool that signs with a software key, on the thread that submits.
+    pub fn software(key: SoftwareKey) -> SigningPool {
+        SigningPool(Kind::Software {
+            key: Arc::new(key),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Opens the key on a token that the URI names.
+    ///
+    /// The PIN comes from the URI's `pin-source` or from `BIRTHMARK_PIN`, and is sent to the token
+    /// once: a wrong PIN is an error and never tried again. Where another pool of this process is
+    /// logged in to the token already, its login serves both and the PIN is not checked.
+    ///
+    /// # Errors
+    /// [`OpenError`] says which of module, token, PIN, key or session it was.
+    pub fn pkcs11(uri: &Pkcs11Uri, options: Pkcs11Options) -> Result<SigningPool, OpenError> {
+        Ok(SigningPool(Kind::Token(TokenPool::open(uri, &options)?)))
+    }
+
+    /// Opens the key at `location`. The options matter for tokens alone.
+    ///
+    /// # Errors
+    /// As [`SigningPool::pkcs11`] and [`SoftwareKey::read`].
+    pub fn open(
+        location: &SignerLocation,
+        options: Pkcs11Options,
+    ) -> Result<SigningPool, OpenError> {
+        match location {
+            SignerLocation::Software(path) => Ok(SigningPool::software(SoftwareKey::read(path)?)),
+            SignerLocation::Pkcs11(uri) => SigningPool::pkcs11(uri, options),
+        }
+    }
+
+    /// The key's kind.
+    pub fn key_algorithm(&self) -> KeyAlgorithm {
+        match &self.0 {
+            Kind::Software { key, .. } => key.algorithm(),
+            Kind::Token(pool) => pool.algorithm(),
+        }
+    }
+
+    /// The public half of the key.
+    pub fn public_key(&self) -> &PublicKey {
+        match &self.0 {
+            Kind::Software { key, .. } => key.public_key(),
+            Kind::Token(pool) => pool.public_key(),
+        }
+    }
+
+    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519.
+    pub fn input_for(&self, message: &[u8]) -> SignInput {
+        SignInput::for_key(self.key_algorithm(), message)
+    }
+
+    /// Hands a job over. Its completion is called exactly once, whatever happens.
+    ///
+    /// Never blocks on other jobs: a token's jobs go into a channel without a bound of its own.
+    /// What bounds it is the number of permits the caller gives out; a caller without permits can
+    /// fill the memory. A software key signs here and now, and the completion has been called
+    /// when this returns.
+    pub fn submit(&self, job: SignJob) {
+        match &self.0 {
+            Kind::Software { key, counters } => {
+                let outcome = key.sign(&job.input);
+                counters.outcome(&outcome);
+                // As on a session's thread: a completion that panics harms nobody else.
+                let call = AssertUnwindSafe(|| job.completion.signed(job.ticket, outcome));
+                if catch_unwind(call).is_err() {
+                    counters.completion_panicked();
+                }
+            }
+            Kind::Token(pool) => pool.submit(job),
+        }
+    }
+
+    /// Whether [`SigningPool::submit`] signs on the calling thread.
+    pub fn signs_inline(&self) -> bool {
+        matches!(self.0, Kind::Software { .. })
+    }
+
+    /// Jobs that wait for a session.
+    pub fn queue_len(&self) -> usize {
+        match &self.0 {
+            Kind::Software { .. } => 0,
+            Kind::Token(pool) => pool.queue_len(),
+        }
+    }
+
+    /// What signs, in a few words: `software P-256`, `PKCS#11 token 'x' P-256, 2 sessions`.
+    pub fn describe(&self) -> String {
+        match &self.0 {
+            Kind::Software { key, .. } => format!("software {}", key.algorithm().title()),
+            Kind::Token(pool) => pool.describe(),
+        }
+    }
+
+    /// What the pool has done so far.
+    pub fn metrics(&self) -> PoolMetrics {
+        match &self.0 {
+            Kind::Software { counters, .. } => counters.read(0, 0),
+            Kind::Token(pool) => pool.metrics(),
+        }
+    }
+
+    /// `n` bare signers, each for a thread of its own, to measure what signing alone costs: no
+    /// channel, no completion, no second attempt. On a token each has its own session, beside
+    /// those of the pool.
+    ///
+    /// # Errors
+    /// [`OpenError::Sessions`] for `n` of 0 or above [`SESSIONS_MAX`](crate::SESSIONS_MAX) on a
+    /// token, [`OpenError::Call`] when the token opens no more sessions.
+    pub fn raw_signers(&self, n: usize) -> Result<Vec<RawSigner>, OpenError> {
+        Ok(match &self.0 {
+            Kind::Software { key, .. } => (0..n)
+                .map(|_| RawSigner(RawKind::Software(Arc::clone(key))))
+                .collect(),
+            Kind::Token(pool) => {
+                let sessions = pool.raw_sessions(n)?;
+                sessions
+                    .into_iter()
+                    .map(|session| RawSigner(RawKind::Session(session)))
+                    .collect()
+            }
+        })
+    }
+
+    /// Signs what is queued, ends the threads, closes the sessions, and finalizes the module when
+    /// nobody else in the process uses it. Dropping the pool does the same and tells nothing.
+    ///
+    /// While a [`RawSigner`] of the pool lives, its session keeps the token open.
+    ///
+    /// # Errors
+    /// [`CloseError`]; the pool is closed all the same.
+    pub fn close(self) -> Result<(), CloseError> {
+        match self.0 {
+            Kind::Software { .. } => Ok(()),
+            Kind::Token(mut pool) => pool.close(),
+        }
+    }
+}
+
+impl std::fmt::Debug for SigningPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SigningPool({})", self.describe())
+    }
+}
+
+/// A signer without a pool around it, to measure the limit; see [`SigningPool::raw_signers`].
+pub struct RawSigner(RawKind);
+
+enum RawKind {
+    Software(Arc<SoftwareKey>),
+    Session(SigningSession),
+}
+
+impl RawSigner {
+    /// Signs into `out`, with nothing tried a second time.
+    ///
+    /// # Errors
+    /// As a [`SignJob`]'s outcome.
+    pub fn sign(&mut self, input: &SignInput, out: &mut Signature) -> Result<(), SignError> {
+        match &mut self.0 {
+            RawKind::Software(key) => key.sign_into(input, out),
+            RawKind::Session(session) => session.sign(input, out),
+        }
+    }
+}
+
+impl std::fmt::Debug for RawSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RawSigner")
+    }
+}

@@ -1,0 +1,296 @@
+//! Software keys: made or imported here, kept in a PKCS#8 PEM file that only its owner reads.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use aws_lc_rs::{digest, error::Unspecified};
+use pem_rfc7468::LineEnding;
+use zeroize::Zeroizing;
+
+use crate::algorithm::{Curve, KeyAlgorithm};
+use crate::der;
+use crate::error::{SignError, SoftwareKeyError};
+use crate::public_key::PublicKey;
+use crate::signing::{SignInput, Signature};
+
+/// Longest key file read, in bytes: an RSA-4096 key in PEM has 3,272, and text may stand around it.
+const KEY_FILE_LEN_MAX: u64 = 64 * 1024;
+
+/// Length of an RSA-4096 signature in bytes, the longest there is.
+const RSA_SIGNATURE_LEN_MAX: usize = 512;
+
+/// A private key in this process's memory.
+///
+/// For development, tests, demonstrations and keys that are taken offline; a production issuing
+/// key belongs on a token. It has no `Debug` that shows the key, and the encoded copies are
+/// wiped when dropped.
+pub struct SoftwareKey {
+    algorithm: KeyAlgorithm,
+    public_key: PublicKey,
+    key: PrivateKey,
+}
+
+enum PrivateKey {
+    Ec(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Rsa(RsaKeyPair),
+}
+
+impl SoftwareKey {
+    /// Makes a new key.
+    ///
+    /// # Errors
+    /// [`SoftwareKeyError::Generate`] when memory or randomness runs out.
+    pub fn generate(algorithm: KeyAlgorithm) -> Result<SoftwareKey, SoftwareKeyError> {
+        let failed = |_: Unspecified| SoftwareKeyError::Generate { algorithm };
+        let rsa = |size| {
+            RsaKeyPair::generate(size)
+                .map(PrivateKey::Rsa)
+                .map_err(failed)
+        };
+        let key = match algorithm {
+            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => {
+                PrivateKey::Ec(EcdsaKeyPair::generate(ecdsa(algorithm)).map_err(failed)?)
+            }
+            KeyAlgorithm::Ed25519 => {
+                PrivateKey::Ed25519(Ed25519KeyPair::generate().map_err(failed)?)
+            }
+            KeyAlgorithm::Rsa2048 => rsa(KeySize::Rsa2048)?,
+            KeyAlgorithm::Rsa3072 => rsa(KeySize::Rsa3072)?,
+            KeyAlgorithm::Rsa4096 => rsa(KeySize::Rsa4096)?,
+        };
+        SoftwareKey::new(key).ok_or(SoftwareKeyError::Generate { algorithm })
+    }
+
+    /// Imports an unencrypted PKCS#8 key (RFC 5958) in PEM (RFC 7468 §10).
+    ///
+    /// # Errors
+    /// [`SoftwareKeyError::Pem`] and [`SoftwareKeyError::Label`] for other text,
+    /// [`SoftwareKeyError::Unsupported`] for keys that do not sign here.
+    pub fn from_pkcs8_pem(pem: &str) -> Result<SoftwareKey, SoftwareKeyError> {
+        let (label, document) =
+            pem_rfc7468::decode_vec(pem.as_bytes()).map_err(SoftwareKeyError::Pem)?;
+        let document = Zeroizing::new(document);
+        if label != "PRIVATE KEY" {
+            return Err(SoftwareKeyError::Label {
+                label: label.chars().take(40).collect(),
+            });
+        }
+        let ec = |algorithm| {
+            EcdsaKeyPair::from_pkcs8(ecdsa(algorithm), &document)
+                .ok()
+                .map(PrivateKey::Ec)
+        };
+        ec(KeyAlgorithm::EcP256)
+            .or_else(|| ec(KeyAlgorithm::EcP384))
+            .or_else(|| {
+                // "maybe unchecked": the public key may be absent (RFC 5958 v1); where it is
+                // there, it is checked.
+                let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&document).ok()?;
+                Some(PrivateKey::Ed25519(key))
+            })
+            .or_else(|| RsaKeyPair::from_pkcs8(&document).ok().map(PrivateKey::Rsa))
+            .and_then(SoftwareKey::new)
+            .ok_or(SoftwareKeyError::Unsupported)
+    }
+
+    /// Reads the key from a file that only its owner may read.
+    ///
+    /// # Errors
+    /// [`SoftwareKeyError::Exposed`] when the group or others may read it,
+    /// [`SoftwareKeyError::File`] when it cannot be read, and [`SoftwareKeyError::Content`] around
+    /// those of [`SoftwareKey::from_pkcs8_pem`].
+    pub fn read(path: &Path) -> Result<SoftwareKey, SoftwareKeyError> {
+        let failed = |source| SoftwareKeyError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a file",
+            )));
+        }
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(SoftwareKeyError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        // Room for everything at once: a buffer that grows leaves copies of the key behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_FILE_LEN_MAX as usize + 1));
+        file.take(KEY_FILE_LEN_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        if bytes.len() as u64 > KEY_FILE_LEN_MAX {
+            return Err(SoftwareKeyError::TooLong {
+                path: path.to_owned(),
+                max: KEY_FILE_LEN_MAX,
+            });
+        }
+        std::str::from_utf8(&bytes)
+            .map_err(|_| SoftwareKeyError::Pem(pem_rfc7468::Error::CharacterEncoding))
+            .and_then(SoftwareKey::from_pkcs8_pem)
+            .map_err(|source| SoftwareKeyError::Content {
+                path: path.to_owned(),
+                source: Box::new(source),
+            })
+    }
+
+    /// The key as PKCS#8 version 1 in PEM, which every tool reads. Wiped when dropped.
+    ///
+    /// # Errors
+    /// [`SoftwareKeyError::Unsupported`] when the key cannot be encoded.
+    pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, SoftwareKeyError> {
+        let unsupported = |_: Unspecified| SoftwareKeyError::Unsupported;
+        let pem = |der: &[u8]| {
+            pem_rfc7468::encode_string("PRIVATE KEY", LineEnding::LF, der)
+                .map(Zeroizing::new)
+                .map_err(SoftwareKeyError::Pem)
+        };
+        match &self.key {
+            PrivateKey::Ec(key) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
+            PrivateKey::Ed25519(key) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
+            PrivateKey::Rsa(key) => {
+                let der: Pkcs8V1Der<'_> = key.as_der().map_err(unsupported)?;
+                pem(der.as_ref())
+            }
+        }
+    }
+
+    /// Writes the key to a new file of mode 0600 and makes it durable, with the directory entry.
+    ///
+    /// # Errors
+    /// [`SoftwareKeyError::File`], also when the file exists: it is never overwritten.
+    pub fn write_new(&self, path: &Path) -> Result<(), SoftwareKeyError> {
+        let pem = self.to_pkcs8_pem()?;
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)?;
+            file.write_all(pem.as_bytes())?;
+            file.sync_all()?;
+            let directory = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        write().map_err(|source| SoftwareKeyError::File {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// The key's kind.
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
+    }
+
+    /// The public half.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    /// Signs.
+    ///
+    /// # Errors
+    /// [`SignError::WrongInput`] when the input is not what this key signs,
+    /// [`SignError::Software`] when the arithmetic fails.
+    pub fn sign(&self, input: &SignInput) -> Result<Signature, SignError> {
+        let mut signature = Signature::empty();
+        self.sign_into(input, &mut signature)?;
+        Ok(signature)
+    }
+
+    /// [`SoftwareKey::sign`] into a signature that is used again.
+    pub(crate) fn sign_into(
+        &self,
+        input: &SignInput,
+        out: &mut Signature,
+    ) -> Result<(), SignError> {
+        let algorithm = self.algorithm;
+        let failed = |_: Unspecified| SignError::Software { algorithm };
+        let digest = || {
+            let (bytes, digest_algorithm) = input
+                .digest_for(algorithm)
+                .ok_or(SignError::WrongInput { algorithm })?;
+            digest::Digest::import_less_safe(bytes, digest_algorithm.provider()).map_err(failed)
+        };
+        match &self.key {
+            PrivateKey::Ec(key) => {
+                out.set(key.sign_digest(&digest()?).map_err(failed)?.as_ref());
+            }
+            PrivateKey::Ed25519(key) => {
+                let SignInput::Message(message) = input else {
+                    return Err(SignError::WrongInput { algorithm });
+                };
+                out.set(key.try_sign(message).map_err(failed)?.as_ref());
+            }
+            PrivateKey::Rsa(key) => {
+                let mut buffer = [0; RSA_SIGNATURE_LEN_MAX];
+                let signature = buffer
+                    .get_mut(..key.public_modulus_len())
+                    .ok_or(SignError::Software { algorithm })?;
+                key.sign_digest(&RSA_PKCS1_SHA256, &digest()?, signature)
+                    .map_err(failed)?;
+                out.set(signature);
+            }
+        }
+        Ok(())
+    }
+
+    fn new(key: PrivateKey) -> Option<SoftwareKey> {
+        let public_key = match &key {
+            PrivateKey::Ec(key) => {
+                let point = key.public_key().as_ref().to_vec();
+                let curve = [Curve::P256, Curve::P384]
+                    .into_iter()
+                    .find(|curve| point.len() == 1 + 2 * curve.field_len())?;
+                PublicKey::Ec { curve, point }
+            }
+            PrivateKey::Ed25519(key) => {
+                PublicKey::Ed25519(key.public_key().as_ref().try_into().ok()?)
+            }
+            PrivateKey::Rsa(key) => {
+                // RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }
+                let (body, _) = der::read(der::SEQUENCE, key.public_key().as_ref())?;
+                let (modulus, body) = der::read(der::INTEGER, body)?;
+                let (exponent, _) = der::read(der::INTEGER, body)?;
+                PublicKey::rsa(modulus, exponent)
+            }
+        };
+        Some(SoftwareKey {
+            algorithm: public_key.algorithm()?,
+            public_key,
+            key,
+        })
+    }
+}
+
+impl std::fmt::Debug for SoftwareKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SoftwareKey")
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
+}
+
+fn ecdsa(algorithm: KeyAlgorithm) -> &'static EcdsaSigningAlgorithm {
+    match algorithm {
+        KeyAlgorithm::EcP384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        _ => &ECDSA_P256_SHA256_ASN1_SIGNING,
+    }
+}

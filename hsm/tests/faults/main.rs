@@ -1,0 +1,443 @@
+//! What is tried when a token fails, and what is not: a module that forwards to SoftHSM and returns
+//! errors on demand (`faulty_module.c`).
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a failure of the set-up is the test's failure"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use birthmark_hsm::{
+    ErrorClass, GenerateError, KeyAlgorithm, OpenError, PinError, Pkcs11Options, Pkcs11Uri,
+    SignError, SigningPool, generate_key_pair,
+};
+use cryptoki::context::Pkcs11;
+use cryptoki::object::Attribute;
+
+#[path = "../test_token/mod.rs"]
+mod test_token;
+use test_token::{TestToken, messages, sign_all, verifies};
+
+/// The faulty module in front of a token with the key `k`.
+struct FaultyToken {
+    token: TestToken,
+    directory: tempfile::TempDir,
+    /// All of them forward to one SoftHSM, which is initialized once: one test at a time.
+    _one_at_a_time: MutexGuard<'static, ()>,
+}
+
+impl FaultyToken {
+    fn create() -> FaultyToken {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let token = TestToken::create();
+        generate_key_pair(&token.uri("k"), KeyAlgorithm::EcP256).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/faulty_module.c");
+        let status = Command::new("cc")
+            .args([
+                "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-pthread", source, "-ldl", "-o",
+            ])
+            .arg(directory.path().join("module.so"))
+            .status()
+            .expect("a C compiler, which building needs too");
+        assert!(status.success());
+        fs::write(
+            directory.path().join("real"),
+            token.module.to_str().unwrap(),
+        )
+        .unwrap();
+        FaultyToken {
+            token,
+            directory,
+            _one_at_a_time: one_at_a_time,
+        }
+    }
+
+    fn module(&self) -> PathBuf {
+        self.directory.path().join("module.so")
+    }
+
+    fn uri(&self, object: &str, pin: &str) -> Pkcs11Uri {
+        let pin = self.token.directory.path().join(pin);
+        Pkcs11Uri::new(&self.module(), &self.token.label, object, Some(&pin))
+    }
+
+    fn open(&self, sessions: usize, key_copy: bool) -> SigningPool {
+        let options = Pkcs11Options {
+            sessions: Some(sessions),
+            key_copy,
+        };
+        let pool = SigningPool::pkcs11(&self.uri("k", "pin"), options).unwrap();
+        fs::write(self.directory.path().join("calls"), "").unwrap();
+        pool
+    }
+
+    /// From now on: `script` is "SKIP COUNT CODE COUNT CODE …".
+    fn fail(&self, function: &str, script: &str) {
+        fs::write(self.directory.path().join(function), script).unwrap();
+    }
+
+    /// Calls of the function since the pool was opened.
+    fn calls(&self, function: &str) -> usize {
+        let calls = fs::read_to_string(self.directory.path().join("calls")).unwrap_or_default();
+        calls.lines().filter(|line| *line == function).count()
+    }
+}
+
+#[test]
+fn a_signature_is_one_sign_init_and_one_sign() {
+    let token = FaultyToken::create();
+    for key_copy in [false, true] {
+        let pool = token.open(2, key_copy);
+        assert!(sign_all(&pool, &messages(50)).iter().all(Result::is_ok));
+        for (function, expected) in [
+            ("C_SignInit", 50),
+            ("C_Sign", 50),
+            ("C_Login", 0),
+            ("C_OpenSession", 0),
+            ("C_FindObjectsInit", 0),
+            ("C_GetAttributeValue", 0),
+        ] {
+            assert_eq!(token.calls(function), expected, "{function}");
+        }
+        pool.close().unwrap();
+    }
+}
+
+/// p11-kit's client gives each caller an instance of its own: the wrapper has to sign then.
+#[test]
+fn a_module_with_an_instance_per_caller_signs_through_the_wrapper() {
+    let token = FaultyToken::create();
+    for algorithm in [
+        KeyAlgorithm::EcP256,
+        KeyAlgorithm::Ed25519,
+        KeyAlgorithm::Rsa2048,
+    ] {
+        let uri = token.uri(algorithm.name(), "pin");
+        let key = generate_key_pair(&uri, algorithm).unwrap();
+        token.fail("C_GetSessionInfo", "0 1 190");
+        let options = Pkcs11Options {
+            sessions: Some(2),
+            key_copy: false,
+        };
+        let pool = SigningPool::pkcs11(&uri, options).unwrap();
+        assert!(pool.describe().ends_with("two C_Sign calls per signature"));
+        let before = token.calls("C_Sign");
+        let messages = messages(20);
+        for (message, outcome) in messages.iter().zip(sign_all(&pool, &messages)) {
+            assert!(verifies(&key, message, &outcome.unwrap()), "{algorithm}");
+        }
+        assert_eq!(token.calls("C_Sign") - before, 40);
+        token.fail("C_SignInit", "0 1 30");
+        let errors = failures(&pool, 5);
+        assert_eq!(errors.len(), 1);
+        assert_eq!(
+            (errors[0].class(), errors[0].function()),
+            (ErrorClass::Device, Some("C_SignInit"))
+        );
+        pool.close().unwrap();
+    }
+}
+
+#[test]
+fn opening_logs_in_once_and_a_wrong_pin_is_sent_once() {
+    let token = FaultyToken::create();
+    let options = || Pkcs11Options {
+        sessions: Some(4),
+        key_copy: false,
+    };
+    SigningPool::pkcs11(&token.uri("k", "pin"), options())
+        .unwrap()
+        .close()
+        .unwrap();
+    assert_eq!(
+        (token.calls("C_Login"), token.calls("C_OpenSession")),
+        (1, 5)
+    );
+
+    let error = SigningPool::pkcs11(&token.uri("k", "wrong pin"), options()).unwrap_err();
+    assert!(
+        matches!(error, OpenError::Pin(PinError::Refused { .. })),
+        "{error}"
+    );
+    assert_eq!(token.calls("C_Login"), 2);
+}
+
+/// What the class of each error allows is tried, and the job succeeds.
+#[test]
+fn remedies_mend_a_job() {
+    let token = FaultyToken::create();
+    // Function, what it returns, and the remedies used: session, handle, login.
+    let cases = [
+        ("C_SignInit", "10 1 b3", [1, 0, 0]),  // SESSION_HANDLE_INVALID
+        ("C_Sign", "10 1 b0", [1, 0, 0]),      // SESSION_CLOSED
+        ("C_SignInit", "0 1 90", [1, 0, 0]),   // OPERATION_ACTIVE
+        ("C_SignInit", "10 1 60", [0, 1, 0]),  // KEY_HANDLE_INVALID
+        ("C_SignInit", "10 1 82", [0, 1, 0]),  // OBJECT_HANDLE_INVALID
+        ("C_SignInit", "10 1 101", [0, 0, 1]), // USER_NOT_LOGGED_IN
+        ("C_SignInit", "10 1 b3 1 101 1 60", [1, 1, 1]), // one after the other
+    ];
+    for key_copy in [false, true] {
+        for (function, script, [sessions, keys, logins]) in cases {
+            let pool = token.open(1, key_copy);
+            token.fail(function, script);
+            let messages = messages(40);
+            for (message, outcome) in messages.iter().zip(sign_all(&pool, &messages)) {
+                let signature = outcome.unwrap_or_else(|error| panic!("{script}: {error}"));
+                assert!(verifies(pool.public_key(), message, &signature), "{script}");
+            }
+            let metrics = pool.metrics();
+            assert_eq!(metrics.sessions_reopened, sessions, "{script}");
+            assert_eq!(metrics.keys_found_again, keys, "{script}");
+            assert_eq!(metrics.logins_renewed, logins, "{script}");
+            assert_eq!(
+                (metrics.signatures, metrics.errors_total()),
+                (40, 0),
+                "{script}"
+            );
+            assert_eq!(token.calls("C_Login") as u64, logins, "{script}");
+            assert_eq!(
+                token.calls("C_CopyObject") as u64,
+                if key_copy { keys } else { 0 }
+            );
+            pool.close().unwrap();
+        }
+    }
+}
+
+/// The errors of `count` jobs.
+fn failures(pool: &SigningPool, count: usize) -> Vec<SignError> {
+    sign_all(pool, &messages(count))
+        .into_iter()
+        .filter_map(Result::err)
+        .collect()
+}
+
+#[test]
+fn a_lost_anchor_is_replaced() {
+    let token = FaultyToken::create();
+    for key_copy in [false, true] {
+        // One session where the copy goes with the anchor: SoftHSM answers another that signs
+        // with the copy at that very moment by an error of its own.
+        let pool = token.open(if key_copy { 1 } else { 2 }, key_copy);
+        // The key must be found again, and the anchor that would look for it is gone.
+        token.fail("C_SignInit", "3 1 60");
+        token.fail("C_FindObjectsInit", "0 1 b3");
+        assert_eq!(failures(&pool, 40), []);
+        assert_eq!(token.calls("C_OpenSession"), 1);
+        assert_eq!(pool.metrics().keys_found_again, 1);
+        // So does the login.
+        token.fail("C_SignInit", "3 1 101");
+        token.fail("C_Login", "0 1 b3");
+        assert_eq!(failures(&pool, 40), []);
+        assert_eq!(
+            (token.calls("C_OpenSession"), token.calls("C_Login")),
+            (2, 2)
+        );
+        pool.close().unwrap();
+    }
+}
+
+/// Everything else fails its own job, at once, and no other.
+#[test]
+fn errors_without_a_remedy_fail_one_job_and_are_not_tried_again() {
+    let token = FaultyToken::create();
+    let cases = [
+        ("C_SignInit", "30", ErrorClass::Device, "CKR_DEVICE_ERROR"),
+        ("C_SignInit", "32", ErrorClass::Device, "CKR_DEVICE_REMOVED"),
+        ("C_SignInit", "5", ErrorClass::Device, "CKR_GENERAL_ERROR"),
+        (
+            "C_SignInit",
+            "80000001",
+            ErrorClass::Device,
+            "CKR 0x80000001",
+        ),
+        ("C_SignInit", "6", ErrorClass::Busy, "CKR_FUNCTION_FAILED"),
+        (
+            "C_SignInit",
+            "190",
+            ErrorClass::Module,
+            "CKR_CRYPTOKI_NOT_INITIALIZED",
+        ),
+        ("C_SignInit", "a4", ErrorClass::Pin, "CKR_PIN_LOCKED"),
+        (
+            "C_SignInit",
+            "80000136",
+            ErrorClass::UsedUp,
+            "CKR_KEY_NOT_ACTIVE",
+        ),
+        (
+            "C_SignInit",
+            "70",
+            ErrorClass::Request,
+            "CKR_MECHANISM_INVALID",
+        ),
+    ];
+    for (function, code, class, name) in cases {
+        let pool = token.open(2, false);
+        token.fail(function, &format!("5 1 {code}"));
+        let outcomes = sign_all(&pool, &messages(40));
+        let errors: Vec<_> = outcomes
+            .iter()
+            .filter_map(|outcome| outcome.as_ref().err())
+            .collect();
+        let [error] = errors[..] else {
+            panic!("{name}: {errors:?}")
+        };
+        assert_eq!(
+            (error.class(), error.function()),
+            (class, Some(function)),
+            "{name}"
+        );
+        assert_eq!(error.code().unwrap().to_string(), name);
+        let shown = error.to_string();
+        for part in [name, function, token.token.label.as_str(), class.advice()] {
+            assert!(shown.contains(part), "{shown}");
+        }
+        let metrics = pool.metrics();
+        assert_eq!(
+            (
+                metrics.signatures,
+                metrics.errors(class),
+                metrics.errors_total()
+            ),
+            (39, 1, 1)
+        );
+        assert_eq!(token.calls("C_SignInit"), 40, "{name} was tried again");
+        pool.close().unwrap();
+    }
+}
+
+#[test]
+fn a_signature_that_was_broken_off_does_not_spoil_its_session() {
+    let token = FaultyToken::create();
+    let pool = token.open(1, false);
+    // C_SignInit went through, C_Sign did not: the next C_SignInit finds the operation active.
+    token.fail("C_Sign", "5 1 30");
+    let outcomes = sign_all(&pool, &messages(40));
+    assert_eq!(
+        outcomes.iter().filter(|outcome| outcome.is_err()).count(),
+        1
+    );
+    assert_eq!(pool.metrics().sessions_reopened, 1);
+}
+
+#[test]
+fn a_remedy_that_does_not_help_is_used_once_per_job() {
+    let token = FaultyToken::create();
+    let pool = token.open(2, false);
+    token.fail("C_SignInit", "0 1000000 b3");
+    for outcome in sign_all(&pool, &messages(20)) {
+        assert_eq!(outcome.unwrap_err().class(), ErrorClass::Session);
+    }
+    assert_eq!(
+        (token.calls("C_SignInit"), token.calls("C_OpenSession")),
+        (40, 20)
+    );
+    // And when the token is well again, so is the pool.
+    token.fail("C_SignInit", "0");
+    assert!(sign_all(&pool, &messages(20)).iter().all(Result::is_ok));
+    pool.close().unwrap();
+}
+
+#[test]
+fn a_session_that_cannot_be_reopened_is_an_error_and_tried_with_the_next_job() {
+    let token = FaultyToken::create();
+    let pool = token.open(1, false);
+    token.fail("C_SignInit", "0 3 b3");
+    token.fail("C_OpenSession", "0 2 32");
+    let outcomes = sign_all(&pool, &messages(10));
+    for outcome in &outcomes[..2] {
+        let error = outcome.as_ref().unwrap_err();
+        let told = (error.class(), error.function());
+        assert_eq!(told, (ErrorClass::Device, Some("C_OpenSession")));
+    }
+    assert!(outcomes[2..].iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_pin_that_is_refused_when_the_login_is_renewed_is_never_sent_again() {
+    let token = FaultyToken::create();
+    let pool = token.open(4, false);
+    token.fail("C_SignInit", "0 1000000 101");
+    token.fail("C_Login", "0 1000000 a0");
+    for outcome in sign_all(&pool, &messages(100)) {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, SignError::PinRefused { .. }), "{error}");
+        assert_eq!(error.class(), ErrorClass::Pin);
+        assert_eq!(error.code().unwrap().name(), Some("CKR_PIN_INCORRECT"));
+    }
+    assert_eq!(token.calls("C_Login"), 1);
+    assert_eq!(pool.metrics().errors(ErrorClass::Pin), 100);
+    pool.close().unwrap();
+}
+
+#[test]
+fn a_signature_of_the_wrong_length_is_no_signature() {
+    let token = FaultyToken::create();
+    let pool = token.open(1, false);
+    token.fail("C_Sign", "0 1 f001");
+    let outcomes = sign_all(&pool, &messages(3));
+    let error = outcomes[0].as_ref().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SignError::MalformedSignature {
+                expected: 64,
+                found: 63,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(outcomes[1..].iter().all(Result::is_ok));
+}
+
+#[test]
+fn another_key_under_the_same_name_does_not_sign() {
+    let token = FaultyToken::create();
+    let pool = token.open(1, false);
+    // Behind the pool's back: the same SoftHSM, in which the pool is logged in.
+    let module = Pkcs11::new(&token.token.module).unwrap();
+    let slots = module.get_slots_with_initialized_token().unwrap();
+    let slot = slots
+        .into_iter()
+        .find(|slot| module.get_token_info(*slot).unwrap().label() == token.token.label)
+        .unwrap();
+    let session = module.open_rw_session(slot).unwrap();
+    for object in session
+        .find_objects(&[Attribute::Label(b"k".to_vec())])
+        .unwrap()
+    {
+        session.destroy_object(object).unwrap();
+    }
+    let other = generate_key_pair(&token.uri("k", "pin"), KeyAlgorithm::EcP256).unwrap();
+    assert_ne!(*pool.public_key(), other);
+    for outcome in sign_all(&pool, &messages(5)) {
+        assert_eq!(outcome.unwrap_err().class(), ErrorClass::Handle);
+    }
+    assert_eq!(pool.metrics().keys_found_again, 0);
+    session.close().unwrap();
+    pool.close().unwrap();
+}
+
+#[test]
+fn a_generated_key_that_is_not_protected_is_destroyed() {
+    let token = FaultyToken::create();
+    let uri = token.uri("new", "pin");
+    token.fail("C_GetAttributeValue", "0 1000000 f002");
+    let error = generate_key_pair(&uri, KeyAlgorithm::EcP256).unwrap_err();
+    assert!(
+        matches!(&error, GenerateError::NotProtected { .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("never extractable"), "{error}");
+    token.fail("C_GetAttributeValue", "0");
+    // The label is free: nothing of the refused key is left.
+    generate_key_pair(&uri, KeyAlgorithm::EcP256).unwrap();
+}

@@ -1,0 +1,384 @@
+//! What a run found, for people and for machines.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::ratio::Spread;
+
+/// The outcome of a run. Serialized, its field names are the documented JSON keys.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Requests answered with a certificate, warm-up included.
+    pub certificates: u64,
+    /// Those of them whose certificate existed before.
+    pub existing: u64,
+    /// Requests refused.
+    pub rejected: u64,
+    /// Requests that a fault of the system left without an answer of their own.
+    pub faults: u64,
+    /// Requests that the engine did not take because it stopped.
+    pub unfinished: u64,
+    /// Answers that differ from what `--expect` said.
+    pub unexpected: u64,
+    /// Issued certificates whose log index another one of this run has.
+    pub doubled: u64,
+    /// Certificates that differ from the digest file.
+    pub digest_mismatches: u64,
+    /// The first failures, in words.
+    pub errors: Vec<String>,
+    /// Wall time of the engine's slices in seconds; warm-up and limit slices excluded.
+    pub seconds: f64,
+    /// Certificates for each of those seconds.
+    pub certificates_per_second: f64,
+    /// The same for an hour.
+    pub certificates_per_hour: f64,
+    /// Median of the limit slices: what the cryptography alone would allow. None if not measured.
+    pub limit_per_second: Option<f64>,
+    /// Median over slice pairs of engine rate over limit rate. None if not measured.
+    pub ratio_to_limit: Option<f64>,
+    /// Smallest and largest ratio of a pair.
+    pub ratio_spread: Option<Spread>,
+    /// Processor time of this process for one certificate in microseconds, what generated the
+    /// load included. None where the system does not say.
+    pub processor_us_per_certificate: Option<f64>,
+    /// The same of the limit loop.
+    pub limit_processor_us_per_certificate: Option<f64>,
+    /// Median over slice pairs of the limit's processor time over the engine's: the ratio that
+    /// stays true when other programs use the machine too.
+    pub processor_ratio_to_limit: Option<f64>,
+    /// Cores that other programs kept busy during the engine's slices.
+    pub other_load_cores: Option<f64>,
+    /// Threads of the limit loop: the best number found.
+    pub limit_threads: Option<usize>,
+    /// Engine slices measured.
+    pub slices: usize,
+    /// Requests answered before the clock started. They count as certificates, not in rates and
+    /// latencies.
+    pub warm_up: u64,
+    /// Offered rate in requests per second: open loop only.
+    pub offered_per_second: Option<f64>,
+    /// Latency in microseconds.
+    pub latency_us: Latency,
+    /// Syncs of the log per second of engine time.
+    pub syncs_per_second: f64,
+    /// Records (reservations, which share the sync, not counted) made durable by one sync.
+    pub records_per_sync: f64,
+    /// The most memory the process held (VmHWM). None where the system does not say.
+    pub peak_rss_bytes: Option<u64>,
+    /// Of the memory held at the end, what is not backed by a file (RssAnon).
+    pub anonymous_rss_bytes: Option<u64>,
+    /// Cores this process may use.
+    pub cores: usize,
+    /// Of these, what generating the load took.
+    pub driver_cores: Option<f64>,
+    /// Threads of the engine's pool.
+    pub engine_threads: usize,
+    /// Who signs.
+    pub signer: String,
+    /// Whether each certificate was durable in the log before it was counted.
+    pub durable: bool,
+}
+
+/// The text warns when other programs use more than this part of the cores: the ratio's own
+/// noise is about as large.
+const OTHER_LOAD_PART: f64 = 0.05;
+
+/// Percentiles of a latency distribution, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Latency {
+    /// Half of the requests took no longer.
+    pub p50: f64,
+    /// 90 of 100.
+    pub p90: f64,
+    /// 99 of 100.
+    pub p99: f64,
+    /// 999 of 1000.
+    pub p999: f64,
+    /// All.
+    pub max: f64,
+}
+
+impl Report {
+    /// Whether the engine stopped or failed on its own account.
+    pub fn has_faults(&self) -> bool {
+        self.faults > 0 || self.unfinished > 0
+    }
+
+    /// Whether every request got its certificate and everything that was checked held.
+    pub fn is_clean(&self) -> bool {
+        !self.has_faults()
+            && self.rejected == 0
+            && self.unexpected == 0
+            && self.doubled == 0
+            && self.digest_mismatches == 0
+    }
+}
+
+/// The form for people: aligned, with units.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, value: String| writeln!(f, "{name:<18}{value}");
+        let existing = match self.existing {
+            0 => String::new(),
+            n => format!("   ({} of them existed before)", grouped(n)),
+        };
+        line(
+            "certificates",
+            format!("{}{existing}", grouped(self.certificates)),
+        )?;
+        for (name, count) in [
+            ("rejected", self.rejected),
+            ("faults", self.faults),
+            ("unfinished", self.unfinished),
+            ("unexpected", self.unexpected),
+            ("doubled", self.doubled),
+            ("other than before", self.digest_mismatches),
+        ] {
+            if count > 0 || name == "rejected" {
+                line(name, grouped(count))?;
+            }
+        }
+        for error in &self.errors {
+            line("", error.clone())?;
+        }
+        let slices = match self.slices {
+            0 | 1 => String::new(),
+            n => format!(" in {n} slices"),
+        };
+        let warm_up = format!("after {} to warm up", grouped(self.warm_up));
+        line("time", format!("{:.2} s{slices}, {warm_up}", self.seconds))?;
+        if let Some(offered) = self.offered_per_second {
+            line("offered", format!("{}/s", grouped(offered.round() as u64)))?;
+        }
+        line(
+            "rate",
+            format!(
+                "{}/s   {:.1} M/h",
+                grouped(self.certificates_per_second.round() as u64),
+                self.certificates_per_hour / 1e6
+            ),
+        )?;
+        if let (Some(limit), Some(threads)) = (self.limit_per_second, self.limit_threads) {
+            let threads = format!("cryptography alone, {threads} threads");
+            line(
+                "limit",
+                format!("{}/s   ({threads})", grouped(limit.round() as u64)),
+            )?;
+        }
+        if let (Some(ratio), Some(spread)) = (self.ratio_to_limit, self.ratio_spread) {
+            let Spread { min, max } = spread;
+            line(
+                "ratio to limit",
+                format!("{ratio:.3}   ({min:.3} to {max:.3})"),
+            )?;
+        }
+        if let Some(own) = self.processor_us_per_certificate {
+            let limit = match (
+                self.limit_processor_us_per_certificate,
+                self.processor_ratio_to_limit,
+            ) {
+                (Some(limit), Some(ratio)) => format!("   (limit {limit:.1} µs: ratio {ratio:.3})"),
+                _ => String::new(),
+            };
+            line(
+                "processor time",
+                format!("{own:.1} µs a certificate{limit}"),
+            )?;
+        }
+        if let Some(others) = self.other_load_cores
+            && others > OTHER_LOAD_PART * self.cores as f64
+        {
+            let note = "other programs; trust the processor time, not the rates";
+            line("busy elsewhere", format!("{others:.2} cores   ({note})"))?;
+        }
+        let latency = &self.latency_us;
+        let shown = [
+            ("p50", latency.p50),
+            ("p90", latency.p90),
+            ("p99", latency.p99),
+            ("p99.9", latency.p999),
+            ("max", latency.max),
+        ]
+        .map(|(name, value)| format!("{name} {}", milliseconds(value)))
+        .join("   ");
+        line("latency", shown)?;
+        line(
+            "log",
+            format!(
+                "{:.0} syncs/s   {:.1} records per sync",
+                self.syncs_per_second, self.records_per_sync
+            ),
+        )?;
+        if let Some(bytes) = self.peak_rss_bytes {
+            line(
+                "peak memory",
+                format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+            )?;
+        }
+        let driver = match self.driver_cores {
+            Some(cores) => format!("   ({cores:.2} generated the load)"),
+            None => String::new(),
+        };
+        line("cores", format!("{}{driver}", self.cores))?;
+        line("signer", self.signer.clone())?;
+        line(
+            "durable",
+            if self.durable { "yes" } else { "no" }.to_owned(),
+        )
+    }
+}
+
+/// 1234567 as 1,234,567.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn milliseconds(microseconds: f64) -> String {
+    match microseconds / 1000.0 {
+        ms if ms < 10.0 => format!("{ms:.3} ms"),
+        ms if ms < 1000.0 => format!("{ms:.1} ms"),
+        ms => format!("{:.2} s", ms / 1000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        Report {
+            certificates: 200_000,
+            existing: 0,
+            rejected: 0,
+            faults: 0,
+            unfinished: 0,
+            unexpected: 0,
+            doubled: 0,
+            digest_mismatches: 0,
+            errors: Vec::new(),
+            seconds: 10.5,
+            certificates_per_second: 18_095.24,
+            certificates_per_hour: 65_142_857.0,
+            limit_per_second: Some(20_500.0),
+            ratio_to_limit: Some(0.8827),
+            processor_us_per_certificate: Some(104.25),
+            limit_processor_us_per_certificate: Some(95.81),
+            processor_ratio_to_limit: Some(0.9191),
+            other_load_cores: Some(0.31),
+            ratio_spread: Some(Spread {
+                min: 0.85,
+                max: 0.91,
+            }),
+            limit_threads: Some(2),
+            slices: 5,
+            warm_up: 10_000,
+            offered_per_second: None,
+            latency_us: Latency {
+                p50: 900.0,
+                p90: 12_000.0,
+                p99: 110_000.0,
+                p999: 1.2e6,
+                max: 1.5e6,
+            },
+            syncs_per_second: 250.0,
+            records_per_sync: 72.3,
+            peak_rss_bytes: Some(64 << 20),
+            anonymous_rss_bytes: Some(40 << 20),
+            cores: 2,
+            driver_cores: Some(0.04),
+            engine_threads: 2,
+            signer: "software P-256".to_owned(),
+            durable: true,
+        }
+    }
+
+    #[test]
+    fn json_has_the_documented_keys() {
+        let json = serde_json::to_value(report()).unwrap();
+        let object = json.as_object().unwrap();
+        for key in [
+            "certificates",
+            "existing",
+            "rejected",
+            "seconds",
+            "certificates_per_second",
+            "certificates_per_hour",
+            "limit_per_second",
+            "ratio_to_limit",
+            "latency_us",
+            "syncs_per_second",
+            "records_per_sync",
+            "peak_rss_bytes",
+            "cores",
+            "signer",
+            "durable",
+        ] {
+            assert!(object.contains_key(key), "{key}");
+        }
+        let mut latency: Vec<&String> = object["latency_us"].as_object().unwrap().keys().collect();
+        latency.sort();
+        assert_eq!(latency, ["max", "p50", "p90", "p99", "p999"]);
+    }
+
+    #[test]
+    fn the_text_is_aligned_and_names_units() {
+        let text = report().to_string();
+        assert_eq!(
+            text,
+            "\
+certificates      200,000
+rejected          0
+time              10.50 s in 5 slices, after 10,000 to warm up
+rate              18,095/s   65.1 M/h
+limit             20,500/s   (cryptography alone, 2 threads)
+ratio to limit    0.883   (0.850 to 0.910)
+processor time    104.2 µs a certificate   (limit 95.8 µs: ratio 0.919)
+busy elsewhere    0.31 cores   (other programs; trust the processor time, not the rates)
+latency           p50 0.900 ms   p90 12.0 ms   p99 110.0 ms   p99.9 1.20 s   max 1.50 s
+log               250 syncs/s   72.3 records per sync
+peak memory       64.0 MiB
+cores             2   (0.04 generated the load)
+signer            software P-256
+durable           yes
+"
+        );
+    }
+
+    #[test]
+    fn one_failure_of_any_kind_is_not_clean() {
+        assert!(report().is_clean());
+        for spoil in [
+            |report: &mut Report| report.rejected = 1,
+            |report: &mut Report| report.faults = 1,
+            |report: &mut Report| report.unfinished = 1,
+            |report: &mut Report| report.unexpected = 1,
+            |report: &mut Report| report.doubled = 1,
+            |report: &mut Report| report.digest_mismatches = 1,
+        ] {
+            let mut report = report();
+            spoil(&mut report);
+            assert!(!report.is_clean(), "{report}");
+        }
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Which aws-lc-rs algorithm verifies what each kind of key signs here.
+
+use aws_lc_rs::digest::{self, SHA256, SHA384};
+use aws_lc_rs::error::KeyRejected;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use birthmark_hsm::{DigestAlgorithm, KeyAlgorithm, PublicKey};
+
+/// ECDSA with the curve's own SHA-2, Ed25519, RSA PKCS #1 v1.5 with SHA-256.
+pub(crate) fn algorithm(key: KeyAlgorithm) -> &'static dyn VerificationAlgorithm {
+    match key {
+        KeyAlgorithm::EcP256 => &ECDSA_P256_SHA256_ASN1,
+        KeyAlgorithm::EcP384 => &ECDSA_P384_SHA384_ASN1,
+        KeyAlgorithm::Ed25519 => &ED25519,
+        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
+            &RSA_PKCS1_2048_8192_SHA256
+        }
+    }
+}
+
+/// The key, parsed once for many verifications.
+pub(crate) fn parse(
+    key: &PublicKey,
+    algorithm_name: KeyAlgorithm,
+) -> Result<ParsedPublicKey, KeyRejected> {
+    match key {
+        PublicKey::Ec { point, .. } => ParsedPublicKey::new(algorithm(algorithm_name), point),
+        PublicKey::Ed25519(key) => ParsedPublicKey::new(algorithm(algorithm_name), key),
+        PublicKey::Rsa { modulus, exponent } => RsaPublicKeyComponents {
+            n: modulus,
+            e: exponent,
+        }
+        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256),
+    }
+}
+
+/// The implementation of a digest.
+pub(crate) fn digest(algorithm: DigestAlgorithm) -> &'static digest::Algorithm {
+    match algorithm {
+        DigestAlgorithm::Sha256 => &SHA256,
+        DigestAlgorithm::Sha384 => &SHA384,
+    }
+}

@@ -1,0 +1,135 @@
+//! The thread that fills segment files before they are needed, so that the log never waits.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::queue::{Queue, Submission};
+use crate::segment::segment_name;
+use crate::storage::{self, Storage, StorageFile};
+
+/// A segment file that is filled and not in use yet.
+pub(crate) struct Spare {
+    pub(crate) number: u64,
+    pub(crate) bytes: u64,
+    pub(crate) file: Arc<dyn StorageFile>,
+}
+
+/// What came of a request.
+pub(crate) enum Prepared {
+    Ready(Spare),
+    /// It failed and is being tried again; [`Prepared::Ready`] follows when it works.
+    Failed {
+        reason: Arc<str>,
+    },
+}
+
+/// What the preparer works with.
+pub(crate) struct Workshop {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) segments_dir: PathBuf,
+    pub(crate) segment_bytes: u64,
+    pub(crate) retry_after: Duration,
+}
+
+impl Workshop {
+    /// Prepares one file.
+    pub(crate) fn prepare(
+        &self,
+        number: u64,
+        stop: &AtomicBool,
+    ) -> Result<Spare, storage::PathError> {
+        let path = self.segments_dir.join(segment_name(number));
+        let file = storage::prepare_segment(&*self.storage, &path, self.segment_bytes, stop)?;
+        Ok(Spare {
+            number,
+            bytes: self.segment_bytes,
+            file,
+        })
+    }
+}
+
+/// The thread. Owned by the log thread; dropping it stops and joins it.
+pub(crate) struct Preparer {
+    requests: Option<Sender<u64>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Preparer {
+    /// Starts the thread; it answers into `queue`.
+    pub(crate) fn start(workshop: Workshop, queue: Arc<Queue>) -> io::Result<Preparer> {
+        // One request is under way at a time, so a send never blocks.
+        let (requests, receiver) = bounded(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new()
+            .name("log-prepare".to_owned())
+            .spawn(move || run(&workshop, &receiver, &queue, &stopped))?;
+        Ok(Preparer {
+            requests: Some(requests),
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks for a segment file. Only one request may be unanswered.
+    pub(crate) fn request(&self, number: u64) {
+        if let Some(requests) = &self.requests {
+            // It fails only when the thread is gone, and then no answer comes: reservations that
+            // need the room wait until the log is closed.
+            let _ = requests.send(number);
+        }
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by the panic hook; nothing is lost by it.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(workshop: &Workshop, requests: &Receiver<u64>, queue: &Queue, stop: &AtomicBool) {
+    while let Ok(number) = requests.recv() {
+        let mut reported = false;
+        loop {
+            match workshop.prepare(number, stop) {
+                Ok(spare) => {
+                    let answer = Submission::Segment(Prepared::Ready(spare));
+                    if queue.send(answer, 0).is_err() {
+                        return;
+                    }
+                    break;
+                }
+                Err(_) if stop.load(Ordering::Relaxed) => return,
+                Err(error) if !reported => {
+                    let reason = format!("{}: {}", error.path.display(), error.source).into();
+                    let answer = Submission::Segment(Prepared::Failed { reason });
+                    if queue.send(answer, 0).is_err() {
+                        return;
+                    }
+                    reported = true;
+                }
+                Err(_) => {}
+            }
+            // Nothing is sent while a request is unanswered; only the end of the log wakes this.
+            let RecvTimeoutError::Timeout = requests
+                .recv_timeout(workshop.retry_after)
+                .err()
+                .unwrap_or(RecvTimeoutError::Disconnected)
+            else {
+                return;
+            };
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The way to the log thread: a queue, and when to wake the thread that reads it.
+//!
+//! The queue has no limit of its own: whoever submits holds a permit for each item from the
+//! engine's `max_in_flight`, and an item waits here at most once, so that number bounds it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::commit::{Append, InFlight, Reservation};
+use crate::preparer::Prepared;
+
+/// What is sent to the log thread.
+pub(crate) enum Submission {
+    Reserve(Vec<Reservation>),
+    Append(Vec<Append>),
+    /// From the preparer.
+    Segment(Prepared),
+    /// Nothing comes after this.
+    Close,
+}
+
+/// The sending half, shared by everybody.
+pub(crate) struct Queue {
+    sender: Sender<Submission>,
+    /// Reservations and appends sent and not answered yet.
+    waiting: AtomicUsize,
+    /// What the log thread does: one of the constants below.
+    doing: AtomicU8,
+    log_thread: OnceLock<Thread>,
+    records_max: usize,
+    pub(crate) in_flight: InFlight,
+}
+
+/// Awake: it looks at the queue by itself.
+const WORKING: u8 = 0;
+/// Asleep with nothing to do: any submission wakes it.
+const IDLE: u8 = 1;
+/// Asleep until its batch is due: only a submission that makes it due wakes it. A wake-up per
+/// chunk would cost more than the log's own work.
+const GATHERING: u8 = 2;
+
+impl Queue {
+    /// A queue whose reader wants to be woken for `records_max` waiting items.
+    pub(crate) fn new(records_max: usize) -> (Queue, Receiver<Submission>) {
+        let (sender, receiver) = unbounded();
+        let queue = Queue {
+            sender,
+            waiting: AtomicUsize::new(0),
+            doing: AtomicU8::new(WORKING),
+            log_thread: OnceLock::new(),
+            records_max,
+            in_flight: InFlight::default(),
+        };
+        (queue, receiver)
+    }
+
+    /// Sends a submission with so many items. Gives it back when the log thread is gone.
+    pub(crate) fn send(&self, submission: Submission, items: usize) -> Result<(), Submission> {
+        // Counted before it is sent, and sent before `doing` is read: either this call sees the
+        // log thread asleep, or the log thread sees the count before it falls asleep.
+        self.waiting.fetch_add(items, Ordering::SeqCst);
+        if let Err(unsent) = self.sender.send(submission) {
+            self.answered(items);
+            return Err(unsent.0);
+        }
+        let wake = match self.doing.load(Ordering::SeqCst) {
+            IDLE => true,
+            GATHERING => self.is_full(),
+            _ => false,
+        };
+        if wake && let Some(thread) = self.log_thread.get() {
+            thread.unpark();
+        }
+        Ok(())
+    }
+
+    /// So many items were answered.
+    pub(crate) fn answered(&self, items: usize) {
+        self.waiting.fetch_sub(items, Ordering::SeqCst);
+    }
+
+    /// Whether waiting longer brings nothing.
+    fn is_full(&self) -> bool {
+        let waiting = self.waiting.load(Ordering::SeqCst);
+        waiting >= self.records_max || waiting >= self.in_flight.get()
+    }
+
+    /// Names the calling thread as the one to wake.
+    pub(crate) fn enter_log_thread(&self) {
+        // A second call changes nothing: there is one log thread.
+        let _ = self.log_thread.set(thread::current());
+    }
+
+    /// Sleeps until something is sent.
+    pub(crate) fn sleep_idle(&self, receiver: &Receiver<Submission>) {
+        self.doing.store(IDLE, Ordering::SeqCst);
+        if receiver.is_empty() {
+            thread::park();
+        }
+        self.doing.store(WORKING, Ordering::SeqCst);
+    }
+
+    /// Sleeps until enough is waiting, at most so long.
+    pub(crate) fn sleep_gathering(&self, longest: Duration) {
+        self.doing.store(GATHERING, Ordering::SeqCst);
+        if !self.is_full() {
+            thread::park_timeout(longest);
+        }
+        self.doing.store(WORKING, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,164 @@
+//! What the log stores: opaque records, their positions, and the keys they are found by.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+/// Position of a record in the log, counted from 0 without gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordIndex(pub u64);
+
+impl fmt::Display for RecordIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one reservation. Numbers rise from 1 and are never used twice in one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReservationId(pub u64);
+
+impl fmt::Display for ReservationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A key that a record is found by: 32 bytes, usually a SHA-256 digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IndexKey(pub [u8; 32]);
+
+/// Number of independent key spaces. The release path needs two: the key fingerprint and the
+/// device identity.
+pub const KEY_SPACES: usize = 2;
+
+/// The keys of one record, one slot per key space; `None` where the record has no such key.
+pub type RecordKeys = [Option<IndexKey>; KEY_SPACES];
+
+/// Largest record in bytes: an entry of a C2SP entry bundle has a 16-bit length
+/// (c2sp.org/tlog-tiles, "Log Entries").
+pub const RECORD_BYTES_MAX: usize = 65_535;
+
+/// Bytes of the prefix that every record starts with:
+/// array head, kind, version (1 byte each), then `0x1B` and 8 bytes of time.
+pub const RECORD_PREFIX_BYTES: usize = 12;
+
+/// The smallest time that a record can carry, in milliseconds since 1970. The stamp is always
+/// 8 bytes long, and deterministic CBOR (RFC 8949 §4.2.1) allows that length only from 2^32 on.
+pub const TIME_MS_MIN: u64 = 1 << 32;
+
+/// Finds the keys of a record. The log calls it when a record is appended, when the index is
+/// rebuilt at open, and when a lookup confirms a match.
+///
+/// It must be a pure function of the record's bytes apart from the time stamp, must not panic,
+/// and must know every record kind ever written to the log: a kind without keys is
+/// `[None, None]`, not an error. Records that the log writes of its own accord are not shown to it.
+pub trait KeyExtractor: Send + Sync {
+    /// The keys of `record`.
+    ///
+    /// # Errors
+    /// When the record cannot be read. An append is refused for this item alone; at open it
+    /// stops the start.
+    fn keys(&self, record: &[u8]) -> Result<RecordKeys, ExtractError>;
+}
+
+impl<F> KeyExtractor for F
+where
+    F: Fn(&[u8]) -> Result<RecordKeys, ExtractError> + Send + Sync,
+{
+    fn keys(&self, record: &[u8]) -> Result<RecordKeys, ExtractError> {
+        self(record)
+    }
+}
+
+/// Why a [`KeyExtractor`] could not read a record. Cheap to clone; keeps the cause.
+#[derive(Clone, Debug)]
+pub struct ExtractError(Arc<dyn Error + Send + Sync>);
+
+impl ExtractError {
+    /// Wraps the extractor's own error, or a plain text.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> ExtractError {
+        ExtractError(Arc::from(cause.into()))
+    }
+}
+
+impl fmt::Display for ExtractError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the keys of the record cannot be read: {}", self.0)
+    }
+}
+
+impl Error for ExtractError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+/// CBOR initial byte of an unsigned integer in 8 bytes (RFC 8949 §3.1).
+const CBOR_UINT_8_BYTES: u8 = 0x1B;
+
+/// First value that does not fit into a CBOR initial byte (RFC 8949 §3).
+const CBOR_IMMEDIATE_END: u8 = 24;
+
+/// Whether `record` starts as every record does: an array of 3 to 23 items (`0x83..=0x97`), kind
+/// and version below 24, and a time in 8 bytes.
+pub(crate) fn has_prefix(record: &[u8]) -> bool {
+    record.len() >= RECORD_PREFIX_BYTES
+        && (0x83..=0x97).contains(&record[0])
+        && record[1] < CBOR_IMMEDIATE_END
+        && record[2] < CBOR_IMMEDIATE_END
+        && record[3] == CBOR_UINT_8_BYTES
+}
+
+/// The time stamp of a record that [`has_prefix`].
+pub(crate) fn time_ms(record: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&record[4..RECORD_PREFIX_BYTES]);
+    u64::from_be_bytes(bytes)
+}
+
+/// Overwrites the time stamp of a record that [`has_prefix`].
+pub(crate) fn stamp(record: &mut [u8], time_ms: u64) {
+    record[4..RECORD_PREFIX_BYTES].copy_from_slice(&time_ms.to_be_bytes());
+}
+
+/// The officer's-act record of an accepted clock: `[3, 1, time_ms, "clock-accepted", previous_ms]`.
+pub(crate) fn clock_accepted(time_ms: u64, previous_ms: u64) -> Vec<u8> {
+    const ACT: &[u8; 14] = b"clock-accepted";
+    const CBOR_TEXT: u8 = 0x60;
+    let mut record = vec![0x85, 3, 1, CBOR_UINT_8_BYTES];
+    record.extend_from_slice(&time_ms.to_be_bytes());
+    record.push(CBOR_TEXT + ACT.len() as u8);
+    record.extend_from_slice(ACT);
+    record.push(CBOR_UINT_8_BYTES);
+    record.extend_from_slice(&previous_ms.to_be_bytes());
+    record
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefix_is_checked_byte_by_byte() {
+        let good = [0x83, 1, 1, 0x1B, 0, 0, 0, 1, 0, 0, 0, 0];
+        assert!(has_prefix(&good));
+        assert_eq!(time_ms(&good), TIME_MS_MIN);
+        for (at, bad) in [(0, 0x82), (0, 0x98), (1, 24), (2, 24), (3, 0x1A)] {
+            let mut record = good;
+            record[at] = bad;
+            assert!(!has_prefix(&record), "byte {at} = {bad:#x}");
+        }
+        assert!(!has_prefix(&good[..11]));
+    }
+
+    #[test]
+    fn the_clock_record_is_deterministic_cbor() {
+        let record = clock_accepted(0x0102_0304_0506, 0x0001_0000_0000);
+        let mut expected = vec![0x85, 0x03, 0x01, 0x1B, 0, 0, 1, 2, 3, 4, 5, 6, 0x6E];
+        expected.extend_from_slice(b"clock-accepted");
+        expected.extend_from_slice(&[0x1B, 0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(record, expected);
+        assert!(has_prefix(&record));
+    }
+}

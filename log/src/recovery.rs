@@ -1,0 +1,392 @@
+//! Opening a log: walks it, rebuilds the index, replaces an unclean tail, appends the lost records.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use crate::batch::{self, BLOCK_BYTES, Frame, FrameKind, NO_RESERVATION};
+use crate::clock::{ClockLimits, ClockRule, saturating_ms};
+use crate::commit::Append;
+use crate::committer::{Committer, Position};
+use crate::error::{AppendError, OpenError};
+use crate::locations::Locations;
+use crate::log::{Options, Recovery};
+use crate::preparer::{Spare, Workshop};
+use crate::record::{self, KeyExtractor, RecordIndex, RecordKeys, ReservationId};
+use crate::replay::{OpenReservation, Replay};
+use crate::scan::{Fault, ScanError, SegmentScanner, Tail, Visitor, Walked, walk};
+use crate::segment::{SEGMENT_BYTES_UNIT, SegmentHeader, random_salt, segment_name, segments_dir};
+use crate::state::{Records, State};
+use crate::storage::{self, PathError, Storage, StorageFile, UNFINISHED, at};
+use crate::writer::{CurrentSegment, SPARES_MAX, SegmentWriter};
+
+/// A log that is ready for its threads.
+pub(crate) struct Recovered {
+    pub(crate) state: Arc<State>,
+    pub(crate) committer: Committer,
+    pub(crate) recovery: Recovery,
+}
+
+/// Recovers the log in `dir`, which this process has locked.
+pub(crate) fn recover(
+    dir: &Path,
+    options: &Options,
+    keys: Arc<dyn KeyExtractor>,
+) -> Result<Recovered, OpenError> {
+    let storage = &*options.storage;
+    let locations = Locations::new(Arc::clone(&options.storage), dir);
+    let records = Records::new(locations, keys);
+    let mut rebuild = Rebuild {
+        replay: Replay::new(),
+        records,
+        keyed: Vec::new(),
+    };
+    let walked = walk(storage, dir, &mut rebuild)?;
+    let Rebuild {
+        replay, records, ..
+    } = rebuild;
+    records.publish();
+
+    // Nothing is written before the clock is found good.
+    let clock = clock_rule(options, replay.last_time_ms);
+    let far_ahead = clock.check_start();
+    if !options.accept_clock {
+        far_ahead.clone().map_err(OpenError::ClockForward)?;
+    }
+    if !replay.open.is_empty() {
+        clock.read().time_ms.map_err(OpenError::Clock)?;
+    }
+
+    let (clean, torn_bytes_dropped) = (walked.tail.clean, walked.tail.torn_bytes);
+    let mut segments = walked.segments;
+    let mut unused = remove_leftovers(storage, dir, &walked, options.segment_bytes)?;
+    let (segment, cursor) = resume_tail(storage, dir, walked.tail, &mut unused, options)?;
+    let state = Arc::new(State::new(records, clock));
+    let record_bytes_max =
+        |(&number, open): (&u64, &OpenReservation)| (number, open.record_bytes_max);
+    let spares = open_spares(storage, dir, &unused, options.segment_bytes)?;
+    let position = Position {
+        writer: SegmentWriter::new(segment, cursor, spares),
+        closed: clean,
+        next_reservation: replay.next_reservation,
+        open: replay.open.iter().map(record_bytes_max).collect(),
+    };
+    let mut committer = Committer::new(Arc::clone(&state), position);
+    provide_room(&mut committer, &workshop(dir, options))?;
+
+    if far_ahead.is_err() {
+        let (now_ms, previous_ms) = state.clock.accept();
+        let act = record::clock_accepted(now_ms, previous_ms);
+        committer.append_own(&act).map_err(OpenError::Recovery)?;
+    }
+    let lost_written = append_lost(&mut committer, replay.open)?;
+    segments += state
+        .counters
+        .segments_begun
+        .load(std::sync::atomic::Ordering::Relaxed);
+    let recovery = Recovery {
+        records: state.records.len(),
+        lost_written,
+        torn_bytes_dropped,
+        last_time_ms: state.clock.last_ms(),
+        clean,
+        segments,
+    };
+    Ok(Recovered {
+        state,
+        committer,
+        recovery,
+    })
+}
+
+/// What prepares segments for this log.
+pub(crate) fn workshop(dir: &Path, options: &Options) -> Workshop {
+    Workshop {
+        storage: Arc::clone(&options.storage),
+        segments_dir: segments_dir(dir),
+        segment_bytes: options.segment_bytes,
+        retry_after: options.space_retry,
+    }
+}
+
+/// Rebuilds the reservations, the locations and the index.
+struct Rebuild {
+    replay: Replay,
+    records: Records,
+    /// Keys of the records of the current batch.
+    keyed: Vec<(RecordIndex, RecordKeys)>,
+}
+
+impl Visitor for Rebuild {
+    fn segment(&mut self, header: &SegmentHeader) {
+        self.records
+            .locations
+            .begin_segment(header.number, header.first_index);
+    }
+
+    fn frame(&mut self, offset: u32, index: RecordIndex, frame: &Frame<'_>) -> Result<(), Fault> {
+        self.replay.apply(frame)?;
+        if frame.kind == FrameKind::Record {
+            self.records.locations.extend([offset]);
+            if frame.reservation != NO_RESERVATION {
+                let keys = self
+                    .records
+                    .keys
+                    .keys(frame.payload)
+                    .map_err(Fault::Extract)?;
+                self.keyed.push((index, keys));
+            }
+        }
+        Ok(())
+    }
+
+    fn batch_end(&mut self, _bytes: u64) {
+        self.records.index(&self.keyed);
+        self.keyed.clear();
+    }
+}
+
+fn clock_rule(options: &Options, last_ms: u64) -> ClockRule {
+    let limits = ClockLimits {
+        back_max_ms: saturating_ms(options.clock_back_max),
+        forward_max_ms: saturating_ms(options.clock_forward_max),
+        start_forward_max_ms: saturating_ms(options.clock_start_forward_max),
+    };
+    ClockRule::new(Arc::clone(&options.clock), limits, last_ms)
+}
+
+/// Removes what a crash left half made. Gives the prepared segments that can be used, in order.
+fn remove_leftovers(
+    storage: &dyn Storage,
+    dir: &Path,
+    walked: &Walked,
+    segment_bytes: u64,
+) -> Result<Vec<u64>, OpenError> {
+    let segments = segments_dir(dir);
+    let mut leftovers: Vec<PathBuf> = storage
+        .list(&segments)
+        .map_err(at(&segments))?
+        .into_iter()
+        .filter(|name| name.ends_with(&format!(".seg.{UNFINISHED}")))
+        .map(|name| segments.join(name))
+        .collect();
+    let mut usable = Vec::new();
+    for &number in &walked.unused {
+        let path = segments.join(segment_name(number));
+        let size = storage
+            .open(&path, false)
+            .and_then(|file| file.size())
+            .map_err(at(&path))?;
+        let next = walked.tail.header.number + 1 + usable.len() as u64;
+        if number == next && size == segment_bytes {
+            usable.push(number);
+        } else {
+            leftovers.push(path);
+        }
+    }
+    for path in &leftovers {
+        storage.remove(path).map_err(at(path))?;
+    }
+    // Always: the process before may have ended between a rename and its sync, and then a prepared
+    // segment has its name in memory only.
+    storage.sync_dir(&segments).map_err(at(&segments))?;
+    Ok(usable)
+}
+
+/// Goes on in the last segment when it was closed cleanly. Otherwise its good part is copied into
+/// another file first: after a failed sync the page cache may show what the disk does not have.
+fn resume_tail(
+    storage: &dyn Storage,
+    dir: &Path,
+    tail: Tail,
+    unused: &mut Vec<u64>,
+    options: &Options,
+) -> Result<(CurrentSegment, crate::scan::Cursor), OpenError> {
+    let number = tail.header.number;
+    if tail.clean {
+        let file = storage.open(&tail.path, true).map_err(at(&tail.path))?;
+        affirm_mark(&*file, tail.end).map_err(at(&tail.path))?;
+        let segment = CurrentSegment {
+            number,
+            file,
+            bytes: tail.header.bytes,
+            salt: tail.header.salt,
+            offset: tail.end,
+            unwritten: None,
+        };
+        return Ok((segment, tail.cursor));
+    }
+    // The last prepared one, so that the numbers of the others stay without a gap.
+    let fits = options.segment_bytes >= tail.end;
+    let spare = if fits { unused.pop() } else { None };
+    let spare = spare.map(|number| segments_dir(dir).join(segment_name(number)));
+    let bytes = options.segment_bytes.max(tail.header.bytes);
+    let bytes = if spare.is_some() {
+        options.segment_bytes
+    } else {
+        bytes
+    };
+    let header = SegmentHeader {
+        salt: random_salt(),
+        bytes,
+        ..tail.header
+    };
+    let mut cursor = tail.cursor;
+    let mut copy = |file: &dyn StorageFile| {
+        cursor.previous = copy_batches(&tail, &header, file)?;
+        Ok(())
+    };
+    let file = storage::replace_segment(storage, &tail.path, spare.as_deref(), bytes, &mut copy)?;
+    let (salt, offset) = (header.salt, tail.end);
+    Ok((
+        CurrentSegment {
+            number,
+            file,
+            bytes,
+            salt,
+            offset,
+            unwritten: None,
+        },
+        cursor,
+    ))
+}
+
+/// Writes the closed mark that ends at `end` once more, and syncs it.
+///
+/// The sync of the mark may have failed: then the mark is seen in the page cache and is not on
+/// the disk. Nothing else is in doubt, because a failed sync before it would have ended the log.
+/// Writing to the page makes the kernel write all of it again.
+fn affirm_mark(file: &dyn StorageFile, end: u64) -> io::Result<()> {
+    let mark = end - BLOCK_BYTES as u64;
+    // A segment that begins with the mark got its header in the same write, in the same page.
+    let page = mark / SEGMENT_BYTES_UNIT * SEGMENT_BYTES_UNIT;
+    let mut bytes = vec![0; (end - page) as usize];
+    file.read_exact_at(&mut bytes, page)?;
+    storage::commit(file, &bytes, page)
+}
+
+/// Copies the good batches of `tail` behind a new header. Gives the checksum of the last one.
+fn copy_batches(
+    tail: &Tail,
+    header: &SegmentHeader,
+    file: &dyn StorageFile,
+) -> Result<u32, PathError> {
+    let (block, mut previous) = header.encode();
+    file.write_all_at(&block, 0).map_err(at(&tail.path))?;
+    let mut scanner =
+        SegmentScanner::new(Arc::clone(&tail.file), &tail.header).map_err(at(&tail.path))?;
+    let mut copied = BLOCK_BYTES as u64;
+    while let Some(batch) = scanner.next_batch().map_err(at(&tail.path))? {
+        let frames = batch::frames(&batch.header, batch.bytes).unwrap_or_default();
+        let records = frames
+            .iter()
+            .filter(|frame| frame.kind == FrameKind::Record)
+            .count();
+        let mut bytes = batch.bytes.to_vec();
+        previous = batch::transplant(&mut bytes, header.salt, previous);
+        file.write_all_at(&bytes, batch.offset)
+            .map_err(at(&tail.path))?;
+        copied = batch.offset + bytes.len() as u64;
+        scanner.add_records(records as u64);
+    }
+    if copied == tail.end {
+        return Ok(previous);
+    }
+    // The walk has just read more than this.
+    let source = io::Error::other("the file reads differently the second time");
+    Err(PathError {
+        path: tail.path.clone(),
+        source,
+    })
+}
+
+fn open_spares(
+    storage: &dyn Storage,
+    dir: &Path,
+    unused: &[u64],
+    bytes: u64,
+) -> Result<VecDeque<Spare>, OpenError> {
+    let mut spares = VecDeque::new();
+    for &number in unused {
+        let path = segments_dir(dir).join(segment_name(number));
+        let file = storage.open(&path, true).map_err(at(&path))?;
+        spares.push_back(Spare {
+            number,
+            bytes,
+            file,
+        });
+    }
+    Ok(spares)
+}
+
+/// Makes room for what is promised, and has one prepared segment at least. On a full disk a log
+/// opens without the latter: it can be read, and issues again once there is space.
+fn provide_room(committer: &mut Committer, workshop: &Workshop) -> Result<(), OpenError> {
+    for _ in 0..SPARES_MAX {
+        let covered = committer.promises_covered();
+        let Some(number) = committer.wanted_spare() else {
+            break;
+        };
+        match workshop.prepare(number, &AtomicBool::new(false)) {
+            Ok(spare) => committer.add_spare(spare),
+            Err(error) if covered && is_full(&error.source) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Appends the lost record of each open reservation. Gives their number.
+fn append_lost(
+    committer: &mut Committer,
+    open: BTreeMap<u64, OpenReservation>,
+) -> Result<u64, OpenError> {
+    let count = open.len() as u64;
+    let lost = |(number, open): (u64, OpenReservation)| Append {
+        ticket: number,
+        reservation: ReservationId(number),
+        record: open.lost_record,
+    };
+    committer.enqueue_appends(open.into_iter().map(lost).collect(), Instant::now());
+    while committer.backlog().all > 0 {
+        committer.flush();
+    }
+    for commit in committer.commits().drain(..) {
+        match commit.outcome {
+            Ok(_) => {}
+            Err(AppendError::Clock(error)) => return Err(OpenError::Clock(error)),
+            Err(error) => return Err(OpenError::Recovery(error)),
+        }
+    }
+    Ok(count)
+}
+
+impl From<PathError> for OpenError {
+    fn from(error: PathError) -> OpenError {
+        OpenError::Storage {
+            path: error.path,
+            source: error.source,
+        }
+    }
+}
+
+impl From<ScanError> for OpenError {
+    fn from(error: ScanError) -> OpenError {
+        match error {
+            ScanError::Missing { dir } => OpenError::Missing { dir },
+            ScanError::Corrupt(corruption) => OpenError::Corrupt(corruption),
+            ScanError::Extract { record, source } => OpenError::Extract { record, source },
+            ScanError::Storage(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! Reading segments from the first to the last: one walk serves open, verify and the reader.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::batch::{self, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Frame, FrameKind};
+use crate::error::Corruption;
+use crate::record::{ExtractError, RecordIndex};
+use crate::segment::{
+    HeaderBlock, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number, segments_dir,
+};
+use crate::storage::{PathError, Storage, StorageFile, at};
+
+/// Sees everything in the log, in order.
+pub(crate) trait Visitor {
+    /// A segment in use begins.
+    fn segment(&mut self, header: &SegmentHeader);
+    /// The next frame. `offset` is where it starts in its segment; `index` is the number of
+    /// records before it.
+    fn frame(&mut self, offset: u32, index: RecordIndex, frame: &Frame<'_>) -> Result<(), Fault>;
+    /// A batch ended; `bytes` of its segment are behind us.
+    fn batch_end(&mut self, bytes: u64);
+}
+
+/// What a visitor objects to.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The frame cannot stand here.
+    Corrupt(&'static str),
+    /// The key extractor cannot read it.
+    Extract(ExtractError),
+}
+
+/// What a walk ran into.
+#[derive(Debug)]
+pub(crate) enum ScanError {
+    Missing {
+        dir: PathBuf,
+    },
+    Corrupt(Corruption),
+    Extract {
+        record: RecordIndex,
+        source: ExtractError,
+    },
+    Storage(PathError),
+}
+
+impl From<PathError> for ScanError {
+    fn from(error: PathError) -> ScanError {
+        ScanError::Storage(error)
+    }
+}
+
+/// What the next batch must say about its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) sequence: u64,
+    pub(crate) previous: u32,
+    pub(crate) next_index: u64,
+}
+
+impl Cursor {
+    /// At the first batch of a segment.
+    pub(crate) fn at_start_of(header: &SegmentHeader) -> Cursor {
+        Cursor {
+            sequence: header.sequence,
+            previous: header.checksum(),
+            next_index: header.first_index,
+        }
+    }
+}
+
+/// The last segment in use.
+pub(crate) struct Tail {
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<dyn StorageFile>,
+    pub(crate) path: PathBuf,
+    /// Where the last good batch ends.
+    pub(crate) end: u64,
+    /// Bytes of an unfinished batch after `end`, as far as it can be told.
+    pub(crate) torn_bytes: u64,
+    /// Whether the last thing in it is a closed mark.
+    pub(crate) clean: bool,
+    /// Where the next batch goes on.
+    pub(crate) cursor: Cursor,
+}
+
+/// A walked log.
+pub(crate) struct Walked {
+    pub(crate) tail: Tail,
+    /// Segments in use.
+    pub(crate) segments: u64,
+    /// Bytes in use: headers and batches.
+    pub(crate) bytes: u64,
+    /// Numbers of the files prepared for later, rising.
+    pub(crate) unused: Vec<u64>,
+}
+
+/// The numbers of all segment files, rising.
+pub(crate) fn segment_numbers(storage: &dyn Storage, dir: &Path) -> Result<Vec<u64>, ScanError> {
+    let segments = segments_dir(dir);
+    let names = match storage.list(&segments) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ScanError::Missing {
+                dir: dir.to_owned(),
+            });
+        }
+        names => names.map_err(at(&segments))?,
+    };
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| segment_number(name))
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Walks the whole log and checks every byte in use.
+pub(crate) fn walk(
+    storage: &dyn Storage,
+    dir: &Path,
+    visitor: &mut dyn Visitor,
+) -> Result<Walked, ScanError> {
+    let mut tail: Option<Tail> = None;
+    let mut unused = Vec::new();
+    let (mut segments, mut bytes) = (0, 0);
+    for number in segment_numbers(storage, dir)? {
+        let path = segments_dir(dir).join(segment_name(number));
+        let file = storage.open(&path, false).map_err(at(&path))?;
+        let next_index = tail.as_ref().map_or(0, |tail| tail.cursor.next_index);
+        let Some(header) = read_header(&*file, &path, number, next_index)? else {
+            unused.push(number);
+            continue;
+        };
+        if number != segments {
+            let missing = segments_dir(dir).join(segment_name(segments));
+            let detail = "the segment is missing or blank, but a later one is in use";
+            return Err(corrupt(&missing, 0, next_index, detail));
+        }
+        if let Some(before) = &tail {
+            check_joint(before, &header)?;
+        }
+        visitor.segment(&header);
+        let walked = walk_segment(file, path, header, visitor)?;
+        segments += 1;
+        bytes += walked.end;
+        tail = Some(walked);
+    }
+    let Some(mut tail) = tail else {
+        let first = segments_dir(dir).join(segment_name(0));
+        return Err(corrupt(
+            &first,
+            0,
+            0,
+            "the first segment is missing or blank",
+        ));
+    };
+    tail.torn_bytes = check_after(&tail)?;
+    tail.clean &= tail.torn_bytes == 0;
+    for &number in &unused {
+        check_unused(storage, dir, number, &tail.cursor)?;
+    }
+    Ok(Walked {
+        tail,
+        segments,
+        bytes,
+        unused,
+    })
+}
+
+/// Reads the header of a segment file; `None` when the file is not in use yet.
+pub(crate) fn read_header(
+    file: &dyn StorageFile,
+    path: &Path,
+    number: u64,
+    next_index: u64,
+) -> Result<Option<SegmentHeader>, ScanError> {
+    let mut block = [0; BLOCK_BYTES];
+    match file.read_exact_at(&mut block, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            return Err(corrupt(
+                path,
+                0,
+                next_index,
+                "the file is shorter than its header",
+            ));
+        }
+        read => read.map_err(at(path))?,
+    }
+    match SegmentHeader::decode(&block, number) {
+        HeaderBlock::Unused => Ok(None),
+        HeaderBlock::Damaged(detail) => Err(corrupt(path, 0, next_index, detail)),
+        HeaderBlock::InUse(header) => {
+            let size = file.size().map_err(at(path))?;
+            if size != header.bytes {
+                let detail = format!("the file has {size} bytes instead of {}", header.bytes);
+                return Err(corrupt(
+                    path,
+                    size.min(header.bytes),
+                    header.first_index,
+                    detail,
+                ));
+            }
+            Ok(Some(header))
+        }
+    }
+}
+
+/// Reads the batches of one segment, as long as they are good and follow each other.
+pub(crate) struct SegmentScanner {
+    window: Window,
+    salt: u64,
+    offset: u64,
+    cursor: Cursor,
+}
+
+/// A good batch.
+pub(crate) struct Batch<'a> {
+    pub(crate) header: BatchHeader,
+    /// Where it starts in the segment.
+    pub(crate) offset: u64,
+    /// All of it, padding included.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl SegmentScanner {
+    pub(crate) fn new(
+        file: Arc<dyn StorageFile>,
+        header: &SegmentHeader,
+    ) -> io::Result<SegmentScanner> {
+        Ok(SegmentScanner {
+            window: Window::new(file)?,
+            salt: header.salt,
+            offset: SEGMENT_HEADER_BYTES,
+            cursor: Cursor::at_start_of(header),
+        })
+    }
+
+    /// The next good batch, or `None` at the first that is not.
+    pub(crate) fn next_batch(&mut self) -> io::Result<Option<Batch<'_>>> {
+        let offset = self.offset;
+        let Some(header) = intact_batch(&mut self.window, offset)? else {
+            return Ok(None);
+        };
+        let place = header.place;
+        let expected = (self.salt, self.cursor.sequence, self.cursor.previous);
+        if (place.salt, place.sequence, place.previous) != expected
+            || place.first_index != self.cursor.next_index
+        {
+            return Ok(None);
+        }
+        self.offset += header.padded_bytes() as u64;
+        self.cursor.sequence += 1;
+        self.cursor.previous = header.checksum;
+        let bytes = self
+            .window
+            .get(offset, header.padded_bytes())?
+            .unwrap_or_default();
+        Ok(Some(Batch {
+            header,
+            offset,
+            bytes,
+        }))
+    }
+
+    /// Where the next batch starts, and what it must say.
+    pub(crate) fn position(&self) -> (u64, Cursor) {
+        (self.offset, self.cursor)
+    }
+
+    /// Tells how many records the batch had that was just returned.
+    pub(crate) fn add_records(&mut self, records: u64) {
+        self.cursor.next_index += records;
+    }
+}
+
+fn walk_segment(
+    file: Arc<dyn StorageFile>,
+    path: PathBuf,
+    header: SegmentHeader,
+    visitor: &mut dyn Visitor,
+) -> Result<Tail, ScanError> {
+    let mut scanner = SegmentScanner::new(Arc::clone(&file), &header).map_err(at(&path))?;
+    let mut clean = false;
+    loop {
+        let first = scanner.cursor.next_index;
+        let Some(batch) = scanner.next_batch().map_err(at(&path))? else {
+            break;
+        };
+        let Some(frames) = batch::frames(&batch.header, batch.bytes) else {
+            let detail = "the frames of an intact batch do not add up";
+            return Err(corrupt(&path, batch.offset, first, detail));
+        };
+        let mut index = first;
+        for frame in &frames {
+            let offset = batch.offset + frame.offset as u64;
+            // Segments are at most SEGMENT_BYTES_MAX long: the offset fits.
+            visitor
+                .frame(offset as u32, RecordIndex(index), frame)
+                .map_err(|fault| match fault {
+                    Fault::Corrupt(detail) => corrupt(&path, offset, index, detail),
+                    Fault::Extract(source) => ScanError::Extract {
+                        record: RecordIndex(index),
+                        source,
+                    },
+                })?;
+            index += u64::from(frame.kind == FrameKind::Record);
+            clean = frame.kind == FrameKind::Closed;
+        }
+        visitor.batch_end(batch.offset + batch.bytes.len() as u64);
+        scanner.add_records(index - first);
+    }
+    let (end, cursor) = (scanner.offset, scanner.cursor);
+    Ok(Tail {
+        header,
+        file,
+        path,
+        end,
+        torn_bytes: 0,
+        clean,
+        cursor,
+    })
+}
+
+/// A segment must go on exactly where the one before ended: then nothing is missing there.
+fn check_joint(before: &Tail, header: &SegmentHeader) -> Result<(), ScanError> {
+    let expected = (
+        before.cursor.sequence,
+        before.cursor.previous,
+        before.cursor.next_index,
+    );
+    if (header.sequence, header.previous, header.first_index) == expected {
+        return Ok(());
+    }
+    let detail = "a batch is damaged or missing here: the next segment does not follow";
+    Err(corrupt(
+        &before.path,
+        before.end,
+        before.cursor.next_index,
+        detail,
+    ))
+}
+
+/// After the end of the last segment there may be one unfinished batch and nothing else. Gives
+/// the bytes of the unfinished one.
+fn check_after(tail: &Tail) -> Result<u64, ScanError> {
+    let mut window = Window::new(Arc::clone(&tail.file)).map_err(at(&tail.path))?;
+    let salt = tail.header.salt;
+    let later = |place: &batch::BatchPlace| place.salt == salt;
+    if find_intact(&mut window, tail.end, later)
+        .map_err(at(&tail.path))?
+        .is_some()
+    {
+        let detail = "a batch is damaged or missing here, but a later one is good";
+        return Err(corrupt(
+            &tail.path,
+            tail.end,
+            tail.cursor.next_index,
+            detail,
+        ));
+    }
+    let block = window
+        .get(tail.end, BATCH_HEADER_BYTES)
+        .map_err(at(&tail.path))?;
+    let torn = block
+        .and_then(BatchHeader::decode)
+        .filter(|header| header.place.salt == salt);
+    let rest = window.size.saturating_sub(tail.end);
+    Ok(torn.map_or(0, |header| rest.min(header.padded_bytes() as u64)))
+}
+
+/// A prepared file may hold batches of an earlier use, or the one that was being written when the
+/// machine stopped; a later one means that the segment was in use and lost its header.
+fn check_unused(
+    storage: &dyn Storage,
+    dir: &Path,
+    number: u64,
+    cursor: &Cursor,
+) -> Result<(), ScanError> {
+    let path = segments_dir(dir).join(segment_name(number));
+    let file = storage.open(&path, false).map_err(at(&path))?;
+    let mut window = Window::new(file).map_err(at(&path))?;
+    let later = |place: &batch::BatchPlace| place.sequence > cursor.sequence;
+    match find_intact(&mut window, SEGMENT_HEADER_BYTES, later).map_err(at(&path))? {
+        None => Ok(()),
+        Some(_) => {
+            let detail = "the segment holds records but its header is blank";
+            Err(corrupt(&path, 0, cursor.next_index, detail))
+        }
+    }
+}
+
+fn find_intact(
+    window: &mut Window,
+    from: u64,
+    wanted: impl Fn(&batch::BatchPlace) -> bool,
+) -> io::Result<Option<u64>> {
+    let mut offset = from;
+    while let Some(block) = window.get(offset, BLOCK_BYTES)? {
+        let candidate = BatchHeader::decode(block).is_some_and(|header| wanted(&header.place));
+        if candidate && intact_batch(window, offset)?.is_some() {
+            return Ok(Some(offset));
+        }
+        offset += BLOCK_BYTES as u64;
+    }
+    Ok(None)
+}
+
+fn intact_batch(window: &mut Window, offset: u64) -> io::Result<Option<BatchHeader>> {
+    let header = window
+        .get(offset, BATCH_HEADER_BYTES)?
+        .and_then(BatchHeader::decode);
+    let Some(header) = header else {
+        return Ok(None);
+    };
+    let batch = window.get(offset, header.padded_bytes())?;
+    Ok(batch.is_some_and(batch::is_intact).then_some(header))
+}
+
+pub(crate) fn corrupt(
+    file: &Path,
+    offset: u64,
+    record: u64,
+    detail: impl Into<String>,
+) -> ScanError {
+    ScanError::Corrupt(Corruption {
+        file: file.to_owned(),
+        offset,
+        record: RecordIndex(record),
+        detail: detail.into(),
+    })
+}
+
+/// Bytes read at once: a few calls per segment, and little memory.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// A part of a file in memory, moved along as needed.
+struct Window {
+    file: Arc<dyn StorageFile>,
+    size: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    fn new(file: Arc<dyn StorageFile>) -> io::Result<Window> {
+        let size = file.size()?;
+        Ok(Window {
+            file,
+            size,
+            start: 0,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// `length` bytes at `offset`; `None` when the file ends before.
+    fn get(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
+        if offset.saturating_add(length as u64) > self.size {
+            return Ok(None);
+        }
+        let held = self.start..=self.start + self.bytes.len() as u64;
+        if !(held.contains(&offset) && held.contains(&(offset + length as u64))) {
+            let wanted = length.max(WINDOW_BYTES) as u64;
+            let size = wanted.min(self.size - offset) as usize;
+            self.bytes.resize(size, 0);
+            self.start = offset;
+            if let Err(error) = self.file.read_exact_at(&mut self.bytes, offset) {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        let from = (offset - self.start) as usize;
+        Ok(Some(&self.bytes[from..from + length]))
+    }
+}

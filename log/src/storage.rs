@@ -1,0 +1,315 @@
+//! Everything that makes bytes durable: the system calls and, written out, their sequences.
+//!
+//! Assumed of the medium: a write of one aligned 512-byte sector happens whole or not at all;
+//! sectors of one write may reach the disk in any order until a sync returns; a rename replaces
+//! the target whole. A failed sync is final: the kernel may have dropped the pages and call them
+//! clean, so no sync is ever repeated on the same file.
+
+use std::any::Any;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The file system as the log uses it. Tests replace it with one that fails or crashes.
+///
+/// Paths are used as given. No method but the two `sync` ones promises durability.
+pub trait Storage: Send + Sync {
+    /// Makes a directory and those above it. No error when it exists.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Names (not paths) of what is in a directory, in any order.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::NotFound`] when there is no such directory.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Makes an empty file, or empties one, for reading and writing.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>>;
+    /// Opens a file, for reading only unless `writable`.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::NotFound`] when there is no such file.
+    fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>>;
+    /// Renames a file or directory, replacing a file at `to`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the exclusive lock on a file, making it if needed. Dropping the guard gives it back.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when somebody else has it; otherwise what the system says.
+    fn lock(&self, path: &Path) -> io::Result<LockGuard>;
+}
+
+/// Holds an exclusive lock until dropped.
+pub type LockGuard = Box<dyn Any + Send + Sync>;
+
+/// One open file. Offsets and lengths in bytes.
+pub trait StorageFile: Send + Sync {
+    /// Length of the file.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn size(&self) -> io::Result<u64>;
+    /// Fills `buffer` from `offset` on.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::UnexpectedEof`] past the end.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes everything written to the file durable, and its length.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// The real file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskStorage;
+
+impl Storage for DiskStorage {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        Ok(Arc::new(file))
+    }
+
+    fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(Arc::new(
+            OpenOptions::new().read(true).write(writable).open(path)?,
+        ))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<LockGuard> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl StorageFile for File {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+}
+
+/// A file-system error with the path it concerns.
+#[derive(Debug)]
+pub(crate) struct PathError {
+    pub(crate) path: PathBuf,
+    pub(crate) source: io::Error,
+}
+
+/// Puts the path to an error.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> PathError {
+    move |source| PathError {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Ends the name of a file that is not finished yet. Whatever bears it at open is left over from
+/// a crash and removed.
+pub(crate) const UNFINISHED: &str = "new";
+
+/// Bytes written in one call while a file is filled.
+const FILL_BYTES: usize = 1 << 20;
+
+/// Group commit: one write, one sync. `pwrite`, `fdatasync`.
+///
+/// The file was filled to its full length beforehand, so the sync has no metadata to write.
+pub(crate) fn commit(file: &dyn StorageFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(bytes, offset)?;
+    file.sync_data()
+}
+
+/// Makes a segment file of `bytes` zeros under `path`, ready for [`commit`]:
+/// `open(path.new)`, `pwrite` …, `fdatasync(path.new)`, `rename(path.new, path)`, `fsync(dir)`.
+///
+/// Stops early with [`io::ErrorKind::Interrupted`] once `stop` is set. Leaves nothing behind on error,
+/// as far as the disk allows.
+pub(crate) fn prepare_segment(
+    storage: &dyn Storage,
+    path: &Path,
+    bytes: u64,
+    stop: &AtomicBool,
+) -> Result<Arc<dyn StorageFile>, PathError> {
+    let unfinished = unfinished(path);
+    let filled = fill(storage, &unfinished, bytes, stop).map_err(at(&unfinished));
+    let placed = filled.and_then(|file| {
+        storage.rename(&unfinished, path).map_err(at(path))?;
+        let dir = parent(path);
+        storage.sync_dir(dir).map_err(at(dir))?;
+        Ok(file)
+    });
+    if placed.is_err() {
+        // Best effort: what stays is removed at the next open.
+        let _ = storage.remove(&unfinished);
+    }
+    placed
+}
+
+/// Replaces the segment at `path` by what `write` puts into another file, whole or not at all:
+/// `rename(spare, path.new)` and `fsync(dir)`, or a newly filled file; `write`, `fdatasync`;
+/// `rename(path.new, path)`, `fsync(dir)`.
+///
+/// Using a prepared spare means that recovery works on a full disk.
+pub(crate) fn replace_segment(
+    storage: &dyn Storage,
+    path: &Path,
+    spare: Option<&Path>,
+    bytes: u64,
+    write: &mut dyn FnMut(&dyn StorageFile) -> Result<(), PathError>,
+) -> Result<Arc<dyn StorageFile>, PathError> {
+    let dir = parent(path);
+    let unfinished = unfinished(path);
+    let file = match spare {
+        Some(spare) => {
+            storage.rename(spare, &unfinished).map_err(at(spare))?;
+            storage.sync_dir(dir).map_err(at(dir))?;
+            storage.open(&unfinished, true).map_err(at(&unfinished))?
+        }
+        None => {
+            fill(storage, &unfinished, bytes, &AtomicBool::new(false)).map_err(at(&unfinished))?
+        }
+    };
+    write(&*file)?;
+    file.sync_data().map_err(at(&unfinished))?;
+    storage.rename(&unfinished, path).map_err(at(path))?;
+    storage.sync_dir(dir).map_err(at(dir))?;
+    Ok(file)
+}
+
+/// Makes the layout of a new log, visible only when whole:
+/// `mkdir(dir)`, `mkdir(dir/segments.new)`, `pwrite` and `fdatasync` of the first segment,
+/// `fsync(dir/segments.new)`, `rename(dir/segments.new, dir/segments)`, `fsync(dir)`,
+/// `fsync(dir/..)`.
+pub(crate) fn create_layout(
+    storage: &dyn Storage,
+    dir: &Path,
+    segments: &Path,
+    first_segment: &str,
+    content: &[u8],
+) -> Result<(), PathError> {
+    let unfinished = unfinished(segments);
+    storage.create_dir(&unfinished).map_err(at(&unfinished))?;
+    let first = unfinished.join(first_segment);
+    let file = storage.create(&first).map_err(at(&first))?;
+    commit(&*file, content, 0).map_err(at(&first))?;
+    storage.sync_dir(&unfinished).map_err(at(&unfinished))?;
+    storage
+        .rename(&unfinished, segments)
+        .map_err(at(segments))?;
+    storage.sync_dir(dir).map_err(at(dir))?;
+    let above = parent(dir);
+    storage.sync_dir(above).map_err(at(above))
+}
+
+fn fill(
+    storage: &dyn Storage,
+    path: &Path,
+    bytes: u64,
+    stop: &AtomicBool,
+) -> io::Result<Arc<dyn StorageFile>> {
+    let file = storage.create(path)?;
+    let zeros = vec![0; FILL_BYTES.min(usize::try_from(bytes).unwrap_or(FILL_BYTES))];
+    let mut offset = 0;
+    while offset < bytes {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let part = (bytes - offset).min(zeros.len() as u64);
+        file.write_all_at(&zeros[..part as usize], offset)?;
+        offset += part;
+    }
+    file.sync_data()?;
+    Ok(file)
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(UNFINISHED);
+    PathBuf::from(name)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,13 @@
+//! The whole log, on a simulated storage that crashes, fails and fills up, and on a real disk.
+
+// The shared parts of the tests count as tests: an unwrap there fails the test that calls them.
+#![allow(clippy::unwrap_used)]
+
+mod clock;
+mod commit;
+mod crash;
+mod damage;
+mod fault;
+mod rig;
+mod sim;
+mod space;

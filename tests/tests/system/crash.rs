@@ -1,0 +1,194 @@
+//! SIGKILL under load, again and again, as a power cut does it to the process.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use birthmark_hsm::KeyAlgorithm;
+use birthmark_loadgen::Corpus;
+use serde_json::Value;
+
+use crate::binary::{assert_code, command, lines};
+use crate::requests::from_pem;
+use crate::station::{Factory, Random, Signer};
+
+/// Requests in one corpus. Their results are some 3 MB: the pipe holds 64 KiB, so the binary can
+/// not have finished when a test has read nine tenths of them.
+const REQUESTS: u64 = 2_500;
+
+/// Corpora; each is run and killed several times.
+const CORPORA: usize = 3;
+
+/// Runs of each corpus that end by SIGKILL.
+const KILLS: usize = 4;
+
+const SEED: u64 = 0x0051_9a1f;
+
+#[test]
+fn nothing_acknowledged_is_lost_software_p256() {
+    kill_and_restart(Signer::P256);
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_softhsm_p256() {
+    kill_and_restart(Signer::SoftHsm(KeyAlgorithm::EcP256));
+}
+
+/// What was acknowledged, by corpus and input.
+type Acknowledged = HashMap<(usize, String), Line>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    serial: String,
+    index: u64,
+    certificate: Vec<u8>,
+}
+
+impl Line {
+    fn new(line: &Value) -> Line {
+        Line {
+            serial: line["serial"].as_str().unwrap().to_owned(),
+            index: line["index"].as_u64().unwrap(),
+            certificate: from_pem(line["certificate"].as_str().unwrap().as_bytes()),
+        }
+    }
+}
+
+fn kill_and_restart(signer: Signer) {
+    let factory = Factory::for_binary(signer);
+    let corpora: Vec<String> = (0..CORPORA)
+        .map(|number| {
+            let path = factory.path(&format!("{number}.corpus"));
+            let seed = 100 + number as u64;
+            Corpus::make(&path, REQUESTS, KeyAlgorithm::EcP256, seed, &mut |_| {}).unwrap();
+            path.to_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut random = Random::new(SEED);
+    let mut acknowledged = Acknowledged::new();
+    for (number, corpus) in corpora.iter().enumerate() {
+        for kill in 0..KILLS {
+            let killed = run_and_kill(&factory, corpus, kill, &mut random);
+            remember(&mut acknowledged, number, killed);
+            assert_there(&factory, &acknowledged);
+        }
+    }
+
+    // Once more to the end: what was acknowledged comes back as it was, the rest is made now.
+    for (number, corpus) in corpora.iter().enumerate() {
+        let output = factory.issue(&["--quiet", corpus], b"");
+        assert_code(&output, 0);
+        let results = lines(&output);
+        assert_eq!(results.len() as u64, REQUESTS);
+        for (position, line) in results.iter().enumerate() {
+            let input = line["input"].as_str().unwrap();
+            assert_eq!(input, format!("corpus#{position}"));
+            let known = acknowledged.contains_key(&(number, input.to_owned()));
+            assert!(
+                !known || line["status"] == "existing",
+                "seed {SEED:#x}: {input} came twice"
+            );
+        }
+        remember(&mut acknowledged, number, results);
+    }
+    assert_eq!(acknowledged.len() as u64, REQUESTS * CORPORA as u64);
+    assert_there(&factory, &acknowledged);
+    let entries = factory.assert_sound();
+    let issued = entries
+        .iter()
+        .filter(|entry| entry.certificate().is_some())
+        .count();
+    let lost = entries.iter().filter(|entry| entry.is_lost()).count();
+    assert_eq!(
+        issued as u64,
+        REQUESTS * CORPORA as u64,
+        "one certificate per device"
+    );
+    assert_eq!(issued + lost, entries.len());
+    assert!(factory.verify().clean);
+}
+
+/// Starts the binary, kills it at a random moment, and gives the whole lines it had written.
+fn run_and_kill(factory: &Factory, corpus: &str, kill: usize, random: &mut Random) -> Vec<Value> {
+    let configuration = factory.configuration();
+    let mut arguments = factory.issue_arguments(&configuration);
+    arguments.extend(["--quiet", corpus]);
+    let mut child = command(&arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut text = Vec::new();
+    // The last kill of each corpus comes early, while the log of the one before is recovered.
+    if kill + 1 < KILLS {
+        let count = REQUESTS * 9 / 10;
+        for _ in 0..random.below(count) {
+            if output.read_until(b'\n', &mut text).unwrap() == 0 {
+                let ended = child.wait_with_output().unwrap();
+                panic!("seed {SEED:#x}: it ended by itself: {ended:?}");
+            }
+        }
+    }
+    sleep(Duration::from_micros(random.below(20_000)));
+    child.kill().unwrap();
+    // What it wrote before it was killed is acknowledged, read or not.
+    output.read_to_end(&mut text).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(
+        status.signal(),
+        Some(9),
+        "seed {SEED:#x}: it ended by itself: {status}"
+    );
+    let whole = text
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let text = std::str::from_utf8(&text[..whole]).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Adds results to what is acknowledged. What was there must be the same.
+fn remember(acknowledged: &mut Acknowledged, corpus: usize, results: Vec<Value>) {
+    for line in results {
+        let status = line["status"].as_str().unwrap();
+        assert!(
+            matches!(status, "issued" | "existing"),
+            "seed {SEED:#x}: {line}"
+        );
+        let key = (corpus, line["input"].as_str().unwrap().to_owned());
+        let line = Line::new(&line);
+        match acknowledged.get(&key) {
+            None => drop(acknowledged.insert(key, line)),
+            Some(known) => {
+                assert_eq!(
+                    status, "existing",
+                    "seed {SEED:#x}: {key:?} was issued twice"
+                );
+                assert_eq!(known, &line, "seed {SEED:#x}: {key:?}");
+            }
+        }
+    }
+}
+
+/// Every acknowledged certificate stands in the log where it was said to stand, right after the
+/// kill, before anything is recovered.
+fn assert_there(factory: &Factory, acknowledged: &Acknowledged) {
+    factory.verify();
+    let entries = factory.entries();
+    for (key, line) in acknowledged {
+        let entry = entries.get(line.index as usize);
+        let certificate = entry.and_then(|entry| entry.certificate());
+        assert_eq!(
+            certificate,
+            Some(&*line.certificate),
+            "seed {SEED:#x}: {key:?}"
+        );
+    }
+}

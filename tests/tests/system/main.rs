@@ -1,0 +1,36 @@
+//! Whole-system tests: engine, signers, log and the real binary together.
+//!
+//! | module | what it shows |
+//! | --- | --- |
+//! | `cycle` | one request, batches with bad items, submission, awaiting, closing |
+//! | `retries` | the same request again and conflicting ones, in turn, at once, across restarts |
+//! | `crash` | SIGKILL under load: nothing acknowledged is lost, nothing is there twice |
+//! | `damage` | flipped bits, cut and missing segments of a finished log |
+//! | `storage_faults` | full disk, failed writes, failed syncs |
+//! | `clock` | steps of the clock, running and at start |
+//! | `certificates` | openssl and x509-cert read what was issued |
+//! | `hostile_requests` | mutated requests, any subject text |
+//! | `command_line` | every error of the binary: exit code, one line, no secret |
+//!
+//! Every test of the engine runs on every signer. PKCS#11 tests need SoftHSM and fail without it:
+//! run `make test`, or `softhsm/with-softhsm.sh cargo test -p birthmark-tests`.
+
+#![forbid(unsafe_code)]
+// All of this crate is test code; the exemption in clippy.toml sees only what is marked `#[test]`.
+#![allow(clippy::unwrap_used)]
+
+#[macro_use]
+mod station;
+
+mod binary;
+mod certificates;
+mod clock;
+mod command_line;
+mod crash;
+mod cycle;
+mod damage;
+mod faulty_storage;
+mod hostile_requests;
+mod requests;
+mod retries;
+mod storage_faults;
