@@ -30,7 +30,7 @@ endif
 # The whole-system tests run the real binaries, so these are built first.
 test:
 	cargo build --workspace --bins
-	$(WITH_SOFTHSM) cargo test --workspace
+	$(WITH_SOFTHSM) cargo test --workspace --no-fail-fast
 
 lint:
 	cargo fmt --all --check

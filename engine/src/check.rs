@@ -21,6 +21,7 @@ pub(crate) struct Expectation<'a> {
     pub(crate) key_usage: u16,
     pub(crate) extended_key_usage: &'a [&'static [u8]],
     pub(crate) subject_alt_name: bool,
+    pub(crate) subject_key_identifier: bool,
 }
 
 /// What a finished certificate got wrong.
@@ -158,7 +159,31 @@ fn check_subject(subject: &Tlv<'_>) -> Result<(), Finding> {
     Ok(())
 }
 
+/// The extensions that profiles can have. Any other is a fault of the encoder.
+const EXTENSIONS: [&[u8]; 6] = [
+    oid::AUTHORITY_KEY_IDENTIFIER,
+    oid::SUBJECT_KEY_IDENTIFIER,
+    oid::KEY_USAGE,
+    oid::EXT_KEY_USAGE,
+    oid::BASIC_CONSTRAINTS,
+    oid::SUBJECT_ALT_NAME,
+];
+
 fn check_extensions(view: &CertificateView<'_>, expected: &Expectation<'_>) -> Result<(), Finding> {
+    ensure(
+        view.extensions
+            .iter()
+            .all(|extension| EXTENSIONS.contains(&extension.oid)),
+        "an extension that no profile has",
+        "profile",
+    )?;
+    ensure(
+        view.extension(oid::SUBJECT_KEY_IDENTIFIER)
+            .is_some_and(|extension| !extension.critical)
+            == expected.subject_key_identifier,
+        "the subject key identifier is missing, critical or not in the profile",
+        "RFC 5280 §4.2.1.2",
+    )?;
     let aki = required(
         view,
         oid::AUTHORITY_KEY_IDENTIFIER,

@@ -10,8 +10,8 @@ use birthmark_log::{ExtractError, IndexKey, Log, ReadError, RecordIndex, RecordK
 use crate::fault::Fault;
 use crate::issuance::LoggedCertificate;
 use crate::key::sha256;
-use crate::profile::{KEY_DOMAIN_WHOLE_LOG, Profile};
-use crate::record::Record;
+use crate::profile::Profile;
+use crate::record::{IssuedRecord, KIND_OFFICER, Record};
 use crate::rejection::Rejection;
 use crate::request::Request;
 use crate::slots::Ticket;
@@ -22,78 +22,73 @@ const KEY_SPACE: usize = 0;
 /// The log's key space of device identities.
 const IDENTITY_SPACE: usize = 1;
 
-/// Which domain each profile's keys and identities are unique in.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Domains {
-    by_profile: HashMap<String, Domain>,
-}
+/// [`KIND_OFFICER`] as records that are not decoded carry it.
+const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
 
-#[derive(Debug, Clone)]
-struct Domain {
-    key: [u8; 32],
-    identity: String,
-}
-
-impl Domain {
-    fn new(key_domain: &str, identity_domain: &str) -> Self {
-        Self {
-            key: sha256(key_domain.as_bytes()),
-            identity: identity_domain.to_owned(),
-        }
-    }
-
-    /// Fingerprints are SHA-256 already: the domain only sets them apart.
-    fn key(&self, fingerprint: &[u8]) -> IndexKey {
-        let mut key = self.key;
-        key.iter_mut()
-            .zip(fingerprint)
-            .for_each(|(byte, other)| *byte ^= other);
-        IndexKey(key)
-    }
-
-    fn identity(&self, identity: &str) -> IndexKey {
-        let mut text = Vec::with_capacity(self.identity.len() + 1 + identity.len());
-        text.extend_from_slice(self.identity.as_bytes());
-        text.push(0);
-        text.extend_from_slice(identity.as_bytes());
-        IndexKey(sha256(&text))
+/// The index keys of a record. They come from the record alone, domains included: what a device was issued
+/// stays claimed whatever becomes of its profile.
+///
+/// A record that this version cannot read is an error, which stops the start: passing over it would free
+/// the key and the identity that it holds.
+pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
+    match Record::decode(record).map_err(ExtractError::new)? {
+        Record::Issued(issued) => Ok(issued_keys(&issued)),
+        Record::Lost(_)
+        | Record::Other {
+            kind: KIND_OFFICER_ACT,
+            ..
+        } => Ok([None, None]),
+        Record::Other { kind, .. } => Err(ExtractError::new(format!(
+            "kind {kind} is of a later version: use that version"
+        ))),
     }
 }
 
-impl Domains {
-    pub(crate) fn new<'a>(profiles: impl Iterator<Item = &'a Profile>) -> Self {
-        let by_profile = profiles
-            .map(|profile| {
-                let domain = Domain::new(profile.key_domain(), profile.identity_domain());
-                (profile.name().to_owned(), domain)
-            })
-            .collect();
-        Self { by_profile }
-    }
+fn issued_keys(record: &IssuedRecord<'_>) -> RecordKeys {
+    let identity_domain = record.identity_domain();
+    [
+        Some(key_index_key(record.key_domain(), record.key_fingerprint)),
+        record
+            .identity
+            .map(|identity| identity_index_key(identity_domain, identity)),
+    ]
+}
 
-    /// The index keys of a record. A profile that the configuration no longer lists has the default
-    /// domains.
-    pub(crate) fn record_keys(&self, record: &[u8]) -> Result<RecordKeys, ExtractError> {
-        match Record::decode(record).map_err(ExtractError::new)? {
-            Record::Issued(issued) => {
-                Ok(self.keys(issued.profile, issued.key_fingerprint, issued.identity))
-            }
-            Record::Lost(_) | Record::Other { .. } => Ok([None, None]),
-        }
-    }
+fn request_keys(request: &ValidatedRequest<'_>, profile: &Profile) -> RecordKeys {
+    let identity_domain = profile.identity_domain();
+    [
+        Some(key_index_key(
+            profile.key_domain(),
+            &request.key_fingerprint,
+        )),
+        request
+            .identity
+            .as_deref()
+            .map(|identity| identity_index_key(identity_domain, identity)),
+    ]
+}
 
-    fn keys(&self, profile: &str, fingerprint: &[u8], identity: Option<&str>) -> RecordKeys {
-        let with = |domain: &Domain| {
-            [
-                Some(domain.key(fingerprint)),
-                identity.map(|identity| domain.identity(identity)),
-            ]
-        };
-        match self.by_profile.get(profile) {
-            Some(domain) => with(domain),
-            None => with(&Domain::new(KEY_DOMAIN_WHOLE_LOG, profile)),
-        }
-    }
+/// Fingerprints are SHA-256 already: the domain's digest only sets them apart.
+fn key_index_key(domain: &str, fingerprint: &[u8]) -> IndexKey {
+    let mut key = if domain.is_empty() {
+        [0; 32]
+    } else {
+        sha256(domain.as_bytes())
+    };
+    key.iter_mut()
+        .zip(fingerprint)
+        .for_each(|(byte, other)| *byte ^= other);
+    IndexKey(key)
+}
+
+/// Identities are equal without regard to case: names are (caseIgnoreMatch, RFC 5280 §7.1), and a device
+/// must not be had twice by writing it in capitals. Spaces that the match would fold are refused before.
+fn identity_index_key(domain: &str, identity: &str) -> IndexKey {
+    let mut text = Vec::with_capacity(domain.len() + 1 + identity.len());
+    text.extend_from_slice(domain.as_bytes());
+    text.push(0);
+    text.extend(identity.bytes().map(|byte| byte.to_ascii_lowercase()));
+    IndexKey(sha256(&text))
 }
 
 /// The right to issue for one key and identity. It is given back through [`Claims::finish`], once.
@@ -141,7 +136,6 @@ pub(crate) struct Waiter<R> {
 /// All open claims, and the log's index behind them.
 #[derive(Debug)]
 pub(crate) struct Claims<R> {
-    domains: Domains,
     open: Mutex<OpenClaims<R>>,
     /// Claims finished so far. It only changes under the lock, after the log's index has the record.
     finished: AtomicU64,
@@ -162,14 +156,13 @@ struct OpenClaim<R> {
 }
 
 impl<R> Claims<R> {
-    pub(crate) fn new(domains: Domains) -> Self {
+    pub(crate) fn new() -> Self {
         let open = OpenClaims {
             next: 0,
             by_index_key: Default::default(),
             claims: HashMap::new(),
         };
         Self {
-            domains,
             open: Mutex::new(open),
             finished: AtomicU64::new(0),
         }
@@ -189,11 +182,7 @@ impl<R> Claims<R> {
         let looked_up: Vec<_> = requests
             .into_iter()
             .map(|(request, profile)| {
-                let keys = self.domains.keys(
-                    profile.name(),
-                    &request.key_fingerprint,
-                    request.identity.as_deref(),
-                );
+                let keys = request_keys(&request, profile);
                 let earlier = self.look_up(log, &keys, &request);
                 (request, keys, earlier)
             })
@@ -275,9 +264,7 @@ impl<R> Claims<R> {
                 None => Earlier::Unreadable(index.0),
             };
         }
-        let earlier = self
-            .domains
-            .keys(record.profile, record.key_fingerprint, record.identity);
+        let earlier = issued_keys(&record);
         let same = |space: usize| keys[space].is_some() && keys[space] == earlier[space];
         let identity = request.identity.clone().unwrap_or_default();
         let index = index.0;

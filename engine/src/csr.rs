@@ -32,6 +32,13 @@ impl<'a> CertificateSigningRequestDer<'a> {
     }
 }
 
+/// The attributes that hold requested extensions: PKCS #9's, and the one that Microsoft's tools wrote before
+/// it.
+const EXTENSION_REQUESTS: [&[u8]; 2] = [oid::EXTENSION_REQUEST, oid::MICROSOFT_EXTENSION_REQUEST];
+
+/// Bit 5 of KeyUsage, keyCertSign, as it stands in the first octet (RFC 5280 §4.2.1.3).
+pub(crate) const KEY_CERT_SIGN: u8 = 0x04;
+
 /// A parsed request. Nothing in it is trusted yet.
 ///
 /// ```asn1
@@ -53,7 +60,7 @@ pub(crate) struct CertificationRequest<'a> {
     signature: &'a [u8],
     subject: Name<'a>,
     key: SubjectPublicKeyInfo<'a>,
-    /// The values of the extension request's Extensions, each whole.
+    /// The request asks for a CA certificate.
     requests_ca: bool,
 }
 
@@ -122,8 +129,7 @@ pub(crate) fn verify_batch<'a>(
         .collect()
 }
 
-/// The signature algorithm's identifier. RSA has NULL parameters (RFC 4055 §5; absent ones are met in
-/// the field and allowed there for verification), ECDSA and EdDSA have none (RFC 5758 §3.2, RFC 8410 §3).
+/// The signature algorithm's identifier. RSA has NULL parameters (RFC 4055 §5), ECDSA and EdDSA have none (RFC 5758 §3.2, RFC 8410 §3).
 fn signature_oid<'a>(
     algorithm: &Tlv<'a>,
     key: &SubjectPublicKeyInfo<'_>,
@@ -166,11 +172,12 @@ fn parse_attributes(attributes: &Tlv<'_>) -> Result<bool, Rejection> {
         }
         seen.try_push(oid)
             .map_err(|_| Rejection::Malformed("too many attributes"))?;
-        if oid == oid::EXTENSION_REQUEST || oid == oid::CHALLENGE_PASSWORD {
+        let asks_extensions = EXTENSION_REQUESTS.contains(&oid);
+        if asks_extensions || oid == oid::CHALLENGE_PASSWORD {
             let value = values.any().map_err(|_| Rejection::AttributeCount)?;
             values.finish().map_err(|_| Rejection::AttributeCount)?;
-            if oid == oid::EXTENSION_REQUEST {
-                requests_ca = parse_extension_request(&value)?;
+            if asks_extensions {
+                requests_ca |= parse_extension_request(&value)?;
             }
         } else if values.is_empty() {
             return Err(Rejection::AttributeCount);
@@ -198,9 +205,11 @@ fn parse_extension_request(extensions: &Tlv<'_>) -> Result<bool, Rejection> {
         }
         seen.try_push(oid)
             .map_err(|_| Rejection::Malformed("too many extensions"))?;
-        if oid == oid::BASIC_CONSTRAINTS {
-            requests_ca = basic_constraints_ca(value)?;
-        }
+        requests_ca |= match oid {
+            oid::BASIC_CONSTRAINTS => basic_constraints_ca(value)?,
+            oid::KEY_USAGE => key_cert_sign(value)?,
+            _ => false,
+        };
     }
     Ok(requests_ca)
 }
@@ -229,7 +238,18 @@ fn extension<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], bool, &'a [u8]), 
 fn basic_constraints_ca(value: &[u8]) -> Result<bool, Rejection> {
     let mut fields = reader::single(value, tag::SEQUENCE, "malformed basic constraints")?.reader();
     let ca = fields.optional(tag::BOOLEAN)?;
-    fields.optional(tag::INTEGER)?;
+    if ca.is_some_and(|ca| ca.content == [0]) {
+        return Err(Rejection::Malformed("a default value that is encoded"));
+    }
+    if let Some(path_length) = fields.optional(tag::INTEGER)? {
+        reader::unsigned(&path_length)?;
+    }
     fields.finish()?;
-    Ok(ca.is_some_and(|ca| ca.content == [0xff]))
+    Ok(ca.is_some())
+}
+
+/// Whether a KeyUsage, RFC 5280 §4.2.1.3, asks to sign certificates.
+fn key_cert_sign(value: &[u8]) -> Result<bool, Rejection> {
+    let bits = reader::single(value, tag::BIT_STRING, "malformed key usage")?.content;
+    Ok(bits.get(1).is_some_and(|first| first & KEY_CERT_SIGN != 0))
 }

@@ -1,6 +1,7 @@
 //! The issuance cycle, step by step. Which worker runs which step, and when, is [`crate::pipeline`]'s
 //! business.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -104,16 +105,13 @@ impl Pipeline {
             .claim_batch(&self.log, valid)
             .into_iter()
             .zip(profiles);
-        intents
-            .into_iter()
-            .zip(chunk)
-            .filter_map(|(intent, item)| match intent {
-                Some(intent) => Some(intent),
-                None => {
-                    let (outcome, profile) = outcomes.next()?;
-                    Some(self.intent(outcome, profile, item, &now_s))
-                }
-            })
+        let mut claimed = |item: &Submitted| match outcomes.next() {
+            Some((outcome, profile)) => self.intent(outcome, profile, item, &now_s),
+            None => Intent::fault(Fault::Closing),
+        };
+        let items = intents.into_iter().zip(chunk);
+        items
+            .map(|(intent, item)| intent.unwrap_or_else(|| claimed(item)))
             .collect()
     }
 
@@ -284,6 +282,7 @@ impl Pipeline {
                 key_usage: profile.key_usage,
                 extended_key_usage: &profile.extended_key_usage,
                 subject_alt_name: profile.hardware_module_name.is_some(),
+                subject_key_identifier: profile.subject_key_identifier,
             });
             appends.push(match checked {
                 Ok(checked) => {
@@ -313,6 +312,12 @@ impl Pipeline {
         asker: &Asker,
     ) -> Vec<u8> {
         let request = &asker.submitted.request;
+        let mut data: BTreeMap<&str, &str> = request
+            .data
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        profile.add_domains(&mut data);
         IssuedRecord {
             time_ms: 0,
             issuer: self.issuer.key_identifier(),
@@ -324,11 +329,7 @@ impl Pipeline {
             key_fingerprint: &asker.claimed.key_fingerprint,
             identity: asker.claimed.identity.as_deref(),
             replaces: None,
-            data: request
-                .data
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_str()))
-                .collect(),
+            data,
             certificate: checked.der(),
         }
         .encode()
@@ -350,9 +351,14 @@ impl Pipeline {
                 };
                 Some(asker.finished(ticket, Ok(issued)))
             }
-            (Work::Losing(fault, asker), _) => {
-                self.counters.lost.add(1);
+            (Work::Losing(fault, asker), outcome) => {
+                self.counters.lost.add(u64::from(outcome.is_ok()));
                 Some(asker.finished(ticket, Err(IssueError::Fault(fault))))
+            }
+            (Work::Appending(checked, asker), Err(error)) if concerns_item_alone(&error) => {
+                let append = self.lose(ticket, &checked.refused(), log_fault(&error), asker);
+                self.log.append(vec![append]);
+                None
             }
             (Work::Reserving(_, asker) | Work::Appending(_, asker), Err(error)) => {
                 Some(asker.finished(ticket, Err(IssueError::Fault(log_fault(&error)))))
@@ -416,4 +422,9 @@ fn log_fault(error: &AppendError) -> Fault {
         AppendError::Clock(_) => Fault::Clock(error.to_string()),
         _ => Fault::Log(error.to_string()),
     }
+}
+
+/// Whether the log refused this item and goes on with others.
+fn concerns_item_alone(error: &AppendError) -> bool {
+    !matches!(error, AppendError::Poisoned { .. } | AppendError::Closing)
 }

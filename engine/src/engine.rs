@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use birthmark_hsm::SigningPool;
 use birthmark_log::Log;
 
-use crate::claims::{Claims, Domains};
+use crate::claims::{Claims, record_keys};
 use crate::fault::Fault;
 use crate::issuer::{Issuer, IssuerError};
 use crate::metrics::Metrics;
@@ -149,13 +149,11 @@ impl Engine {
         issuer.check_signer(signer.key_algorithm(), signer.public_key())?;
         issuer.check_valid_at(log_options.clock.unix_ms() / 1000)?;
 
-        let domains = Domains::new(profiles.iter());
-        let extractor = domains.clone();
         let relay = Arc::new(Relay::default());
         let log = Log::open(
             &log_directory,
             log_options,
-            Arc::new(move |record: &[u8]| extractor.record_keys(record)),
+            Arc::new(record_keys),
             relay.clone(),
         )?;
         let workers = rayon::ThreadPoolBuilder::new()
@@ -170,7 +168,7 @@ impl Engine {
                 BoundProfile { profile, template }
             })
             .collect();
-        let claims = Claims::new(domains);
+        let claims = Claims::new();
         let pipeline = Pipeline::new(
             issuer,
             profiles,
@@ -223,23 +221,18 @@ impl Engine {
     pub fn submit(&self, request: Request) -> Result<Pending, SubmitError> {
         let request = self.admit(request)?;
         let (pending, reply) = Pending::new();
-        self.pipeline().log.in_flight().add(1);
         match self
             .pipeline()
             .slots
             .insert(Work::Submitted(Submitted { request, reply }))
         {
             Ok(ticket) => {
+                self.pipeline().log.in_flight().add(1);
                 self.pipeline().enqueue(ticket);
                 Ok(pending)
             }
-            Err(work) => {
-                self.pipeline().log.in_flight().sub(1);
-                let Work::Submitted(Submitted { request, .. }) = work else {
-                    unreachable!("the table hands back what it was given")
-                };
-                Err(SubmitError::Full(request))
-            }
+            Err(Work::Submitted(Submitted { request, .. })) => Err(SubmitError::Full(request)),
+            Err(_) => unreachable!("the table hands back what it was given"),
         }
     }
 

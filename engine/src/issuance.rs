@@ -103,6 +103,11 @@ impl CheckedCertificate {
         self.reserved.reservation
     }
 
+    /// The log refused the record: what was reserved, to be closed as lost.
+    pub(crate) fn refused(self) -> ReservedCertificate {
+        self.reserved
+    }
+
     /// The log said that the record is durable.
     pub(crate) fn logged(self, index: u64) -> LoggedCertificate {
         LoggedCertificate {

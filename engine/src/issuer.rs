@@ -6,14 +6,12 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use birthmark_hsm::{KeyAlgorithm, PublicKey};
 
 use crate::certificate::{CertificateView, unix_seconds};
+use crate::csr::KEY_CERT_SIGN;
 use crate::der::reader::{DerError, single};
 use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::key::SubjectPublicKeyInfo;
 use crate::oid;
-
-/// Bit 5 of KeyUsage, keyCertSign, as it stands in the first octet (RFC 5280 §4.2.1.3).
-const KEY_CERT_SIGN: u8 = 0x04;
 
 /// Octets of a subject key identifier that are accepted: RFC 7093 goes up to a whole SHA-512.
 const KEY_IDENTIFIER_BYTES_MAX: usize = 64;

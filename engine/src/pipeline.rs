@@ -169,13 +169,13 @@ impl Pipeline {
     fn drive(self: &Arc<Self>) {
         let mut prepared_last = false;
         loop {
-            let check_due = self.signed.len() >= CHECK_BATCH
-                || !self.signed.is_empty() && (prepared_last || self.intake.is_empty());
+            let full = self.signed.len() >= CHECK_BATCH;
+            let due = !self.signed.is_empty() && (prepared_last || self.intake.is_empty());
             prepared_last = false;
-            if !self.to_sign.is_empty() {
-                self.sign_batch();
-            } else if check_due {
+            if full || due && self.to_sign.is_empty() {
                 self.check_batch();
+            } else if !self.to_sign.is_empty() {
+                self.sign_batch();
             } else if !self.intake.is_empty() {
                 self.prepare_batch();
                 prepared_last = true;

@@ -3,6 +3,7 @@
 //! A [`RawProfile`] is what a TOML file says; a [`Profile`] is one that was checked completely, so that a bad
 //! profile never reaches a request.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use crate::key::{DeviceKeyAlgorithm, sha256};
 use crate::name::AttributeType;
 use crate::oid;
+use crate::record::{DATA_IDENTITY_DOMAIN, DATA_KEY_DOMAIN, KEY_DOMAIN_WHOLE_LOG};
 use crate::template::{Fields, Template, TemplateError};
 
 /// The IDevID profile that `birthmark ca init` writes.
@@ -30,11 +32,10 @@ const SECONDS_PER_DAY: u64 = 86_400;
 const DAYS_MAX: u64 = 73_000;
 /// One day, in minutes: more than any device's clock should be behind.
 const BACKDATE_MINUTES_MAX: u64 = 1_440;
+/// Attributes in a subject. Device names have one to six.
+const SUBJECT_ATTRIBUTES_MAX: usize = 16;
 /// Characters in a profile's or domain's name.
 const NAME_CHARS_MAX: usize = 64;
-
-/// The domain of keys unless a profile names one: all profiles of a log together.
-pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 
 /// What a profile starts from: the parts that its standard fixes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -89,6 +90,25 @@ struct RawValidity {
 #[serde(deny_unknown_fields)]
 struct RawKey {
     algorithms: Vec<DeviceKeyAlgorithm>,
+}
+
+impl RawProfile {
+    /// The subject attribute that its base must have.
+    fn required_attribute(&self) -> &'static str {
+        match self.base {
+            Base::Idevid => "serialNumber",
+            Base::TlsClient => "CN",
+        }
+    }
+
+    /// The value of the required attribute.
+    fn named_value(&self) -> Option<&str> {
+        let required = self.required_attribute();
+        self.subject
+            .iter()
+            .find(|entry| entry.r#type == required)
+            .map(|entry| entry.value.as_str())
+    }
 }
 
 /// A profile that is fit for use.
@@ -227,6 +247,17 @@ impl Profile {
         &self.key_domain
     }
 
+    /// Writes the domains that are not the default into a record's data, so that the record says by itself
+    /// what it claims.
+    pub(crate) fn add_domains<'a>(&'a self, data: &mut BTreeMap<&'a str, &'a str>) {
+        if self.key_domain != KEY_DOMAIN_WHOLE_LOG {
+            data.insert(DATA_KEY_DOMAIN, &self.key_domain);
+        }
+        if self.identity_domain != self.name {
+            data.insert(DATA_IDENTITY_DOMAIN, &self.identity_domain);
+        }
+    }
+
     /// What is allowed here but should not stay so.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
@@ -239,7 +270,10 @@ impl Profile {
 
     fn check(raw: RawProfile, digest: [u8; 32]) -> Result<Self, (String, String)> {
         check_name("name", &raw.name)?;
-        let identity_domain = raw.identity_domain.unwrap_or_else(|| raw.name.clone());
+        let identity_domain = raw
+            .identity_domain
+            .clone()
+            .unwrap_or_else(|| raw.name.clone());
         check_name("identity_domain", &identity_domain)?;
         if let Some(domain) = &raw.key_domain {
             check_name("key_domain", domain)?;
@@ -256,21 +290,17 @@ impl Profile {
                 .template(text)
                 .map_err(|error: TemplateError| (key.to_owned(), error.to_string()))
         };
-        let identity = raw
-            .identity
-            .as_deref()
+        // Unless it says otherwise, a device is what its certificates call it.
+        let identity = raw.identity.as_deref().or_else(|| raw.named_value());
+        let identity = identity
             .map(|text| template("identity", text))
             .transpose()?;
-        let subject = check_subject(raw.base, &raw.subject, &mut template)?;
+        let subject = check_subject(&raw, &mut template)?;
         let mut warnings = Vec::new();
         let hardware_module_name = raw
             .hardware_module_name
             .map(|raw| check_hardware_module_name(&raw, &mut template, &mut warnings))
             .transpose()?;
-        let identity = match (identity, raw.base) {
-            (None, Base::Idevid) => Some(template("identity", "{csr.subject.serialNumber}")?),
-            (identity, _) => identity,
-        };
         Ok(Self {
             name: raw.name,
             digest,
@@ -313,12 +343,14 @@ fn check_name(key: &str, name: &str) -> Result<(), (String, String)> {
 }
 
 fn check_subject(
-    base: Base,
-    raw: &[RawSubjectAttribute],
+    raw: &RawProfile,
     template: &mut impl FnMut(&str, &str) -> Result<Template, (String, String)>,
 ) -> Result<Vec<SubjectAttribute>, (String, String)> {
     let mut subject: Vec<SubjectAttribute> = Vec::new();
-    for entry in raw {
+    if raw.subject.len() > SUBJECT_ATTRIBUTES_MAX {
+        return fault("subject", "has more than 16 attributes");
+    }
+    for entry in &raw.subject {
         let key = format!("subject.{}", entry.r#type);
         let Some(attribute) = AttributeType::by_name(&entry.r#type) else {
             return fault(
@@ -332,17 +364,14 @@ fn check_subject(
                 .check(constant)
                 .map_err(|problem| (key.clone(), problem.to_owned()))?;
         }
-        let registration_id = base == Base::TlsClient && attribute.name == "CN";
+        let registration_id = raw.base == Base::TlsClient && attribute.name == "CN";
         subject.push(SubjectAttribute {
             attribute,
             value,
             registration_id,
         });
     }
-    let required = match base {
-        Base::Idevid => "serialNumber",
-        Base::TlsClient => "CN",
-    };
+    let required = raw.required_attribute();
     if !subject.iter().any(|entry| entry.attribute.name == required) {
         return fault(
             "subject",

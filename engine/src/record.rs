@@ -24,12 +24,22 @@ pub const KIND_OFFICER: u8 = 3;
 
 const VERSION: u8 = 1;
 
+/// What the engine itself adds to a record's data starts with this; a line's keys must not.
+pub const DATA_RESERVED_PREFIX: &str = "birthmark:";
+/// Data key of the domain that the key is unique in, where that is not the whole log.
+pub(crate) const DATA_KEY_DOMAIN: &str = "birthmark:key-domain";
+/// Data key of the domain that the identity is unique in, where that is not the profile's name.
+pub(crate) const DATA_IDENTITY_DOMAIN: &str = "birthmark:identity-domain";
+
+/// The key domain that all profiles share unless they name one.
+pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
+
 /// Takes nine octets in CBOR, as every time after February 1970 does.
 const TIME_PLACEHOLDER: u64 = u64::MAX;
 
 /// Octets of an issued record besides its certificate, its texts and its data: heads, time, issuer,
-/// digests. Rounded up.
-const ISSUED_FIXED_BYTES: usize = 256;
+/// digests, and the two domains of 64 octets with their data keys. Rounded up.
+const ISSUED_FIXED_BYTES: usize = 512;
 
 /// An entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +112,24 @@ impl From<minicbor::decode::Error> for RecordError {
 }
 
 impl IssuedRecord<'_> {
+    /// The domain that the key is unique in; empty for the whole log.
+    #[must_use]
+    pub fn key_domain(&self) -> &str {
+        self.data
+            .get(DATA_KEY_DOMAIN)
+            .copied()
+            .unwrap_or(KEY_DOMAIN_WHOLE_LOG)
+    }
+
+    /// The domain that the identity is unique in.
+    #[must_use]
+    pub fn identity_domain(&self) -> &str {
+        self.data
+            .get(DATA_IDENTITY_DOMAIN)
+            .copied()
+            .unwrap_or(self.profile)
+    }
+
     /// An upper bound of the encoding's size for a certificate of at most `certificate_bytes`.
     pub(crate) fn bytes_max(
         profile: &str,

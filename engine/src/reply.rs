@@ -1,6 +1,7 @@
 //! The answer to one request, on its way to whoever waits for it.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -10,6 +11,9 @@ use crate::request::{IssueError, IssueResult};
 
 /// A request in flight. Block on it with [`Pending::wait`], look with [`Pending::poll_result`], or await
 /// it. Dropping it does not recall the request: its certificate will be in the log.
+///
+/// A waker is called on a thread of the engine: it must hand the task on and not run it there, as every
+/// common executor does.
 #[derive(Debug)]
 #[must_use = "the answer comes through this handle"]
 pub struct Pending {
@@ -121,7 +125,8 @@ impl Reply {
                 self.ready.notify_all();
             }
             if let Some(waker) = waker {
-                waker.wake();
+                // This may be the log's thread, which must outlive a caller's faulty waker.
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
             }
         }
     }

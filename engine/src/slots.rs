@@ -1,8 +1,8 @@
 //! The table of work in flight. A free slot is the permit to have one certificate in flight; tickets name
 //! slots and go stale when the slot is freed, so that a late answer of an abandoned attempt finds nothing.
 
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
@@ -16,7 +16,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    slots: Box<[Slot<T>]>,
+    slots: Box<[Mutex<Slot<T>>]>,
     free: ArrayQueue<u32>,
     /// Threads asleep in [`Slots::insert_wait`].
     sleepers: AtomicUsize,
@@ -26,8 +26,9 @@ pub(crate) struct Slots<T> {
 
 #[derive(Debug)]
 struct Slot<T> {
-    generation: AtomicU32,
-    work: Mutex<Option<T>>,
+    /// Rises each time the slot is freed.
+    generation: u32,
+    work: Option<T>,
 }
 
 impl<T> Slots<T> {
@@ -37,9 +38,11 @@ impl<T> Slots<T> {
             let _ = free.push(slot);
         }
         let slots = (0..count)
-            .map(|_| Slot {
-                generation: AtomicU32::new(0),
-                work: Mutex::new(None),
+            .map(|_| {
+                Mutex::new(Slot {
+                    generation: 0,
+                    work: None,
+                })
             })
             .collect();
         Self {
@@ -64,9 +67,11 @@ impl<T> Slots<T> {
         let Some(slot) = self.free.pop() else {
             return Err(work);
         };
-        let entry = &self.slots[slot as usize];
-        *entry.work.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
-        Ok(u64::from(entry.generation.load(Ordering::Acquire)) << 32 | u64::from(slot))
+        let mut entry = self.slots[slot as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        entry.work = Some(work);
+        Ok(u64::from(entry.generation) << 32 | u64::from(slot))
     }
 
     /// Takes a slot for `work`, asleep while all are taken.
@@ -89,27 +94,25 @@ impl<T> Slots<T> {
     /// Takes the work of a ticket out of its slot, which stays taken. `None` if the ticket is stale or its
     /// work is with someone else.
     pub(crate) fn take(&self, ticket: Ticket) -> Option<T> {
-        self.entry(ticket)?
-            .work
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.entry(ticket)?.work.take()
     }
 
     /// Puts work back for the next step.
     pub(crate) fn put(&self, ticket: Ticket, work: T) {
-        if let Some(entry) = self.entry(ticket) {
-            *entry.work.lock().unwrap_or_else(PoisonError::into_inner) = Some(work);
+        if let Some(mut entry) = self.entry(ticket) {
+            entry.work = Some(work);
         }
     }
 
     /// Frees the slot of a ticket whose work is done. Sleepers are woken when a quarter of the slots is
     /// free: waking one for every certificate would cost a context switch each.
     pub(crate) fn release(&self, ticket: Ticket) {
-        let Some(entry) = self.entry(ticket) else {
+        let Some(mut entry) = self.entry(ticket) else {
             return;
         };
-        entry.generation.fetch_add(1, Ordering::AcqRel);
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.work = None;
+        drop(entry);
         let _ = self.free.push(slot_of(ticket));
         if self.sleepers.load(Ordering::SeqCst) > 0
             && self.free.len() >= self.slots.len().div_ceil(4)
@@ -119,10 +122,11 @@ impl<T> Slots<T> {
         }
     }
 
-    fn entry(&self, ticket: Ticket) -> Option<&Slot<T>> {
+    /// The slot of a ticket that is not stale, locked.
+    fn entry(&self, ticket: Ticket) -> Option<MutexGuard<'_, Slot<T>>> {
         let entry = self.slots.get(slot_of(ticket) as usize)?;
-        let generation = u64::from(entry.generation.load(Ordering::Acquire));
-        (generation == ticket >> 32).then_some(entry)
+        let entry = entry.lock().unwrap_or_else(PoisonError::into_inner);
+        (u64::from(entry.generation) == ticket >> 32).then_some(entry)
     }
 }
 

@@ -141,6 +141,7 @@ impl Bench {
             key_usage: self.profile.key_usage,
             extended_key_usage: &self.profile.extended_key_usage,
             subject_alt_name: self.profile.hardware_module_name.is_some(),
+            subject_key_identifier: self.profile.subject_key_identifier,
         }
     }
 }

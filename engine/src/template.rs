@@ -33,8 +33,8 @@ impl Source {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {
     sources: Vec<Source>,
-    /// The sources' names, for request identities.
-    names: Vec<String>,
+    /// The sources' names in order, each with its place in `sources`.
+    by_name: BTreeMap<String, usize>,
 }
 
 /// The values of a profile's [`Fields`] in one request, borrowed from it.
@@ -81,14 +81,15 @@ impl Fields {
         if self.sources.len() == FIELDS_MAX {
             return Err(TemplateError::TooMany);
         }
-        self.names.push(source.name());
+        self.by_name.insert(source.name(), self.sources.len());
         self.sources.push(source);
         Ok(self.sources.len() - 1)
     }
 
-    /// As they stand between braces, in the order of the values.
-    pub(crate) fn names(&self) -> &[String] {
-        &self.names
+    /// As they stand between braces, sorted, each with the place of its value: however a profile's file is
+    /// arranged, the order is the same.
+    pub(crate) fn by_name(&self) -> &BTreeMap<String, usize> {
+        &self.by_name
     }
 
     /// Finds every field's value, each exactly once.
@@ -189,7 +190,7 @@ mod tests {
         let mut fields = Fields::default();
         let one = fields.template("a-{data.line}-{csr.subject.CN}").unwrap();
         let two = fields.template("{csr.subject.CN}").unwrap();
-        assert_eq!(fields.names().len(), 2);
+        assert_eq!(fields.by_name().len(), 2);
         let values = FieldValues::from_iter(["7", "name"]);
         let mut out = String::from("old");
         one.render(&values, &mut out);

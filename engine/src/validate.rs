@@ -10,6 +10,7 @@ use crate::der::writer::Writer;
 use crate::issuer::Issuer;
 use crate::key::{SubjectPublicKeyInfo, sha256_output};
 use crate::profile::Profile;
+use crate::record::DATA_RESERVED_PREFIX;
 use crate::rejection::Rejection;
 use crate::template::FieldValues;
 
@@ -72,6 +73,7 @@ pub(crate) fn validate<'a>(
         "identity",
         IDENTITY_BYTES_MAX,
     )?;
+    check_identity(identity.as_deref())?;
     let hardware_serial = render_bounded(
         profile
             .hardware_module_name
@@ -108,6 +110,11 @@ pub(crate) fn check_data(
         .any(|key| key.is_empty() || key.len() > DATA_KEY_BYTES_MAX)
     {
         return Err(Rejection::DataLimit("a key is empty or has over 64 bytes"));
+    }
+    if data.keys().any(|key| key.starts_with(DATA_RESERVED_PREFIX)) {
+        return Err(Rejection::DataLimit(
+            "keys that start with 'birthmark:' are the engine's own",
+        ));
     }
     let bytes: usize = data
         .iter()
@@ -197,8 +204,27 @@ fn render_bounded(
     })
 }
 
+/// One way to write an identity: what a name's comparison would fold (spaces) or could not tell apart by eye
+/// (other scripts) must not make two devices of one. Case is folded by the claims.
+fn check_identity(identity: Option<&str>) -> Result<(), Rejection> {
+    let Some(identity) = identity else {
+        return Ok(());
+    };
+    let problem = if !identity.is_ascii() {
+        "an identity holds ASCII characters only"
+    } else if identity.starts_with(' ') || identity.ends_with(' ') || identity.contains("  ") {
+        "an identity has no spaces at its ends and none in a row"
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::FieldValue {
+        target: "identity".to_owned(),
+        problem,
+    })
+}
+
 /// Request identity: SHA-256 over version, issuer key identifier, profile name, key fingerprint and the
-/// values that the profile takes, each text behind its length. Not over the request's bytes: a device that
+/// values that the profile takes, in the order of their names, each text behind its length. Not over the request's bytes: a device that
 /// asks again signs afresh.
 fn request_id(
     issuer: &Issuer,
@@ -215,9 +241,9 @@ fn request_id(
     text(issuer.key_identifier());
     text(profile.name().as_bytes());
     text(key_fingerprint);
-    for (name, value) in profile.fields.names().iter().zip(values) {
+    for (name, number) in profile.fields.by_name() {
         text(name.as_bytes());
-        text(value.as_bytes());
+        text(values[*number].as_bytes());
     }
     sha256_output(context.finish())
 }

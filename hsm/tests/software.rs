@@ -127,7 +127,13 @@ fn what_is_no_key_is_refused_with_its_reason() {
     let path = |name: &str| directory.path().join(name);
     let refused = |file: &Path| {
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
-        SoftwareKey::read(file).unwrap_err()
+        match SoftwareKey::read(file).unwrap_err() {
+            SoftwareKeyError::Content { path, source } => {
+                assert_eq!(path, file);
+                *source
+            }
+            other => other,
+        }
     };
     let write = |name: &str, content: &[u8]| {
         fs::write(path(name), content).unwrap();

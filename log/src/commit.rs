@@ -1,7 +1,5 @@
 //! What goes into the log and what comes back: reservations, appends, and one answer for each.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use crate::error::AppendError;
 use crate::record::{RecordIndex, ReservationId};
 
@@ -55,32 +53,4 @@ pub trait CommitSink: Send + Sync {
     /// were refused, then those of the batch in its order. Must not block and must not panic. The sink drains the vector; what it
     /// leaves is dropped.
     fn committed(&self, commits: &mut Vec<Commit>);
-}
-
-/// Counts the items that are somewhere in the caller's pipeline. When all of them wait for the
-/// log, waiting longer cannot make the batch larger, so the log syncs at once.
-///
-/// A caller that never touches the gauge gets a sync for whatever waits, without delay.
-#[derive(Debug, Default)]
-pub struct InFlight(AtomicUsize);
-
-impl InFlight {
-    /// `items` entered the pipeline.
-    pub fn add(&self, items: usize) {
-        self.0.fetch_add(items, Ordering::SeqCst);
-    }
-
-    /// `items` left the pipeline, with or without a record.
-    pub fn sub(&self, items: usize) {
-        let before = self.0.fetch_sub(items, Ordering::SeqCst);
-        debug_assert!(
-            before >= items,
-            "more items left the pipeline than entered it"
-        );
-    }
-
-    /// Items in the pipeline now.
-    pub fn get(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
 }

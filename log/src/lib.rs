@@ -110,11 +110,12 @@ mod waiting;
 mod writer;
 
 pub use crate::clock::{Clock, ClockError, SystemClock};
-pub use crate::commit::{Append, Commit, CommitSink, Committed, InFlight, Reservation};
+pub use crate::commit::{Append, Commit, CommitSink, Committed, Reservation};
 pub use crate::error::{
     AppendError, CloseError, Corruption, CreateError, OpenError, ReadError, VerifyError,
 };
 pub use crate::log::{Log, Metrics, Options, Recovery};
+pub use crate::queue::InFlight;
 pub use crate::reader::{LogReader, Records};
 pub use crate::record::{
     ExtractError, IndexKey, KEY_SPACES, KeyExtractor, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use crate::batch::{BatchBuffer, BatchPlace, FrameKind, NO_RESERVATION};
 use crate::clock::{Clock, ClockError, SystemClock};
-use crate::commit::{Append, Commit, CommitSink, InFlight, Reservation};
+use crate::commit::{Append, Commit, CommitSink, Reservation};
 use crate::error::{AppendError, CloseError, CreateError, OpenError, ReadError};
 use crate::log_thread::{LogThread, SyncRule};
 use crate::preparer::Preparer;
+use crate::queue::InFlight;
 use crate::queue::{Queue, Submission};
 use crate::record::{IndexKey, KeyExtractor, RecordIndex};
 use crate::recovery::{self, recover};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::commit::{Append, InFlight, Reservation};
+use crate::commit::{Append, Reservation};
 use crate::preparer::Prepared;
 
 /// What is sent to the log thread.
@@ -26,13 +26,23 @@ pub(crate) enum Submission {
 /// The sending half, shared by everybody.
 pub(crate) struct Queue {
     sender: Sender<Submission>,
+    pub(crate) in_flight: InFlight,
+}
+
+/// Counts the items that are somewhere in the caller's pipeline. When all of them wait for the
+/// log, waiting longer cannot make the batch larger, so the log syncs at once.
+///
+/// A caller that never touches the gauge gets a sync for whatever waits, without delay.
+#[derive(Debug)]
+pub struct InFlight {
+    items: AtomicUsize,
     /// Reservations and appends sent and not answered yet.
     waiting: AtomicUsize,
+    /// So many waiting items are enough for a batch.
+    records_max: usize,
     /// What the log thread does: one of the constants below.
     doing: AtomicU8,
     log_thread: OnceLock<Thread>,
-    records_max: usize,
-    pub(crate) in_flight: InFlight,
 }
 
 /// Awake: it looks at the queue by itself.
@@ -43,73 +53,107 @@ const IDLE: u8 = 1;
 /// chunk would cost more than the log's own work.
 const GATHERING: u8 = 2;
 
+impl InFlight {
+    fn new(records_max: usize) -> InFlight {
+        InFlight {
+            items: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            records_max,
+            doing: AtomicU8::new(WORKING),
+            log_thread: OnceLock::new(),
+        }
+    }
+
+    /// `items` entered the pipeline.
+    pub fn add(&self, items: usize) {
+        self.items.fetch_add(items, Ordering::SeqCst);
+    }
+
+    /// `items` left the pipeline, with or without a record. If all that are left wait for the log,
+    /// it is told to wait no longer.
+    pub fn sub(&self, items: usize) {
+        let before = self.items.fetch_sub(items, Ordering::SeqCst);
+        debug_assert!(
+            before >= items,
+            "more items left the pipeline than entered it"
+        );
+        self.wake_if_due();
+    }
+
+    /// Items in the pipeline now.
+    pub fn get(&self) -> usize {
+        self.items.load(Ordering::SeqCst)
+    }
+
+    fn wake_if_due(&self) {
+        if self.doing.load(Ordering::SeqCst) == GATHERING && self.is_full() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.log_thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Whether waiting longer brings nothing.
+    fn is_full(&self) -> bool {
+        let waiting = self.waiting.load(Ordering::SeqCst);
+        waiting >= self.records_max || waiting >= self.get()
+    }
+}
+
 impl Queue {
     /// A queue whose reader wants to be woken for `records_max` waiting items.
     pub(crate) fn new(records_max: usize) -> (Queue, Receiver<Submission>) {
         let (sender, receiver) = unbounded();
-        let queue = Queue {
-            sender,
-            waiting: AtomicUsize::new(0),
-            doing: AtomicU8::new(WORKING),
-            log_thread: OnceLock::new(),
-            records_max,
-            in_flight: InFlight::default(),
-        };
-        (queue, receiver)
+        let in_flight = InFlight::new(records_max);
+        (Queue { sender, in_flight }, receiver)
     }
 
     /// Sends a submission with so many items. Gives it back when the log thread is gone.
     pub(crate) fn send(&self, submission: Submission, items: usize) -> Result<(), Submission> {
         // Counted before it is sent, and sent before `doing` is read: either this call sees the
         // log thread asleep, or the log thread sees the count before it falls asleep.
-        self.waiting.fetch_add(items, Ordering::SeqCst);
+        self.in_flight.waiting.fetch_add(items, Ordering::SeqCst);
         if let Err(unsent) = self.sender.send(submission) {
             self.answered(items);
             return Err(unsent.0);
         }
-        let wake = match self.doing.load(Ordering::SeqCst) {
-            IDLE => true,
-            GATHERING => self.is_full(),
-            _ => false,
-        };
-        if wake && let Some(thread) = self.log_thread.get() {
-            thread.unpark();
+        match self.in_flight.doing.load(Ordering::SeqCst) {
+            IDLE => self.in_flight.wake(),
+            _ => self.in_flight.wake_if_due(),
         }
         Ok(())
     }
 
     /// So many items were answered.
     pub(crate) fn answered(&self, items: usize) {
-        self.waiting.fetch_sub(items, Ordering::SeqCst);
-    }
-
-    /// Whether waiting longer brings nothing.
-    fn is_full(&self) -> bool {
-        let waiting = self.waiting.load(Ordering::SeqCst);
-        waiting >= self.records_max || waiting >= self.in_flight.get()
+        self.in_flight.waiting.fetch_sub(items, Ordering::SeqCst);
     }
 
     /// Names the calling thread as the one to wake.
     pub(crate) fn enter_log_thread(&self) {
         // A second call changes nothing: there is one log thread.
-        let _ = self.log_thread.set(thread::current());
+        let _ = self.in_flight.log_thread.set(thread::current());
     }
 
     /// Sleeps until something is sent.
     pub(crate) fn sleep_idle(&self, receiver: &Receiver<Submission>) {
-        self.doing.store(IDLE, Ordering::SeqCst);
+        self.in_flight.doing.store(IDLE, Ordering::SeqCst);
         if receiver.is_empty() {
             thread::park();
         }
-        self.doing.store(WORKING, Ordering::SeqCst);
+        self.in_flight.doing.store(WORKING, Ordering::SeqCst);
     }
 
     /// Sleeps until enough is waiting, at most so long.
     pub(crate) fn sleep_gathering(&self, longest: Duration) {
-        self.doing.store(GATHERING, Ordering::SeqCst);
-        if !self.is_full() {
+        self.in_flight.doing.store(GATHERING, Ordering::SeqCst);
+        if !self.in_flight.is_full() {
             thread::park_timeout(longest);
         }
-        self.doing.store(WORKING, Ordering::SeqCst);
+        self.in_flight.doing.store(WORKING, Ordering::SeqCst);
     }
 }

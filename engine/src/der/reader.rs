@@ -198,7 +198,7 @@ fn check_primitive(tlv: &Tlv<'_>) -> Result<(), DerError> {
     let content = tlv.content;
     let sound = match tlv.tag {
         tag::BOOLEAN => matches!(content, [0x00] | [0xff]),
-        tag::INTEGER => match content {
+        tag::INTEGER | tag::ENUMERATED => match content {
             [] => false,
             [0x00, second, ..] => second & 0x80 != 0,
             [0xff, second, ..] => second & 0x80 == 0,
@@ -215,7 +215,7 @@ fn check_primitive(tlv: &Tlv<'_>) -> Result<(), DerError> {
         tag::IA5_STRING => content.is_ascii(),
         tag::UTF8_STRING => core::str::from_utf8(content).is_ok(),
         tag::SEQUENCE | tag::SET => true,
-        0x10 | 0x11 => false,
+        0x00 | 0x10 | 0x11 => false,
         _ => true,
     };
     if sound {
@@ -228,13 +228,14 @@ fn check_primitive(tlv: &Tlv<'_>) -> Result<(), DerError> {
 fn primitive_fault(tag: u8) -> &'static str {
     match tag {
         tag::BOOLEAN => "a boolean that is neither 00 nor FF",
-        tag::INTEGER => "an integer that is not minimal",
+        tag::INTEGER | tag::ENUMERATED => "an integer that is not minimal",
         tag::NULL => "a NULL with content",
         tag::BIT_STRING => "a bit string with unused bits set",
         tag::OID => "an object identifier that is malformed or too long",
         tag::PRINTABLE_STRING => "a PrintableString with other characters",
         tag::IA5_STRING => "an IA5String with other characters",
         tag::UTF8_STRING => "a UTF8String that is not UTF-8",
+        0x00 => "an end-of-contents mark",
         _ => "a SEQUENCE or SET in primitive form",
     }
 }
@@ -307,6 +308,8 @@ mod tests {
                 &[0x2c, 0x03, 0x0c, 0x01, b'a'],
                 "a string in constructed form",
             ),
+            (&[0x00, 0x00], "an end-of-contents mark"),
+            (&[0x0a, 0x02, 0x00, 0x01], "an integer that is not minimal"),
             (&[0x10, 0x00], "a SEQUENCE or SET in primitive form"),
         ];
         for (input, fault) in table {

@@ -42,6 +42,23 @@ fn an_idle_log_syncs_a_single_item_at_once() {
 }
 
 #[test]
+fn one_that_leaves_lets_the_others_go() {
+    let sim = new_sim();
+    let (log, answers) = open_with(Options {
+        sync_wait_max: NEVER,
+        ..sim_options(&sim)
+    })
+    .unwrap();
+    log.in_flight().add(2);
+    log.reserve(vec![reservation(1, 100)]);
+    thread::sleep(A_WHILE);
+    assert_eq!(answers.count(), 0, "the other one may still come");
+    log.in_flight().sub(1);
+    answers.reserved(1);
+    log.in_flight().sub(1);
+}
+
+#[test]
 fn waits_for_a_full_batch_and_wakes_once() {
     let sim = new_sim();
     let (log, answers) = open_with(Options {

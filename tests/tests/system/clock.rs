@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use birthmark_engine::{Engine, Fault, IssueStatus, OpenError, Request, Station};
+use birthmark_engine::{Engine, Fault, IssueStatus, OpenError, Rejection, Request, Station};
 use birthmark_log::Clock;
 
-use crate::requests::device;
-use crate::station::{Entry, Factory, Signer, fault};
+use crate::requests::{Key, device};
+use crate::station::{Entry, Factory, Signer, fault, rejection};
 
 on_every_signer!(
     a_small_step_back_is_bridged,
@@ -160,6 +160,41 @@ fn a_jump_ahead_stops_issuance_until_it_is_corrected(signer: Signer) {
     issue_new(&engine, 2);
     engine.close().unwrap();
     assert_eq!(times(&factory), [begin, begin, begin + 90 * 60_000]);
+}
+
+/// A clock that cannot be right stops new certificates, not answers of long ago. No signer takes
+/// part in these.
+#[test]
+fn a_refused_clock_does_not_stop_retries() {
+    let factory = Factory::new(Signer::P256);
+    let clock = HandClock::new();
+    let begin = clock.now();
+    let mut engine = open(&factory, &clock);
+    let first = issue(&engine, 0).unwrap();
+    let key = Key::generate();
+    engine
+        .issue(Request::new(key.request("SN-1"), "idevid"))
+        .unwrap();
+    for wrong in [begin + 60_001, begin + 30 * DAY_MS, begin - 60_001] {
+        clock.set(wrong);
+        assert_stopped(&engine, 1);
+        let again = issue(&engine, 0).unwrap();
+        assert_eq!(again.status, IssueStatus::Existing);
+        assert_eq!(again.certificate, first.certificate);
+        // Conflicts are told as they are, too.
+        let conflict = engine.issue(Request::new(key.request("SN-2"), "idevid"));
+        assert_eq!(rejection(conflict), Rejection::KeyInUse { index: 1 });
+    }
+    engine.close().unwrap();
+
+    // The same across a restart with the clock behind.
+    engine = open(&factory, &clock);
+    assert_stopped(&engine, 1);
+    let again = issue(&engine, 0).unwrap();
+    assert_eq!(again.status, IssueStatus::Existing);
+    assert_eq!(again.certificate, first.certificate);
+    engine.close().unwrap();
+    assert_eq!(times(&factory), [begin, begin]);
 }
 
 fn a_far_jump_before_the_start_needs_an_officer(signer: Signer) {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -270,6 +270,46 @@ fn handles_are_awaited_polled_and_waited_for(signer: Signer) {
     assert_eq!(factory.assert_sound().len(), 3);
 }
 
+/// Wakers are called on the thread that commits for everybody, whatever the signer.
+#[test]
+fn a_waker_that_panics_harms_nobody_else() {
+    struct Faulty(AtomicBool);
+    impl Wake for Faulty {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+            panic!("a waker that panics");
+        }
+    }
+    let factory = Factory::new(Signer::P256);
+    let (storage, faults) = FaultyStorage::new();
+    let engine = factory.open_with(|station| station.log_options.storage = storage);
+    let submit = |number| {
+        engine
+            .submit(Request::new(device(number), "idevid"))
+            .unwrap()
+    };
+    faults.close_gate();
+    // In between, so that there are answers to give before and after.
+    let (before, mut awaited, after) = (submit(0), submit(1), submit(2));
+    let faulty = Arc::new(Faulty(false.into()));
+    let waker = Waker::from(faulty.clone());
+    let polled = pin!(&mut awaited).poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending(), "nothing is durable behind the gate");
+    faults.open_gate();
+    for handle in [before, after] {
+        assert_eq!(handle.wait().unwrap().status, IssueStatus::Issued);
+    }
+    let answer = awaited.wait().unwrap();
+    assert_eq!(answer.status, IssueStatus::Issued);
+    // Later requests find a log that works.
+    assert_eq!(submit(3).wait().unwrap().status, IssueStatus::Issued);
+    assert_eq!(submit(1).wait().unwrap().certificate, answer.certificate);
+    engine.close().unwrap();
+    assert!(faulty.0.load(Ordering::SeqCst), "it was called");
+    assert!(factory.verify().clean);
+    assert_eq!(factory.assert_sound().len(), 4);
+}
+
 fn closing_answers_what_is_in_flight(signer: Signer) {
     let factory = Factory::new(signer);
     let engine = factory.open();
@@ -293,7 +333,7 @@ fn closing_answers_what_is_in_flight(signer: Signer) {
 
 /// Runs a future to its end on this thread, without any runtime. Tells of every poll.
 fn block_on<F: Future>(future: F, polled: &mpsc::Sender<()>) -> F::Output {
-    struct Unpark(Thread, std::sync::atomic::AtomicBool);
+    struct Unpark(Thread, AtomicBool);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
             self.1.store(true, Ordering::SeqCst);

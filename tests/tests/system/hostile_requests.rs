@@ -128,6 +128,11 @@ fn is_printable(text: &str) -> bool {
         .all(|c| c.is_ascii_alphanumeric() || " '()+,-./:=?".contains(c))
 }
 
+/// A serial number is an identity too: no spaces that a comparison of names would fold.
+fn is_serial_number(text: &str) -> bool {
+    is_printable(text) && !text.starts_with(' ') && !text.ends_with(' ') && !text.contains("  ")
+}
+
 fn is_registration_id(text: &str) -> bool {
     text.chars()
         .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
@@ -146,7 +151,7 @@ const RULES: [Rule; 2] = [
         profile: "idevid",
         attribute: SERIAL_NUMBER,
         string: Tag::PrintableString,
-        accepts: is_printable,
+        accepts: is_serial_number,
     },
     Rule {
         profile: "tls-client",

@@ -10,9 +10,12 @@
 //! | `clock` | steps of the clock, running and at start |
 //! | `certificates` | openssl and x509-cert read what was issued |
 //! | `hostile_requests` | mutated requests, any subject text |
+//! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
+//! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
+//! | `foreign_records` | records of later versions stop the start |
 //! | `command_line` | every error of the binary: exit code, one line, no secret |
 //!
-//! Every test of the engine runs on every signer. PKCS#11 tests need SoftHSM and fail without it:
+//! Every test of the engine whose matter can depend on the signer runs on every signer. PKCS#11 tests need SoftHSM and fail without it:
 //! run `make test`, or `softhsm/with-softhsm.sh cargo test -p birthmark-tests`.
 
 #![forbid(unsafe_code)]
@@ -30,7 +33,10 @@ mod crash;
 mod cycle;
 mod damage;
 mod faulty_storage;
+mod foreign_records;
 mod hostile_requests;
+mod refusals;
 mod requests;
 mod retries;
 mod storage_faults;
+mod uniqueness;
