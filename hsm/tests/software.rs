@@ -1,5 +1,7 @@
 //! Software keys: what is signed verifies, what is written reads back, what is exposed is refused.
 
+#![allow(clippy::too_many_lines, reason = "a test tells its story in one piece")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

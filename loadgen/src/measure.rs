@@ -64,20 +64,7 @@ pub fn measure(
     options: &Options,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Report, MeasureError> {
-    let count = options.count.unwrap_or(corpus.len());
-    if count > corpus.len() || count == 0 {
-        return Err(MeasureError::Count {
-            wanted: count,
-            held: corpus.len(),
-        });
-    }
-    if let Mode::Open {
-        rate_per_second: rate,
-    } = options.mode
-        && !(rate.is_finite() && rate > 0.0)
-    {
-        return Err(MeasureError::Rate(rate));
-    }
+    let count = check_options(options, corpus)?;
     let digests = Digests::open(
         options.digests.as_deref(),
         options.check_digests.as_deref(),
@@ -143,6 +130,20 @@ pub fn measure(
     }
     let threads = limit.as_ref().map(LimitLoop::threads);
     Ok(run.report(count, &warm_up, &slices, threads))
+}
+
+/// The number of requests to drive, once the options fit the corpus.
+fn check_options(options: &Options, corpus: &Corpus) -> Result<u64, MeasureError> {
+    let (wanted, held) = (options.count.unwrap_or(corpus.len()), corpus.len());
+    if wanted > held || wanted == 0 {
+        return Err(MeasureError::Count { wanted, held });
+    }
+    match options.mode {
+        Mode::Open {
+            rate_per_second: rate,
+        } if !(rate.is_finite() && rate > 0.0) => Err(MeasureError::Rate(rate)),
+        _ => Ok(wanted),
+    }
 }
 
 struct Run<'a> {

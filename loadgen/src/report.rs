@@ -118,14 +118,29 @@ impl Report {
 /// The form for people: aligned, with units.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, value: String| writeln!(f, "{name:<18}{value}");
+        self.fmt_counts(f)?;
+        self.fmt_rates(f)?;
+        self.fmt_limit(f)?;
+        self.fmt_latency(f)?;
+        self.fmt_machine(f)
+    }
+}
+
+/// One aligned line.
+fn line(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "{name:<18}{value}")
+}
+
+impl Report {
+    fn fmt_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let existing = match self.existing {
             0 => String::new(),
             n => format!("   ({} of them existed before)", grouped(n)),
         };
         line(
+            f,
             "certificates",
-            format!("{}{existing}", grouped(self.certificates)),
+            format_args!("{}{existing}", grouped(self.certificates)),
         )?;
         for (name, count) in [
             ("rejected", self.rejected),
@@ -136,41 +151,46 @@ impl fmt::Display for Report {
             ("other than before", self.digest_mismatches),
         ] {
             if count > 0 || name == "rejected" {
-                line(name, grouped(count))?;
+                line(f, name, grouped(count))?;
             }
         }
-        for error in &self.errors {
-            line("", error.clone())?;
-        }
+        self.errors.iter().try_for_each(|error| line(f, "", error))
+    }
+
+    fn fmt_rates(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slices = match self.slices {
             0 | 1 => String::new(),
             n => format!(" in {n} slices"),
         };
         let warm_up = format!("after {} to warm up", grouped(self.warm_up));
-        line("time", format!("{:.2} s{slices}, {warm_up}", self.seconds))?;
-        if let Some(offered) = self.offered_per_second {
-            line("offered", format!("{}/s", grouped(offered.round() as u64)))?;
-        }
         line(
-            "rate",
-            format!(
-                "{}/s   {:.1} M/h",
-                grouped(self.certificates_per_second.round() as u64),
-                self.certificates_per_hour / 1e6
-            ),
+            f,
+            "time",
+            format_args!("{:.2} s{slices}, {warm_up}", self.seconds),
         )?;
-        if let (Some(limit), Some(threads)) = (self.limit_per_second, self.limit_threads) {
-            let threads = format!("cryptography alone, {threads} threads");
+        if let Some(offered) = self.offered_per_second {
             line(
-                "limit",
-                format!("{}/s   ({threads})", grouped(limit.round() as u64)),
+                f,
+                "offered",
+                format_args!("{}/s", grouped(offered.round() as u64)),
             )?;
         }
-        if let (Some(ratio), Some(spread)) = (self.ratio_to_limit, self.ratio_spread) {
-            let Spread { min, max } = spread;
+        let rate = grouped(self.certificates_per_second.round() as u64);
+        let per_hour = self.certificates_per_hour / 1e6;
+        line(f, "rate", format_args!("{rate}/s   {per_hour:.1} M/h"))
+    }
+
+    fn fmt_limit(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(limit), Some(threads)) = (self.limit_per_second, self.limit_threads) {
+            let limit = grouped(limit.round() as u64);
+            let threads = format!("cryptography alone, {threads} threads");
+            line(f, "limit", format_args!("{limit}/s   ({threads})"))?;
+        }
+        if let (Some(ratio), Some(Spread { min, max })) = (self.ratio_to_limit, self.ratio_spread) {
             line(
+                f,
                 "ratio to limit",
-                format!("{ratio:.3}   ({min:.3} to {max:.3})"),
+                format_args!("{ratio:.3}   ({min:.3} to {max:.3})"),
             )?;
         }
         if let Some(own) = self.processor_us_per_certificate {
@@ -178,20 +198,31 @@ impl fmt::Display for Report {
                 self.limit_processor_us_per_certificate,
                 self.processor_ratio_to_limit,
             ) {
-                (Some(limit), Some(ratio)) => format!("   (limit {limit:.1} µs: ratio {ratio:.3})"),
+                (Some(limit), Some(ratio)) => {
+                    format!("   (limit {limit:.1} µs: ratio {ratio:.3})")
+                }
                 _ => String::new(),
             };
             line(
+                f,
                 "processor time",
-                format!("{own:.1} µs a certificate{limit}"),
+                format_args!("{own:.1} µs a certificate{limit}"),
             )?;
         }
         if let Some(others) = self.other_load_cores
             && others > OTHER_LOAD_PART * self.cores as f64
         {
             let note = "other programs; trust the processor time, not the rates";
-            line("busy elsewhere", format!("{others:.2} cores   ({note})"))?;
+            line(
+                f,
+                "busy elsewhere",
+                format_args!("{others:.2} cores   ({note})"),
+            )?;
         }
+        Ok(())
+    }
+
+    fn fmt_latency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let latency = &self.latency_us;
         let shown = [
             ("p50", latency.p50),
@@ -202,30 +233,27 @@ impl fmt::Display for Report {
         ]
         .map(|(name, value)| format!("{name} {}", milliseconds(value)))
         .join("   ");
-        line("latency", shown)?;
+        line(f, "latency", shown)
+    }
+
+    fn fmt_machine(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (syncs, records) = (self.syncs_per_second, self.records_per_sync);
         line(
+            f,
             "log",
-            format!(
-                "{:.0} syncs/s   {:.1} records per sync",
-                self.syncs_per_second, self.records_per_sync
-            ),
+            format_args!("{syncs:.0} syncs/s   {records:.1} records per sync"),
         )?;
         if let Some(bytes) = self.peak_rss_bytes {
-            line(
-                "peak memory",
-                format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
-            )?;
+            let mebibytes = bytes as f64 / f64::from(1 << 20);
+            line(f, "peak memory", format_args!("{mebibytes:.1} MiB"))?;
         }
         let driver = match self.driver_cores {
             Some(cores) => format!("   ({cores:.2} generated the load)"),
             None => String::new(),
         };
-        line("cores", format!("{}{driver}", self.cores))?;
-        line("signer", self.signer.clone())?;
-        line(
-            "durable",
-            if self.durable { "yes" } else { "no" }.to_owned(),
-        )
+        line(f, "cores", format_args!("{}{driver}", self.cores))?;
+        line(f, "signer", &self.signer)?;
+        line(f, "durable", if self.durable { "yes" } else { "no" })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The `loadgen` command against a real engine with a software key.
 
+#![allow(clippy::too_many_lines, reason = "a test tells its story in one piece")]
 #![allow(clippy::unwrap_used)] // in a test an unwrap is an assertion
 
 use std::path::{Path, PathBuf};

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
-use birthmark_engine::{CSR_BYTES_MAX, IssueStatus, Pending, Rejection, Request, SubmitError};
+use birthmark_engine::{
+    CSR_BYTES_MAX, IssueResult, IssueStatus, Pending, Rejection, Request, SubmitError,
+};
 use birthmark_hsm::KeyAlgorithm;
 use birthmark_log::RecordIndex;
 
@@ -297,17 +300,32 @@ fn a_waker_that_panics_harms_nobody_else() {
     assert!(polled.is_pending(), "nothing is durable behind the gate");
     faults.open_gate();
     for handle in [before, after] {
-        assert_eq!(handle.wait().unwrap().status, IssueStatus::Issued);
+        assert_eq!(in_time(handle).unwrap().status, IssueStatus::Issued);
     }
-    let answer = awaited.wait().unwrap();
+    let answer = in_time(awaited).unwrap();
     assert_eq!(answer.status, IssueStatus::Issued);
     // Later requests find a log that works.
-    assert_eq!(submit(3).wait().unwrap().status, IssueStatus::Issued);
-    assert_eq!(submit(1).wait().unwrap().certificate, answer.certificate);
+    assert_eq!(in_time(submit(3)).unwrap().status, IssueStatus::Issued);
+    let again = in_time(submit(1)).unwrap();
+    assert_eq!(again.certificate, answer.certificate);
     engine.close().unwrap();
     assert!(faulty.0.load(Ordering::SeqCst), "it was called");
     assert!(factory.verify().clean);
     assert_eq!(factory.assert_sound().len(), 4);
+}
+
+/// The answer, where none may ever come. The time is for a test that fails: it only has to be
+/// longer than any answer takes.
+fn in_time(mut handle: Pending) -> IssueResult {
+    const LONGEST: Duration = Duration::from_secs(60);
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        match handle.poll_result() {
+            Some(answer) => return answer,
+            None => assert!(Instant::now() < deadline, "no answer in {LONGEST:?}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn closing_answers_what_is_in_flight(signer: Signer) {

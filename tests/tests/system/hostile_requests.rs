@@ -110,9 +110,10 @@ fn changed_requests_are_never_issued(signer: Signer) {
     assert_eq!(factory.assert_sound().len(), 1);
 }
 
-/// Texts around every limit: short, long, other alphabets, control characters.
+/// Texts around every limit: short, long, other alphabets, control characters; and plain ones.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
+        4 => "[A-Za-z0-9.-]{3,12}( [A-Z0-9]{1,8})?",
         4 => "[A-Za-z0-9 '()+,./:=?_-]{0,20}",
         2 => "[A-Za-z0-9._-]{60,70}",
         1 => "\\PC{0,20}",

@@ -15,8 +15,9 @@
 //! | `foreign_records` | records of later versions stop the start |
 //! | `command_line` | every error of the binary: exit code, one line, no secret |
 //!
-//! Every test of the engine whose matter can depend on the signer runs on every signer. PKCS#11 tests need SoftHSM and fail without it:
-//! run `make test`, or `softhsm/with-softhsm.sh cargo test -p birthmark-tests`.
+//! Every test of the engine whose matter can depend on the signer runs on every signer. PKCS#11
+//! tests need SoftHSM and fail without it: run `make test`, or
+//! `softhsm/with-softhsm.sh cargo test -p birthmark-tests`.
 
 #![forbid(unsafe_code)]
 // All of this crate is test code; the exemption in clippy.toml sees only what is marked `#[test]`.

@@ -58,7 +58,7 @@ fn ed25519_keys_of_small_order_are_refused() {
         "0000000000000000000000000000000000000000000000000000000000000001",
         "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffec",
         "05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826",
-        "7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd83d3d706a17c7",
+        "7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd84d3d706a17c7",
     ];
     let factory = Factory::new(Signer::P256);
     let engine = factory.open();
