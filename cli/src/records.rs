@@ -403,6 +403,7 @@ mod tests {
     fn unknown_kinds_are_shown() {
         let record = Record::Other {
             kind: 9,
+            version: 1,
             time_ms: None,
         };
         assert_eq!(

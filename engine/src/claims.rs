@@ -36,10 +36,11 @@ pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
         Record::Lost(_)
         | Record::Other {
             kind: KIND_OFFICER_ACT,
+            version: 1,
             ..
         } => Ok([None, None]),
-        Record::Other { kind, .. } => Err(ExtractError::new(format!(
-            "kind {kind} is of a later version: use that version"
+        Record::Other { kind, version, .. } => Err(ExtractError::new(format!(
+            "kind {kind} version {version} is of a later release: use that release"
         ))),
     }
 }

@@ -53,6 +53,8 @@ pub enum Record<'a> {
     Other {
         /// The record's kind.
         kind: u64,
+        /// The kind's version.
+        version: u64,
         /// Milliseconds since 1970, if the record has them in the usual place.
         time_ms: Option<u64>,
     },
@@ -230,9 +232,11 @@ impl<'a> Record<'a> {
                 return Err(RecordError(format!("kind {kind} with {length} fields")));
             }
             _ => {
+                let time_ms = d.u64().ok();
                 return Ok(Self::Other {
                     kind,
-                    time_ms: d.u64().ok(),
+                    version,
+                    time_ms,
                 });
             }
         };
@@ -338,6 +342,7 @@ mod tests {
             Record::decode(&bytes),
             Ok(Record::Other {
                 kind: 9,
+                version: 1,
                 time_ms: Some(1 << 40)
             })
         );
