@@ -56,7 +56,10 @@ fn token_errors_say_what_is_wrong_and_never_the_pin() {
     let factory = Factory::for_binary(Signer::SoftHsm(KeyAlgorithm::EcP256));
     let token = factory.token();
     let (label, pin_file) = (&*token.label, token.pin_file.to_str().unwrap());
-    let module = token.module.to_str().unwrap();
+    // As the URI writes it: a checkout's path may need percent-encoding.
+    let configuration = fs::read_to_string(factory.configuration()).unwrap();
+    let (_, module) = configuration.split_once("module-path=").unwrap();
+    let (module, _) = module.split_once('&').unwrap();
     let object = object_of(&factory);
     let no_pin = |output: Output| assert_no_secret(&output, &[&token.pin, "wrong-pin"]);
     let wrong_pin = factory.path("wrong-pin-file");
