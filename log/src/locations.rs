@@ -115,6 +115,12 @@ impl Locations {
         Some((segment.number, *offset))
     }
 
+    /// Forgets the files that are open. Recovery calls it when it has put another file in the place of
+    /// one that the rebuild may have read from.
+    pub(crate) fn forget_files(&self) {
+        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = OpenFiles::default();
+    }
+
     fn file(&self, number: u64, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = files.get(number) {

@@ -43,7 +43,10 @@ impl SyncRule {
         if backlog.all >= in_flight || backlog.all >= self.records_max {
             return Due::Now;
         }
-        match (oldest + self.wait_max).checked_duration_since(now) {
+        match self
+            .wait_max
+            .checked_sub(now.saturating_duration_since(oldest))
+        {
             Some(left) if !left.is_zero() => Due::After(left),
             _ => Due::Now,
         }

@@ -64,15 +64,21 @@ pub(crate) fn recover(
     let mut segments = walked.segments;
     let mut unused = remove_leftovers(storage, dir, &walked, options.segment_bytes)?;
     let (segment, cursor) = resume_tail(storage, dir, walked.tail, &mut unused, options)?;
+    records.locations.forget_files();
     let state = Arc::new(State::new(records, clock));
-    let record_bytes_max =
-        |(&number, open): (&u64, &OpenReservation)| (number, open.record_bytes_max);
+    // Nothing but its lost record follows a reservation that is open here.
+    let room = |(&number, open): (&u64, &OpenReservation)| {
+        (
+            number,
+            u32::try_from(open.lost_record.len()).unwrap_or(u32::MAX),
+        )
+    };
     let spares = open_spares(storage, dir, &unused, options.segment_bytes)?;
     let position = Position {
         writer: SegmentWriter::new(segment, cursor, spares),
         closed: clean,
         next_reservation: replay.next_reservation,
-        open: replay.open.iter().map(record_bytes_max).collect(),
+        open: replay.open.iter().map(room).collect(),
     };
     let mut committer = Committer::new(Arc::clone(&state), position);
     provide_room(&mut committer, &workshop(dir, options))?;

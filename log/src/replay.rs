@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::{Frame, FrameKind, NO_RESERVATION, RESERVATION_HEAD_BYTES, u32_at};
+use crate::batch::{Frame, FrameKind, NO_RESERVATION, RESERVATION_HEAD_BYTES};
 use crate::record;
 use crate::scan::Fault;
 
 /// A reservation that has no record yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OpenReservation {
-    pub(crate) record_bytes_max: u32,
+    /// What is appended for it when no other record comes.
     pub(crate) lost_record: Vec<u8>,
 }
 
@@ -49,14 +49,13 @@ impl Replay {
         if frame.payload.len() < RESERVATION_HEAD_BYTES {
             return Err(Fault::Corrupt("a reservation is too short"));
         }
-        let (head, lost_record) = frame.payload.split_at(RESERVATION_HEAD_BYTES);
+        let (_, lost_record) = frame.payload.split_at(RESERVATION_HEAD_BYTES);
         if !record::has_prefix(lost_record) {
             return Err(Fault::Corrupt(
                 "a reservation's lost record has no valid prefix",
             ));
         }
         let open = OpenReservation {
-            record_bytes_max: u32_at(head, 0),
             lost_record: lost_record.to_vec(),
         };
         self.open.insert(frame.reservation, open);
