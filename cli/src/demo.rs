@@ -276,7 +276,7 @@ impl Shown<'_> {
 
     fn human(&self, verified: &birthmark_log::VerifyReport) -> String {
         let mut text = self.report.to_string();
-        let (created, certificate) = (self.created, self.certificate_file.display());
+        let created = self.created;
         let mut line = |name: &str, value: &str| {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:<18}{value}");
@@ -296,12 +296,24 @@ impl Shown<'_> {
         line(
             "check it with",
             &format!(
-                "openssl verify -x509_strict -CAfile {} -untrusted {} {certificate}",
-                created.root_certificate.display(),
-                created.issuing_certificate.display()
+                "openssl verify -x509_strict -CAfile {} -untrusted {} {}",
+                shell_word(&created.root_certificate),
+                shell_word(&created.issuing_certificate),
+                shell_word(&self.certificate_file)
             ),
         );
         text
+    }
+}
+
+/// A path as a shell takes it for one word.
+fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 
