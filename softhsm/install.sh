@@ -4,7 +4,7 @@
 #   softhsm/install.sh
 #
 # A module installed on the system is used as it is. Otherwise Debian's package is downloaded and
-# unpacked under target/softhsm/root; nothing is installed and no root is needed. Only the module
+# unpacked under target/softhsm/unpacked; nothing is installed and no root is needed. Only the module
 # is wanted: tokens and PINs are made through PKCS#11 (birthmark_hsm::initialize_token), because
 # softhsm2-util takes PINs as arguments, where every process of the machine can read them.
 #
@@ -14,7 +14,7 @@ umask 022
 
 repository=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 work=$repository/target/softhsm
-unpacked=$work/root/usr/lib/softhsm/libsofthsm2.so
+unpacked=$work/unpacked/usr/lib/softhsm/libsofthsm2.so
 
 say() { printf '%s\n' "softhsm: $*" >&2; }
 
@@ -49,7 +49,7 @@ mkdir -p "$work"
 run=$(mktemp -d "$work/run.XXXXXX")
 trap 'rm -rf "$run"' EXIT
 trap 'exit 1' HUP INT TERM
-mkdir -p "$run/packages" "$run/root" "$run/apt/lists/partial" "$run/apt/cache/archives/partial"
+mkdir -p "$run/packages" "$run/unpacked" "$run/apt/lists/partial" "$run/apt/cache/archives/partial"
 
 # Runs an apt command in $run/packages. As root apt would switch to another user for downloads,
 # who cannot write there.
@@ -79,13 +79,13 @@ fi
 
 unpack() {
     for package in "$run"/packages/*.deb; do
-        dpkg-deb -x "$package" "$run/root"
+        dpkg-deb -x "$package" "$run/unpacked"
         rm -f "$package"
     done
 }
 unpack
 
-missing() { ldd "$run/root/usr/lib/softhsm/libsofthsm2.so" | sed -n 's/^[[:space:]]*\(.*\) => not found.*/\1/p'; }
+missing() { ldd "$run/unpacked/usr/lib/softhsm/libsofthsm2.so" | sed -n 's/^[[:space:]]*\(.*\) => not found.*/\1/p'; }
 if [ -n "$(missing)" ]; then
     say "bringing its libraries too: $(missing | tr '\n' ' ')"
     : >"$run/log"
@@ -95,14 +95,14 @@ if [ -n "$(missing)" ]; then
         apt apt-get download "$package" || { cat "$run/log" >&2; exit 1; }
     done
     unpack
-    directory=$(dirname "$(find "$run/root" -name 'libcrypto.so.*' -o -name 'libstdc++.so.6' | head -n 1)")
+    directory=$(dirname "$(find "$run/unpacked" -name 'libcrypto.so.*' -o -name 'libstdc++.so.6' | head -n 1)")
     # with-softhsm.sh adds this directory to LD_LIBRARY_PATH.
-    printf '%s\n' "${directory#"$run/root/"}" >"$run/root/library-path"
+    printf '%s\n' "${directory#"$run/unpacked/"}" >"$run/unpacked/library-path"
 fi
 
-if ! mv -T "$run/root" "$work/root" 2>>"$run/log" && [ ! -f "$unpacked" ]; then
+if ! mv -T "$run/unpacked" "$work/unpacked" 2>>"$run/log" && [ ! -f "$unpacked" ]; then
     cat "$run/log" >&2
-    say "cannot put the module into $work/root: remove that directory and run this again"
+    say "cannot put the module into $work/unpacked: remove that directory and run this again"
     exit 1
 fi
 printf '%s\n' "$unpacked"

@@ -20,7 +20,7 @@ SOFTHSM2_CONF=$("$repository/softhsm/configure.sh" test)
 export BIRTHMARK_TEST_MODULE SOFTHSM2_CONF
 
 # Written where the module's libraries had to be brought too.
-root=$repository/target/softhsm/root
+root=$repository/target/softhsm/unpacked
 if [ -f "$root/library-path" ]; then
     LD_LIBRARY_PATH=$root/$(cat "$root/library-path")${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     export LD_LIBRARY_PATH

@@ -46,7 +46,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     birthmark demo\n  \
-    birthmark demo --count 1000000 --signer softhsm --dir /tmp/demo\n  \
+    birthmark demo --count 1000000 --signer softhsm --dir demo\n  \
     birthmark demo --json > report.json")]
 pub(crate) struct DemoArguments {
     /// Number of certificates.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use birthmark_hsm::{SignInput, SigningPool};
+use birthmark_hsm::{DigestAlgorithm, SignInput, SigningPool};
 
 use crate::claims::ClaimedRequest;
 use crate::der::tag;
@@ -136,14 +136,30 @@ pub(crate) fn encode(
         });
     });
     let tbs = &buffer[HEADROOM..];
-    let digest = sha256(tbs);
     let sign_input = pool.input_for(tbs);
+    let digest = tbs_digest(tbs, &sign_input);
     Ok(TbsCertificate {
         buffer,
         serial,
         digest,
         sign_input,
     })
+}
+
+/// SHA-256 of the TBS. Most signers sign just that, so that it is there already.
+fn tbs_digest(tbs: &[u8], sign_input: &SignInput) -> [u8; 32] {
+    match sign_input {
+        SignInput::Digest {
+            bytes,
+            algorithm: DigestAlgorithm::Sha256,
+            ..
+        } => {
+            let mut digest = [0; 32];
+            digest.copy_from_slice(&bytes[..32]);
+            digest
+        }
+        _ => sha256(tbs),
+    }
 }
 
 /// notBefore, and notAfter unless it is indefinite. Backdating stops at the issuer's own notBefore.

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 /// Environment variable that names SoftHSM's configuration file.
 pub const CONFIGURATION_VARIABLE: &str = "SOFTHSM2_CONF";
 
-/// Where the module is under `target/softhsm/root`, where `softhsm/install.sh` unpacks it.
-const UNPACKED: &str = "target/softhsm/root/usr/lib/softhsm/libsofthsm2.so";
+/// Where the module is under `target/softhsm/unpacked`, where `softhsm/install.sh` unpacks it.
+const UNPACKED: &str = "target/softhsm/unpacked/usr/lib/softhsm/libsofthsm2.so";
 
 /// Where Debian, Fedora, Homebrew and a build of one's own install the module.
 const INSTALLED: &[&str] = &[

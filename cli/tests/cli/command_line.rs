@@ -58,7 +58,7 @@ fn ca_init_reports_and_refuses() {
     for wrong in [
         &["--subject", "Acme"][..],
         &["--algorithm", "p521"],
-        &["--signer", "software:/tmp/key"],
+        &["--signer", "software:other/key"],
         &["--signer", "pkcs11:slot-id=1"],
         &["--signer", "pkcs11:token=t;object=o?pin-value=1234"],
         &[
