@@ -105,6 +105,7 @@ mod segment;
 mod state;
 mod storage;
 mod table;
+pub mod tlog;
 mod verify;
 mod waiting;
 mod writer;
