@@ -418,64 +418,55 @@ mod tests {
     }
 
     #[test]
+    fn malformed_signature_lines_are_refused() {
+        let line = EXAMPLE.split_once("\n\n").unwrap().1;
+        for second in [
+            "- a AAAAAAA=\n",
+            " a AAAAAAA=\n",
+            "\u{2014}a AAAAAAA=\n",
+            "\u{2014}  AAAAAAA=\n",
+            "\u{2014} a  AAAAAAA=\n",
+            "\u{2014} a+b AAAAAAA=\n",
+            "\u{2014} a\u{a0}b AAAAAAA=\n",
+            "\u{2014} a AAAAAA==\n",
+            "\u{2014} a AAAAAAB=\n",
+            "\u{2014} a AAAAAAA\n",
+            "\u{2014} a AAAAAAA= \n",
+            "\u{2014} a AAAAAAA=",
+            "\u{2014} a\n",
+        ] {
+            let parsed = Note::parse(format!("text\n\n{line}{second}").as_bytes());
+            let refused = Err(NoteError::SignatureLine { line: 2 });
+            assert_eq!(parsed, refused, "{second:?}");
+        }
+    }
+
+    #[test]
     fn malformed_notes_are_refused() {
         let line = EXAMPLE.split_once("\n\n").unwrap().1;
-        let malformed = |line| Err(NoteError::SignatureLine { line });
-        for (note, expected) in [
-            (String::new(), Err(NoteError::Unsigned)),
-            ("text\n".to_owned(), Err(NoteError::Unsigned)),
-            ("text\n\n".to_owned(), Err(NoteError::Unsigned)),
-            (format!("text\n{line}"), Err(NoteError::Unsigned)),
-            (format!("text\n\n{line}\n"), Err(NoteError::Unsigned)),
-            (format!("text\n\n{}", line.trim_end()), malformed(1)),
-            (
-                format!("text\n\n{line}{}", line.trim_start_matches('\u{2014}')),
-                malformed(2),
-            ),
-            (format!("text\n\n{line}- a AAAAAAA=\n"), malformed(2)),
-            (format!("text\n\n{line}\u{2014} a AAAAAA==\n"), malformed(2)),
-            (format!("text\n\n{line}\u{2014}  AAAAAAA=\n"), malformed(2)),
-            (
-                format!("text\n\n{line}\u{2014} a+b AAAAAAA=\n"),
-                malformed(2),
-            ),
-            (
-                format!("text\n\n{line}\u{2014} a\u{a0}b AAAAAAA=\n"),
-                malformed(2),
-            ),
-            (format!("text\n\n{line}\u{2014} a AAAAAAB=\n"), malformed(2)),
-            (format!("text\n\n{line}\u{2014} a AAAAAAA\n"), malformed(2)),
-            (
-                format!("text\n\n{line}\u{2014} a  AAAAAAA=\n"),
-                malformed(2),
-            ),
+        let long = "t".repeat(NOTE_BYTES_MAX);
+        let bytes = NOTE_BYTES_MAX + 2 + line.len();
+        for (note, error) in [
+            (String::new(), NoteError::Unsigned),
+            ("text\n".to_owned(), NoteError::Unsigned),
+            ("text\n\n".to_owned(), NoteError::Unsigned),
+            (format!("text\n{line}"), NoteError::Unsigned),
+            (format!("text\n\n{line}\n"), NoteError::Unsigned),
             (
                 format!("te\rxt\n\n{line}"),
-                Err(NoteError::Characters { offset: 2 }),
+                NoteError::Characters { offset: 2 },
             ),
             (
                 format!("text\n\n{}", line.repeat(101)),
-                Err(NoteError::TooManySignatures),
+                NoteError::TooManySignatures,
             ),
-            (
-                format!("{}\n\n{line}", "t".repeat(NOTE_BYTES_MAX)),
-                Err(NoteError::TooLong {
-                    bytes: NOTE_BYTES_MAX + 2 + line.len(),
-                }),
-            ),
+            (format!("{long}\n\n{line}"), NoteError::TooLong { bytes }),
         ] {
-            let parsed = Note::parse(note.as_bytes());
-            assert_eq!(
-                parsed,
-                expected,
-                "{:?}",
-                note.chars().take(200).collect::<String>()
-            );
+            let start: String = note.chars().take(200).collect();
+            assert_eq!(Note::parse(note.as_bytes()), Err(error), "{start:?}");
         }
-        assert_eq!(
-            Note::parse(&[b't', b'\n', b'\n', 0xE2, 0x80]),
-            Err(NoteError::Characters { offset: 3 })
-        );
+        let cut_character = Note::parse(&[b't', b'\n', b'\n', 0xE2, 0x80]);
+        assert_eq!(cut_character, Err(NoteError::Characters { offset: 3 }));
         assert!(Note::parse(format!("text\n\n{}", line.repeat(100)).as_bytes()).is_ok());
         let empty_lines = Note::parse(format!("a\n\n\nb\n\n{line}").as_bytes()).unwrap();
         assert_eq!(empty_lines.text, "a\n\n\nb\n");
