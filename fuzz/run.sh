@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 if [ $# -eq 0 ]; then
-    echo "usage: fuzz/run.sh csr|certificate [libFuzzer arguments]" >&2
+    echo "usage: fuzz/run.sh csr|certificate|note|receipt|bundle [libFuzzer arguments]" >&2
     exit 2
 fi
 target=$1

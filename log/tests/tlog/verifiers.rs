@@ -50,7 +50,6 @@ pub(crate) fn judge(
 pub(crate) fn accepts(dir: &Path, log: &VerifierKey, witnesses: &[VerifierKey]) {
     for tool in TOOLS {
         let verdict = judge(tool, dir, log, witnesses);
-        println!("{tool}: {verdict:?}");
         assert!(
             verdict.is_ok(),
             "{tool} rejects {}: {verdict:?}",
