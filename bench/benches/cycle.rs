@@ -12,8 +12,8 @@ use std::hint::black_box;
 use std::sync::{Arc, mpsc};
 
 use birthmark_bench::{Ca, request};
-use birthmark_engine::{Request, stages};
-use birthmark_hsm::{Signature, SigningPool};
+use birthmark_engine::{LogKey, Request, stages};
+use birthmark_hsm::{KeyAlgorithm, Signature, SigningPool, SoftwareKey};
 use birthmark_log::{Append, Commit, CommitSink, Committed, Log, Options, RecordKeys, Reservation};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -92,7 +92,12 @@ fn append(c: &mut Criterion) {
     Log::create(&path).unwrap();
     let (sender, answers) = mpsc::channel();
     let keys = Arc::new(|_: &[u8]| Ok::<RecordKeys, _>([None, None]));
-    let log = Log::open(&path, Options::default(), keys, Arc::new(Answers(sender))).unwrap();
+    let key_file = directory.path().join("log.key");
+    let key = SoftwareKey::generate(KeyAlgorithm::Ed25519).unwrap();
+    key.write_new(&key_file).unwrap();
+    let key = LogKey::read(&key_file, "example.com/bench").unwrap();
+    let sink = Arc::new(Answers(sender));
+    let log = Log::open(&path, Options::default(), keys, Arc::new(key), sink).unwrap();
     let reservation = |ticket| Reservation {
         ticket,
         lost_record: record(90),

@@ -281,8 +281,12 @@ impl Shown<'_> {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{name:<18}{value}");
         };
-        let (records, bytes) = (grouped(verified.records), grouped(verified.bytes));
-        line("log verified", &format!("{records} records, {bytes} bytes"));
+        let published = verified.checkpoint.as_ref().map_or(0, |it| it.size);
+        let (records, published) = (grouped(verified.records), grouped(published));
+        line(
+            "log verified",
+            &format!("{records} records, {published} in the checkpoint"),
+        );
         for (name, path) in [
             ("configuration", created.configuration.as_path()),
             ("log", &created.log),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use birthmark_engine::record::{IssuedRecord, Record};
-use birthmark_log::{ExtractError, KEY_SPACES, LogReader, RecordIndex, VerifyReport};
+use birthmark_log::{
+    ExtractError, KEY_SPACES, LogReader, Progress, RecordIndex, Verification, VerifyReport,
+};
 use der::DateTime;
 use serde::Serialize;
 
@@ -49,15 +51,21 @@ pub fn verify(dir: &Path, json: bool, console: &mut Console<'_>) -> Result<Exit,
 /// Checks a whole log with a progress bar: every byte in use, and that every record is one
 /// this version can read or knows to be another's.
 pub(crate) fn check(dir: &Path, console: &Console<'_>) -> Result<VerifyReport, CommandError> {
-    let bar = console.bar("verifying log", "bytes", Some(0));
+    let bar = console.bar("verifying log", "records", Some(0));
     let readable = |record: &[u8]| match Record::decode(record) {
         Ok(_) => Ok([None; KEY_SPACES]),
         Err(error) => Err(ExtractError::new(error)),
     };
-    let verified = birthmark_log::verify(dir, Some(&readable), &mut |progress| {
-        bar.set_length(progress.bytes_total);
-        bar.set_position(progress.bytes);
-    });
+    let progress = |progress: Progress| {
+        bar.set_length(progress.records_total);
+        bar.set_position(progress.records);
+    };
+    let verification = Verification {
+        keys: Some(&readable),
+        progress: Some(&progress),
+        ..Verification::default()
+    };
+    let verified = birthmark_log::verify(dir, &verification);
     bar.finish_and_clear();
     Ok(verified?)
 }
@@ -343,9 +351,20 @@ pub(crate) fn human_report(dir: &Path, report: &VerifyReport) -> String {
         format!(
             "{}, {} bytes",
             grouped(report.segments),
-            grouped(report.bytes)
+            grouped(report.segment_bytes)
         ),
     );
+    match &report.checkpoint {
+        Some(checkpoint) => {
+            line("published", grouped(checkpoint.size));
+            line("root", checkpoint.root.to_string());
+            line("origin", checkpoint.origin.clone());
+        }
+        None => line("published", "nothing yet".to_owned()),
+    }
+    if let Some(vkey) = &report.vkey {
+        line("signed by", vkey.clone());
+    }
     if report.last_time_ms > 0 {
         line("last record", time(report.last_time_ms));
     }

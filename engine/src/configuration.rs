@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use birthmark_hsm::{Pkcs11Options, SignerLocation, SigningPool};
 use serde::Deserialize;
 
+use crate::checkpoint::{LogKey, LogKeyError};
 use crate::engine::Station;
 use crate::issuer::{Issuer, IssuerError};
 use crate::profile::{Profile, ProfileError, one_line};
@@ -96,6 +97,9 @@ pub enum ConfigurationError {
     /// A profile does not do.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// The log's key or origin does not do.
+    #[error(transparent)]
+    LogKey(#[from] LogKeyError),
     /// The signer does not open.
     #[error(transparent)]
     Signer(#[from] birthmark_hsm::OpenError),
@@ -165,7 +169,9 @@ impl Configuration {
             .map(|path| Profile::read(path))
             .collect::<Result<_, _>>()?;
         let signer = SigningPool::open(&self.signer, self.pkcs11.clone())?;
-        let mut station = Station::new(issuer, signer, profiles, self.log_directory.clone());
+        let log_key = LogKey::read(&self.log_key, &self.log_origin)?;
+        let log_directory = self.log_directory.clone();
+        let mut station = Station::new(issuer, signer, profiles, log_directory, log_key);
         station.threads = self.threads;
         station.max_in_flight = self.max_in_flight;
         Ok(station)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use birthmark_hsm::SigningPool;
 use birthmark_log::Log;
 
+use crate::checkpoint::LogKey;
 use crate::claims::{Claims, record_keys};
 use crate::fault::Fault;
 use crate::issuer::{Issuer, IssuerError};
@@ -40,6 +41,8 @@ pub struct Station {
     pub profiles: Vec<Profile>,
     /// The log's directory.
     pub log_directory: PathBuf,
+    /// The log's key, which also has its origin.
+    pub log_key: LogKey,
     /// How the log is opened.
     pub log_options: birthmark_log::Options,
     /// Worker threads. Default: the number of cores.
@@ -56,12 +59,14 @@ impl Station {
         signer: SigningPool,
         profiles: Vec<Profile>,
         log_directory: PathBuf,
+        log_key: LogKey,
     ) -> Self {
         Self {
             issuer,
             signer,
             profiles,
             log_directory,
+            log_key,
             log_options: birthmark_log::Options::default(),
             threads: None,
             max_in_flight: None,
@@ -140,6 +145,7 @@ impl Engine {
             signer,
             profiles,
             log_directory,
+            log_key,
             log_options,
             threads,
             max_in_flight,
@@ -154,6 +160,7 @@ impl Engine {
             &log_directory,
             log_options,
             Arc::new(record_keys),
+            Arc::new(log_key),
             relay.clone(),
         )?;
         let workers = rayon::ThreadPoolBuilder::new()

@@ -30,6 +30,7 @@
 
 mod certificate;
 mod check;
+mod checkpoint;
 mod claims;
 mod configuration;
 mod csr;
@@ -56,6 +57,7 @@ mod tbs;
 mod template;
 mod validate;
 
+pub use checkpoint::{LogKey, LogKeyError};
 pub use configuration::{Configuration, ConfigurationError};
 pub use csr::CSR_BYTES_MAX;
 pub use engine::{

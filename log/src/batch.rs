@@ -176,6 +176,11 @@ pub(crate) fn frame_at(bytes: &[u8], offset: usize) -> Option<Frame<'_>> {
     })
 }
 
+/// Checksum of the payload of a frame of `batch`.
+pub(crate) fn frame_checksum(batch: &[u8], frame: &Frame<'_>) -> u32 {
+    u32_at(batch, frame.offset + 4)
+}
+
 /// Length of the payload that the frame header at the start of `bytes` announces.
 pub(crate) fn announced_payload_bytes(bytes: &[u8]) -> usize {
     u32_at(bytes, 0) as usize

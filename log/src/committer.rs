@@ -18,7 +18,7 @@ use crate::record::{self, RECORD_BYTES_MAX, RecordIndex, RecordKeys, Reservation
 use crate::room::frame_room;
 use crate::state::{State, count};
 use crate::waiting::{Backlog, Waiting};
-use crate::writer::{SPARES_MAX, SegmentFacts, SegmentWriter, Written};
+use crate::writer::{SPARES_KEPT, SPARES_MAX, SegmentFacts, SegmentWriter, Written};
 
 /// Room held for the closed mark, so that a log that is closed on a full disk opens on one.
 const CLOSED_MARK_ROOM: u64 = frame_room(0);
@@ -139,7 +139,7 @@ impl Committer {
 
     /// Number of the segment to prepare next, if one is wanted.
     pub(crate) fn wanted_spare(&self) -> Option<u64> {
-        let wanted = self.writer.spares() == 0 || self.blocked || !self.promises_covered();
+        let wanted = self.writer.spares() < SPARES_KEPT || self.blocked || !self.promises_covered();
         if wanted {
             self.writer.next_spare()
         } else {
@@ -208,7 +208,7 @@ impl Committer {
             .push_record(NO_RESERVATION, record, time_ms);
         self.items.push(Item::Appended {
             ticket: None,
-            keys: [None; 2],
+            keys: RecordKeys::default(),
             offset: offset as u32,
         });
         self.commit(&stamp);

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::clock::ClockError;
 use crate::record::{ExtractError, RecordIndex, ReservationId};
+use crate::tlog::SignError;
 
 /// A file of the log that does not hold what was made durable in it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -68,6 +69,23 @@ pub enum OpenError {
     /// A file does not hold what was made durable in it.
     #[error(transparent)]
     Corrupt(#[from] Corruption),
+    /// The log belongs to another origin or key.
+    #[error(
+        "the log in {dir} is signed for {found}, not for {expected}; \
+         check the origin and the key, or use another directory",
+        dir = dir.display()
+    )]
+    OtherKey {
+        /// The log's directory.
+        dir: PathBuf,
+        /// Verifier key of the signer that was given.
+        expected: String,
+        /// Verifier key that the log has.
+        found: String,
+    },
+    /// The checkpoint signer does not work.
+    #[error("the log's checkpoints cannot be signed")]
+    Sign(#[source] SignError),
     /// The key extractor cannot read a record that is in the log.
     #[error("record {record} is intact but its keys cannot be read; use the version that wrote it")]
     Extract {
@@ -207,6 +225,21 @@ pub enum ReadError {
     },
 }
 
+/// [`Log::publish`](crate::Log::publish) did not bring a checkpoint over everything.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The log has stopped.
+    #[error(transparent)]
+    Stopped(AppendError),
+    /// It is tried again by itself.
+    #[error("the log is not published for now: {reason}")]
+    Later {
+        /// What stands against it.
+        reason: Arc<str>,
+    },
+}
+
 /// [`Log::close`](crate::Log::close) could not leave a closed mark. What was acknowledged is
 /// durable; the next open recovers.
 #[derive(Debug, Error)]
@@ -215,6 +248,14 @@ pub enum CloseError {
     /// The log had stopped, or stopped while closing.
     #[error("the log was not closed cleanly; the next start recovers it")]
     Stopped(#[source] AppendError),
+    /// Everything is durable, but the last records are in no checkpoint yet.
+    #[error(
+        "the last records are durable but not published: {reason}; the next start publishes them"
+    )]
+    NotPublished {
+        /// What stands against it.
+        reason: Arc<str>,
+    },
     /// The log thread ended early, most likely by a panic in the commit sink.
     #[error("the log thread ended early; the next start recovers the log")]
     ThreadEnded,

@@ -37,6 +37,8 @@
 //! ```
 //! use std::sync::{Arc, mpsc};
 //!
+//! use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+//! use birthmark_log::tlog::{CheckpointSigner, SignError, VerifierKey};
 //! use birthmark_log::{
 //!     Append, Commit, CommitSink, Committed, ExtractError, IndexKey, Log, Options, RecordKeys,
 //!     Reservation,
@@ -58,12 +60,28 @@
 //!     Ok([Some(IndexKey([*last; 32])), None])
 //! }
 //!
+//! /// The log's own key; its name is the log's origin.
+//! struct Signer(Ed25519KeyPair, VerifierKey);
+//!
+//! impl CheckpointSigner for Signer {
+//!     fn verifier_key(&self) -> &VerifierKey {
+//!         &self.1
+//!     }
+//!
+//!     fn sign(&self, text: &[u8]) -> Result<[u8; 64], SignError> {
+//!         self.0.sign(text).as_ref().try_into().map_err(SignError::failed)
+//!     }
+//! }
+//!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let dir = tempfile::tempdir()?;
 //! Log::create(dir.path())?;
+//! let key = Ed25519KeyPair::generate()?;
+//! let public_key = key.public_key().as_ref().try_into()?;
+//! let signer = Arc::new(Signer(key, VerifierKey::ed25519("example.com/line-1", public_key)?));
 //! let (sender, answers) = mpsc::channel();
 //! let options = Options { segment_bytes: 128 << 10, ..Options::default() };
-//! let log = Log::open(dir.path(), options, Arc::new(keys), Arc::new(Answers(sender)))?;
+//! let log = Log::open(dir.path(), options, Arc::new(keys), signer, Arc::new(Answers(sender)))?;
 //!
 //! // [2, 1, time, 0]: what the log shows if this is never finished.
 //! let lost_record = vec![0x84, 2, 1, 0x1B, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -89,11 +107,16 @@ mod clock;
 mod commit;
 mod committer;
 mod error;
+mod floor;
+mod follow;
 mod index;
+mod integrate;
 mod locations;
 mod log;
 mod log_thread;
 mod preparer;
+mod published;
+mod publisher;
 mod queue;
 mod reader;
 mod record;
@@ -107,13 +130,15 @@ mod storage;
 mod table;
 pub mod tlog;
 mod verify;
+mod verify_tree;
 mod waiting;
 mod writer;
 
 pub use crate::clock::{Clock, ClockError, SystemClock};
 pub use crate::commit::{Append, Commit, CommitSink, Committed, Reservation};
 pub use crate::error::{
-    AppendError, CloseError, Corruption, CreateError, OpenError, ReadError, VerifyError,
+    AppendError, CloseError, Corruption, CreateError, OpenError, PublishError, ReadError,
+    VerifyError,
 };
 pub use crate::log::{Log, Metrics, Options, Recovery};
 pub use crate::queue::InFlight;
@@ -122,8 +147,10 @@ pub use crate::record::{
     ExtractError, IndexKey, KEY_SPACES, KeyExtractor, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,
     RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
 };
-pub use crate::storage::{DiskStorage, LockGuard, Storage, StorageFile};
-pub use crate::verify::{Progress, TornTail, VerifyReport, verify, verify_on};
+pub use crate::storage::{DiskStorage, LockGuard, Storage, StorageFile, Volume};
+pub use crate::verify::{
+    Progress, RecordCheck, TornTail, Verification, VerifyReport, verify, verify_on,
+};
 
 /// Property tests run the same cases every time.
 #[cfg(test)]

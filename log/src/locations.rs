@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::batch::{self, FRAME_HEADER_BYTES, FrameKind, PAYLOAD_BYTES_MAX};
 use crate::error::{Corruption, ReadError};
+use crate::published::Published;
 use crate::record::RecordIndex;
 use crate::segment::{segment_name, segments_dir};
 use crate::storage::{Storage, StorageFile};
@@ -24,6 +25,8 @@ pub(crate) struct Locations {
     dir: PathBuf,
     segments: RwLock<Vec<SegmentRecords>>,
     files: Mutex<OpenFiles>,
+    /// Where the records are that no segment has any more.
+    pub(crate) published: Published,
 }
 
 struct SegmentRecords {
@@ -34,14 +37,32 @@ struct SegmentRecords {
 }
 
 impl Locations {
-    pub(crate) fn new(storage: Arc<dyn Storage>, dir: &Path) -> Locations {
+    /// Locations in the log in `dir`, of which `published` records are published.
+    pub(crate) fn new(storage: Arc<dyn Storage>, dir: &Path, published: u64) -> Locations {
         let files = Mutex::new(OpenFiles::default());
+        let published = Published::new(Arc::clone(&storage), dir, published);
         Locations {
             storage,
             dir: dir.to_owned(),
             segments: RwLock::default(),
             files,
+            published,
         }
+    }
+
+    /// Segments before this number are given up; their records are all published.
+    pub(crate) fn retire_before(&self, number: u64) {
+        let mut segments = self
+            .segments
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        segments.retain(|segment| segment.number >= number);
+        drop(segments);
+        self.files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .files
+            .retain(|file| file.number >= number);
     }
 
     /// A segment begins. The one before gets no more records.
@@ -58,6 +79,12 @@ impl Locations {
             first_index,
             offsets: Vec::new(),
         });
+    }
+
+    /// Whether no segment has begun yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.is_empty()
     }
 
     /// The next records of the last segment are durable at these offsets.
@@ -79,14 +106,31 @@ impl Locations {
             .map_or(0, |last| last.first_index + last.offsets.len() as u64)
     }
 
-    /// Reads one record and checks its checksum.
+    /// Reads one record and checks its checksum, or its hash where it is published.
     pub(crate) fn read(&self, index: RecordIndex) -> Result<Vec<u8>, ReadError> {
-        let Some((number, offset)) = self.locate(index) else {
-            return Err(ReadError::OutOfRange {
-                record: index,
-                len: self.len(),
-            });
-        };
+        while let Some((number, offset)) = self.locate(index) {
+            let read = self.read_in_segment(index, number, offset);
+            // While it was read the segment may have been given up and filled with something else,
+            // even with other good records. It leaves the list before that.
+            if self.locate(index) == Some((number, offset)) {
+                return read;
+            }
+        }
+        if index.0 < self.published.size() {
+            return self.published.read(index);
+        }
+        Err(ReadError::OutOfRange {
+            record: index,
+            len: self.len(),
+        })
+    }
+
+    fn read_in_segment(
+        &self,
+        index: RecordIndex,
+        number: u64,
+        offset: u32,
+    ) -> Result<Vec<u8>, ReadError> {
         let path = segments_dir(&self.dir).join(segment_name(number));
         let storage_error = |source| ReadError::Storage {
             path: path.clone(),

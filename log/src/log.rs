@@ -11,13 +11,15 @@ use std::time::Duration;
 use crate::batch::{BatchBuffer, BatchPlace, FrameKind, NO_RESERVATION};
 use crate::clock::{Clock, ClockError, SystemClock};
 use crate::commit::{Append, Commit, CommitSink, Reservation};
-use crate::error::{AppendError, CloseError, CreateError, OpenError, ReadError};
+use crate::error::{AppendError, CloseError, CreateError, OpenError, PublishError, ReadError};
+use crate::integrate::Integrator;
 use crate::log_thread::{LogThread, SyncRule};
-use crate::preparer::Preparer;
+use crate::preparer::{Preparer, Workshop};
+use crate::publisher::{Publisher, PublisherParts};
 use crate::queue::InFlight;
 use crate::queue::{Queue, Submission};
 use crate::record::{IndexKey, KeyExtractor, RecordIndex};
-use crate::recovery::{self, recover};
+use crate::recovery::recover;
 use crate::scan::segment_numbers;
 use crate::segment::{
     SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_BYTES_UNIT, SEGMENT_HEADER_BYTES, SegmentHeader,
@@ -25,6 +27,7 @@ use crate::segment::{
 };
 use crate::state::State;
 use crate::storage::{self, DiskStorage, LockGuard, Storage};
+use crate::tlog::CheckpointSigner;
 
 /// How a log is opened. The defaults are right for production.
 #[derive(Clone)]
@@ -48,6 +51,8 @@ pub struct Options {
     pub clock_start_forward_max: Duration,
     /// An officer accepts the clock as it is; a record says so. Default no.
     pub accept_clock: bool,
+    /// How long after the first new record a checkpoint is published. Default 1 s.
+    pub publish_interval: Duration,
     /// After a segment could not be prepared (a full disk), it is tried again this often.
     /// Default 1 s.
     pub space_retry: Duration,
@@ -66,6 +71,7 @@ impl Default for Options {
             clock_forward_max: Duration::from_secs(60),
             clock_start_forward_max: Duration::from_secs(400 * 24 * 3600),
             accept_clock: false,
+            publish_interval: Duration::from_secs(1),
             space_retry: Duration::from_secs(1),
             storage: Arc::new(DiskStorage),
         }
@@ -112,6 +118,8 @@ pub struct Metrics {
     pub reservations_open: u64,
     /// Times the log thread woke up.
     pub wakeups: u64,
+    /// Records that a checkpoint covers.
+    pub published: u64,
 }
 
 /// An open log: the only writer of its directory. Shared by reference among threads.
@@ -123,6 +131,7 @@ pub struct Log {
     sink: Arc<dyn CommitSink>,
     recovery: Recovery,
     thread: Option<JoinHandle<Result<(), AppendError>>>,
+    publisher: Option<Publisher>,
     /// Given back after the threads have ended.
     _lock: LockGuard,
 }
@@ -148,6 +157,7 @@ impl Log {
             let path = path.to_owned();
             |source| CreateError::Storage { path, source }
         };
+        let above = storage::first_existing(storage, dir).to_owned();
         storage.create_dir(dir).map_err(failed(dir))?;
         let _lock = match storage.lock(&dir.join(LOCK_FILE)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(exists()),
@@ -160,7 +170,7 @@ impl Log {
             Ok(_) => return Err(exists()),
         }
         let first = segment_name(0);
-        storage::create_layout(storage, dir, &segments, &first, &first_segment()).map_err(|error| {
+        storage::create_layout(storage, dir, &above, &first, &first_segment()).map_err(|error| {
             CreateError::Storage {
                 path: error.path,
                 source: error.source,
@@ -171,8 +181,8 @@ impl Log {
     /// Opens the log in `dir` for writing, and recovers it first if it was not closed cleanly:
     /// when this returns, every reservation without a record has its lost record.
     ///
-    /// Reads the whole log to rebuild the index. `keys` finds the keys of each record; `sink`
-    /// takes the answers and is called on the log thread.
+    /// `keys` finds the keys of each record; `signer` signs checkpoints on the publisher thread, and
+    /// its name is the log's origin; `sink` takes the answers and is called on the log thread.
     ///
     /// # Errors
     /// [`OpenError::Locked`] while another process has it, [`OpenError::Corrupt`] names the first
@@ -182,14 +192,16 @@ impl Log {
         dir: &Path,
         options: Options,
         keys: Arc<dyn KeyExtractor>,
+        signer: Arc<dyn CheckpointSigner>,
         sink: Arc<dyn CommitSink>,
     ) -> Result<Log, OpenError> {
         options.check()?;
         let lock = lock(&*options.storage, dir)?;
-        let recovered = recover(dir, &options, keys)?;
+        let recovered = recover(dir, &options, keys, &*signer)?;
         let (queue, receiver) = Queue::new(options.sync_records_max);
         let queue = Arc::new(queue);
-        let workshop = recovery::workshop(dir, &options);
+        let workshop = recovered.workshop;
+        let publisher = start_publisher(&recovered.state, &workshop, signer, &options)?;
         let preparer = Preparer::start(workshop, Arc::clone(&queue)).map_err(OpenError::Thread)?;
         let log_thread = LogThread {
             committer: recovered.committer,
@@ -215,6 +227,7 @@ impl Log {
             sink,
             recovery,
             thread: Some(thread),
+            publisher: Some(publisher),
             _lock: lock,
         })
     }
@@ -297,6 +310,7 @@ impl Log {
             segments_begun: get(&counters.segments_begun),
             reservations_open: get(&counters.reservations_open),
             wakeups: get(&counters.wakeups),
+            published: self.state.records.locations.published.size(),
         }
     }
 
@@ -310,16 +324,43 @@ impl Log {
         stamp.admits.and(stamp.time_ms)
     }
 
-    /// Finishes what was submitted, syncs, leaves the closed mark and ends the threads.
+    /// Publishes what is durable now, without waiting for the interval, and blocks until that is
+    /// done. Gives the number of records that a checkpoint covers.
+    ///
+    /// # Errors
+    /// [`PublishError`] says why not; the log tries again every [`Options::publish_interval`].
+    pub fn publish(&self) -> Result<u64, PublishError> {
+        if let Some(publisher) = &self.publisher {
+            publisher.publish_now();
+        }
+        self.state.status().map_err(PublishError::Stopped)?;
+        match self.state.publication().failure {
+            Some(reason) => Err(PublishError::Later { reason }),
+            None => Ok(self.state.records.locations.published.size()),
+        }
+    }
+
+    /// The checkpoint that stands, a signed note (c2sp.org/tlog-checkpoint); `None` before the
+    /// first.
+    pub fn checkpoint(&self) -> Option<Arc<str>> {
+        self.state.publication().checkpoint
+    }
+
+    /// Finishes what was submitted, syncs, leaves the closed mark, publishes and ends the threads.
     /// Reservations that are open then get their lost records at the next open.
     ///
     /// # Errors
     /// When the log had stopped before; the next open recovers it.
     pub fn close(mut self) -> Result<(), CloseError> {
         match self.end() {
-            Some(Ok(Ok(()))) | None => Ok(()),
-            Some(Ok(Err(error))) => Err(CloseError::Stopped(error)),
-            Some(Err(_)) => Err(CloseError::ThreadEnded),
+            Some(Ok(Ok(()))) | None => {}
+            Some(Ok(Err(error))) => return Err(CloseError::Stopped(error)),
+            Some(Err(_)) => return Err(CloseError::ThreadEnded),
+        }
+        self.state.status().map_err(CloseError::Stopped)?;
+        match self.state.publication().failure {
+            Some(reason) => Err(CloseError::NotPublished { reason }),
+            None => Ok(()),
         }
     }
 
@@ -347,7 +388,12 @@ impl Log {
         // It fails only when the thread has ended already, and then joining tells.
         let _ = self.queue.send(Submission::Close, 0);
         thread.thread().unpark();
-        Some(thread.join())
+        let ended = thread.join();
+        // After the log thread: then nothing more becomes durable, and all of it is published.
+        if let Some(publisher) = self.publisher.take() {
+            publisher.close();
+        }
+        Some(ended)
     }
 }
 
@@ -363,6 +409,24 @@ impl fmt::Debug for Log {
             .field("len", &self.len())
             .finish_non_exhaustive()
     }
+}
+
+fn start_publisher(
+    state: &Arc<State>,
+    workshop: &Workshop,
+    signer: Arc<dyn CheckpointSigner>,
+    options: &Options,
+) -> Result<Publisher, OpenError> {
+    let published = &state.records.locations.published;
+    let storage = Arc::clone(&options.storage);
+    let integrator = Integrator::load(storage, &workshop.dir, Arc::clone(&signer), published)?;
+    let parts = PublisherParts {
+        state: Arc::clone(state),
+        workshop: workshop.clone(),
+        signer,
+        interval: options.publish_interval,
+    };
+    Publisher::start(parts, integrator).map_err(OpenError::Thread)
 }
 
 impl Options {
@@ -388,7 +452,7 @@ impl Options {
 }
 
 /// The file whose lock says who writes.
-const LOCK_FILE: &str = "LOCK";
+pub(crate) const LOCK_FILE: &str = "LOCK";
 
 fn lock(storage: &dyn Storage, dir: &Path) -> Result<LockGuard, OpenError> {
     // Not in a directory that holds no log: taking the lock would make a file there.

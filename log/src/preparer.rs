@@ -2,16 +2,17 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::queue::{Queue, Submission};
-use crate::segment::segment_name;
+use crate::segment::{segment_name, segments_dir};
 use crate::storage::{self, Storage, StorageFile};
+use crate::writer::SPARES_KEPT;
 
 /// A segment file that is filled and not in use yet.
 pub(crate) struct Spare {
@@ -30,22 +31,60 @@ pub(crate) enum Prepared {
 }
 
 /// What the preparer works with.
+#[derive(Clone)]
 pub(crate) struct Workshop {
     pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) segments_dir: PathBuf,
+    /// The log's directory.
+    pub(crate) dir: PathBuf,
     pub(crate) segment_bytes: u64,
     pub(crate) retry_after: Duration,
+    pub(crate) recycler: Arc<Recycler>,
+}
+
+/// Segment files that were given up and can be used again, all of the size in use.
+#[derive(Default)]
+pub(crate) struct Recycler {
+    files: Mutex<Vec<PathBuf>>,
+}
+
+/// Files kept for another use: as many as are prepared ahead.
+const RECYCLED_MAX: usize = SPARES_KEPT;
+
+impl Recycler {
+    /// Takes a file over, unless there are enough.
+    pub(crate) fn offer(&self, path: PathBuf) -> bool {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = files.len() < RECYCLED_MAX;
+        if wanted {
+            files.push(path);
+        }
+        wanted
+    }
+
+    fn take(&self) -> Option<PathBuf> {
+        self.files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
+    }
 }
 
 impl Workshop {
+    pub(crate) fn segments_dir(&self) -> PathBuf {
+        segments_dir(&self.dir)
+    }
+
     /// Prepares one file.
     pub(crate) fn prepare(
         &self,
         number: u64,
         stop: &AtomicBool,
     ) -> Result<Spare, storage::PathError> {
-        let path = self.segments_dir.join(segment_name(number));
-        let file = storage::prepare_segment(&*self.storage, &path, self.segment_bytes, stop)?;
+        let path = self.segments_dir().join(segment_name(number));
+        let file = match self.recycler.take() {
+            Some(old) => storage::recycle_segment(&*self.storage, &old, &path)?,
+            None => storage::prepare_segment(&*self.storage, &path, self.segment_bytes, stop)?,
+        };
         Ok(Spare {
             number,
             bytes: self.segment_bytes,

@@ -11,16 +11,21 @@ use crate::batch::{self, BLOCK_BYTES, Frame, FrameKind, NO_RESERVATION};
 use crate::clock::{ClockLimits, ClockRule, saturating_ms};
 use crate::commit::Append;
 use crate::committer::{Committer, Position};
-use crate::error::{AppendError, OpenError};
+use crate::error::{AppendError, OpenError, ReadError};
+use crate::integrate::{IntegrateError, load_tree};
 use crate::locations::Locations;
 use crate::log::{Options, Recovery};
 use crate::preparer::{Spare, Workshop};
+use crate::published::{self, checkpoint_path, read_checkpoint};
 use crate::record::{self, KeyExtractor, RecordIndex, RecordKeys, ReservationId};
 use crate::replay::{OpenReservation, Replay};
-use crate::scan::{Fault, ScanError, SegmentScanner, Tail, Visitor, Walked, walk};
+use crate::scan::{
+    Fault, ScanError, SegmentScanner, Tail, Visitor, Walked, corrupt, segment_numbers, walk,
+};
 use crate::segment::{SEGMENT_BYTES_UNIT, SegmentHeader, random_salt, segment_name, segments_dir};
 use crate::state::{Records, State};
 use crate::storage::{self, PathError, Storage, StorageFile, UNFINISHED, at};
+use crate::tlog::{Checkpoint, CheckpointSigner, Note, VerifierKey};
 use crate::writer::{CurrentSegment, SPARES_MAX, SegmentWriter};
 
 /// A log that is ready for its threads.
@@ -28,6 +33,7 @@ pub(crate) struct Recovered {
     pub(crate) state: Arc<State>,
     pub(crate) committer: Committer,
     pub(crate) recovery: Recovery,
+    pub(crate) workshop: Workshop,
 }
 
 /// Recovers the log in `dir`, which this process has locked.
@@ -35,20 +41,27 @@ pub(crate) fn recover(
     dir: &Path,
     options: &Options,
     keys: Arc<dyn KeyExtractor>,
+    signer: &dyn CheckpointSigner,
 ) -> Result<Recovered, OpenError> {
     let storage = &*options.storage;
-    let locations = Locations::new(Arc::clone(&options.storage), dir);
+    let checkpoint = stored_checkpoint(storage, dir, signer.verifier_key())?;
+    let published = checkpoint
+        .as_ref()
+        .map_or(0, |(_, checkpoint)| checkpoint.size);
+    let locations = Locations::new(Arc::clone(&options.storage), dir, published);
+    if let Some((_, checkpoint)) = &checkpoint {
+        check_tree(dir, &locations, checkpoint)?;
+    }
     let records = Records::new(locations, keys);
     let mut rebuild = Rebuild {
-        replay: Replay::new(),
+        replay: Replay::new(published),
         records,
         keyed: Vec::new(),
+        first_index: 0,
     };
     let walked = walk(storage, dir, &mut rebuild)?;
-    let Rebuild {
-        replay, records, ..
-    } = rebuild;
-    records.publish();
+    check_joined(dir, &walked, rebuild.first_index, published)?;
+    let Entered { replay, records } = rebuild.enter_keys()?;
 
     // Nothing is written before the clock is found good.
     let clock = clock_rule(options, replay.last_time_ms);
@@ -66,22 +79,19 @@ pub(crate) fn recover(
     let (segment, cursor) = resume_tail(storage, dir, walked.tail, &mut unused, options)?;
     records.locations.forget_files();
     let state = Arc::new(State::new(records, clock));
-    // Nothing but its lost record follows a reservation that is open here.
-    let room = |(&number, open): (&u64, &OpenReservation)| {
-        (
-            number,
-            u32::try_from(open.lost_record.len()).unwrap_or(u32::MAX),
-        )
-    };
+    if let Some((text, _)) = checkpoint {
+        state.set_checkpoint(text);
+    }
     let spares = open_spares(storage, dir, &unused, options.segment_bytes)?;
     let position = Position {
         writer: SegmentWriter::new(segment, cursor, spares),
         closed: clean,
         next_reservation: replay.next_reservation,
-        open: replay.open.iter().map(room).collect(),
+        open: replay.room_held(),
     };
     let mut committer = Committer::new(Arc::clone(&state), position);
-    provide_room(&mut committer, &workshop(dir, options))?;
+    let workshop = workshop(dir, options);
+    provide_room(&mut committer, &workshop)?;
 
     if far_ahead.is_err() {
         let (now_ms, previous_ms) = state.clock.accept();
@@ -105,36 +115,146 @@ pub(crate) fn recover(
         state,
         committer,
         recovery,
+        workshop,
     })
 }
 
 /// What prepares segments for this log.
-pub(crate) fn workshop(dir: &Path, options: &Options) -> Workshop {
+fn workshop(dir: &Path, options: &Options) -> Workshop {
     Workshop {
         storage: Arc::clone(&options.storage),
-        segments_dir: segments_dir(dir),
+        dir: dir.to_owned(),
         segment_bytes: options.segment_bytes,
         retry_after: options.space_retry,
+        recycler: Arc::default(),
     }
 }
 
-/// Rebuilds the reservations, the locations and the index.
+/// The checkpoint that stands, as text and read; `None` before the first.
+fn stored_checkpoint(
+    storage: &dyn Storage,
+    dir: &Path,
+    key: &VerifierKey,
+) -> Result<Option<(String, Checkpoint)>, OpenError> {
+    let vkey = published::read_vkey(storage, dir)?;
+    if let Some(found) = vkey
+        && found != key.to_string()
+    {
+        let (dir, expected) = (dir.to_owned(), key.to_string());
+        return Err(OpenError::OtherKey {
+            dir,
+            expected,
+            found,
+        });
+    }
+    let Some(bytes) = read_checkpoint(storage, dir)? else {
+        return Ok(None);
+    };
+    let damaged = |detail: String| {
+        let path = checkpoint_path(dir);
+        OpenError::from(corrupt(&path, 0, 0, detail))
+    };
+    let note = Note::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
+    note.verified_by(key)
+        .map_err(|error| damaged(error.to_string()))?;
+    let checkpoint = Checkpoint::parse(&note.text).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some((note.to_string(), checkpoint)))
+}
+
+/// The tiles must give the root that was signed.
+fn check_tree(dir: &Path, locations: &Locations, checkpoint: &Checkpoint) -> Result<(), OpenError> {
+    let tree = load_tree(&locations.published, checkpoint.size)?;
+    if tree.root() == checkpoint.root {
+        return Ok(());
+    }
+    let detail = "the tiles do not give the root of the checkpoint";
+    let path = checkpoint_path(dir);
+    Err(corrupt(&path, 0, checkpoint.size, detail).into())
+}
+
+/// The segments must go on where the published records end, or before.
+fn check_joined(
+    dir: &Path,
+    walked: &Walked,
+    first_index: u64,
+    published: u64,
+) -> Result<(), OpenError> {
+    let len = walked.tail.cursor.next_index;
+    let detail = if first_index > published {
+        format!("records {published} to {first_index} are in no segment and not published")
+    } else if len < published {
+        format!("the checkpoint covers {published} records, but the segments end at {len}")
+    } else {
+        return Ok(());
+    };
+    Err(corrupt(&checkpoint_path(dir), 0, len.min(published), detail).into())
+}
+
+/// Rebuilds the reservations and the locations, and gathers the keys.
 struct Rebuild {
     replay: Replay,
     records: Records,
-    /// Keys of the records of the current batch.
+    /// Keys of the records in the segments.
     keyed: Vec<(RecordIndex, RecordKeys)>,
+    /// First record that is in the segments.
+    first_index: u64,
 }
+
+/// Records whose keys are in the index.
+struct Entered {
+    replay: Replay,
+    records: Records,
+}
+
+impl Rebuild {
+    /// Enters the keys of all records, those that are in no segment any more first.
+    fn enter_keys(self) -> Result<Entered, OpenError> {
+        let Rebuild {
+            replay,
+            records,
+            keyed,
+            first_index,
+        } = self;
+        let mut older = Vec::with_capacity(ENTERED_AT_ONCE);
+        let locations = &records.locations;
+        locations
+            .published
+            .for_each(0, first_index, |index, record| -> Result<(), OpenError> {
+                let keys = records.keys.keys(record);
+                let keys = keys.map_err(|source| OpenError::Extract {
+                    record: index,
+                    source,
+                })?;
+                older.push((index, keys));
+                if older.len() == ENTERED_AT_ONCE {
+                    records.index(&older);
+                    older.clear();
+                }
+                Ok(())
+            })?;
+        records.index(&older);
+        records.index(&keyed);
+        records.publish();
+        Ok(Entered { replay, records })
+    }
+}
+
+/// Records whose keys are entered in one go.
+const ENTERED_AT_ONCE: usize = 1024;
 
 impl Visitor for Rebuild {
     fn segment(&mut self, header: &SegmentHeader) {
+        if self.records.locations.is_empty() {
+            self.first_index = header.first_index;
+        }
+        self.replay.begin_segment(header);
         self.records
             .locations
             .begin_segment(header.number, header.first_index);
     }
 
     fn frame(&mut self, offset: u32, index: RecordIndex, frame: &Frame<'_>) -> Result<(), Fault> {
-        self.replay.apply(frame)?;
+        self.replay.apply(index, frame)?;
         if frame.kind == FrameKind::Record {
             self.records.locations.extend([offset]);
             if frame.reservation != NO_RESERVATION {
@@ -149,10 +269,7 @@ impl Visitor for Rebuild {
         Ok(())
     }
 
-    fn batch_end(&mut self, _bytes: u64) {
-        self.records.index(&self.keyed);
-        self.keyed.clear();
-    }
+    fn batch_end(&mut self, _bytes: u64) {}
 }
 
 fn clock_rule(options: &Options, last_ms: u64) -> ClockRule {
@@ -176,7 +293,7 @@ fn remove_leftovers(
         .list(&segments)
         .map_err(at(&segments))?
         .into_iter()
-        .filter(|name| name.ends_with(&format!(".seg.{UNFINISHED}")))
+        .filter(|name| name.ends_with(&format!(".{UNFINISHED}")))
         .map(|name| segments.join(name))
         .collect();
     let mut usable = Vec::new();
@@ -193,6 +310,15 @@ fn remove_leftovers(
             leftovers.push(path);
         }
     }
+    // Given up already, but the process ended before they were gone.
+    let given_up = |&number: &u64| number < walked.first;
+    let numbers = segment_numbers(storage, dir)?;
+    leftovers.extend(
+        numbers
+            .into_iter()
+            .filter(given_up)
+            .map(|number| segments.join(segment_name(number))),
+    );
     for path in &leftovers {
         storage.remove(path).map_err(at(path))?;
     }
@@ -382,6 +508,30 @@ impl From<PathError> for OpenError {
         OpenError::Storage {
             path: error.path,
             source: error.source,
+        }
+    }
+}
+
+impl From<ReadError> for OpenError {
+    fn from(error: ReadError) -> OpenError {
+        match error {
+            ReadError::Corrupt(corruption) => OpenError::Corrupt(corruption),
+            ReadError::Storage { path, source } => OpenError::Storage { path, source },
+            ReadError::Extract { record, source } => OpenError::Extract { record, source },
+            ReadError::OutOfRange { .. } | ReadError::NoSuchSpace { .. } => OpenError::Storage {
+                path: PathBuf::new(),
+                source: io::Error::other(error),
+            },
+        }
+    }
+}
+
+impl From<IntegrateError> for OpenError {
+    fn from(error: IntegrateError) -> OpenError {
+        match error {
+            IntegrateError::Storage(error) => error.into(),
+            IntegrateError::Corrupt(corruption) => OpenError::Corrupt(corruption),
+            IntegrateError::Sign(error) => OpenError::Sign(error),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::batch::{self, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Frame, FrameKind};
 use crate::error::Corruption;
+use crate::floor::read_floor;
 use crate::record::{ExtractError, RecordIndex};
 use crate::segment::{
     HeaderBlock, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number, segments_dir,
@@ -89,6 +90,8 @@ pub(crate) struct Tail {
 /// A walked log.
 pub(crate) struct Walked {
     pub(crate) tail: Tail,
+    /// Number of the first segment that is kept.
+    pub(crate) first: u64,
     /// Segments in use.
     pub(crate) segments: u64,
     /// Bytes in use: headers and batches.
@@ -125,7 +128,11 @@ pub(crate) fn walk(
     let mut tail: Option<Tail> = None;
     let mut unused = Vec::new();
     let (mut segments, mut bytes) = (0, 0);
+    let first = read_floor(storage, dir)?;
     for number in segment_numbers(storage, dir)? {
+        if number < first {
+            continue;
+        }
         let path = segments_dir(dir).join(segment_name(number));
         let file = storage.open(&path, false).map_err(at(&path))?;
         let next_index = tail.as_ref().map_or(0, |tail| tail.cursor.next_index);
@@ -133,8 +140,8 @@ pub(crate) fn walk(
             unused.push(number);
             continue;
         };
-        if number != segments {
-            let missing = segments_dir(dir).join(segment_name(segments));
+        if number != first + segments {
+            let missing = segments_dir(dir).join(segment_name(first + segments));
             let detail = "the segment is missing or blank, but a later one is in use";
             return Err(corrupt(&missing, 0, next_index, detail));
         }
@@ -148,13 +155,9 @@ pub(crate) fn walk(
         tail = Some(walked);
     }
     let Some(mut tail) = tail else {
-        let first = segments_dir(dir).join(segment_name(0));
-        return Err(corrupt(
-            &first,
-            0,
-            0,
-            "the first segment is missing or blank",
-        ));
+        let path = segments_dir(dir).join(segment_name(first));
+        let detail = "the first segment is missing or blank";
+        return Err(corrupt(&path, 0, 0, detail));
     };
     tail.torn_bytes = check_after(&tail)?;
     tail.clean &= tail.torn_bytes == 0;
@@ -163,6 +166,7 @@ pub(crate) fn walk(
     }
     Ok(Walked {
         tail,
+        first,
         segments,
         bytes,
         unused,
@@ -267,6 +271,11 @@ impl SegmentScanner {
     /// Where the next batch starts, and what it must say.
     pub(crate) fn position(&self) -> (u64, Cursor) {
         (self.offset, self.cursor)
+    }
+
+    /// Lets the next read come from the file and not from memory.
+    pub(crate) fn forget_read_ahead(&mut self) {
+        self.window.bytes.clear();
     }
 
     /// Tells how many records the batch had that was just returned.

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::clock::ClockRule;
 use crate::error::{AppendError, ReadError};
@@ -18,6 +18,16 @@ pub(crate) struct State {
     pub(crate) counters: Counters,
     /// Set once; the log is dead from then on.
     poison: OnceLock<AppendError>,
+    publication: Mutex<Publication>,
+}
+
+/// How far publication has come.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Publication {
+    /// The signed checkpoint that stands.
+    pub(crate) checkpoint: Option<Arc<str>>,
+    /// Why the last round failed; it is tried again.
+    pub(crate) failure: Option<Arc<str>>,
 }
 
 /// The durable records and the index over them. Only one thread at a time adds to them.
@@ -55,7 +65,26 @@ impl State {
             clock,
             counters: Counters::default(),
             poison: OnceLock::new(),
+            publication: Mutex::default(),
         }
+    }
+
+    pub(crate) fn publication(&self) -> Publication {
+        self.lock_publication().clone()
+    }
+
+    pub(crate) fn set_checkpoint(&self, text: String) {
+        self.lock_publication().checkpoint = Some(text.into());
+    }
+
+    pub(crate) fn set_publish_failure(&self, failure: Option<Arc<str>>) {
+        self.lock_publication().failure = failure;
+    }
+
+    fn lock_publication(&self) -> MutexGuard<'_, Publication> {
+        self.publication
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `Err` once the log is poisoned.

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::segment::segments_dir;
+
 /// The file system as the log uses it. Tests replace it with one that fails or crashes.
 ///
 /// Paths are used as given. No method but the two `sync` ones promises durability.
@@ -47,6 +49,11 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// What the system says.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     ///
     /// # Errors
@@ -57,6 +64,20 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when somebody else has it; otherwise what the system says.
     fn lock(&self, path: &Path) -> io::Result<LockGuard>;
+    /// A handle on the file system that holds `dir`. It reports what went wrong there from now on.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn volume(&self, dir: &Path) -> io::Result<Box<dyn Volume>>;
+}
+
+/// The file system under a directory.
+pub trait Volume: Send {
+    /// Makes all files written so far durable, and all names.
+    ///
+    /// # Errors
+    /// What the system says; also when writing back any file failed since the handle was made.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// Holds an exclusive lock until dropped.
@@ -84,6 +105,8 @@ pub trait StorageFile: Send + Sync {
     /// # Errors
     /// What the system says.
     fn sync_data(&self) -> io::Result<()>;
+    /// Asks that the next read comes from the medium and not from memory. Best effort.
+    fn forget_cached(&self);
 }
 
 /// The real file system.
@@ -131,6 +154,10 @@ impl Storage for DiskStorage {
         fs::remove_file(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         File::open(dir)?.sync_all()
     }
@@ -146,6 +173,17 @@ impl Storage for DiskStorage {
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn volume(&self, dir: &Path) -> io::Result<Box<dyn Volume>> {
+        Ok(Box::new(File::open(dir)?))
+    }
+}
+
+impl Volume for File {
+    fn sync(&self) -> io::Result<()> {
+        // Since Linux 5.8 it also reports what was not written back since this file was opened.
+        Ok(rustix::fs::syncfs(self)?)
     }
 }
 
@@ -164,6 +202,11 @@ impl StorageFile for File {
 
     fn sync_data(&self) -> io::Result<()> {
         File::sync_data(self)
+    }
+
+    fn forget_cached(&self) {
+        // Only advice: what is dirty or in use stays, and the read is right all the same.
+        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
 
@@ -254,17 +297,73 @@ pub(crate) fn replace_segment(
     Ok(file)
 }
 
+/// Gives a pruned segment file another use: `rename(old, path)`, `fsync(dir)`.
+pub(crate) fn recycle_segment(
+    storage: &dyn Storage,
+    old: &Path,
+    path: &Path,
+) -> Result<Arc<dyn StorageFile>, PathError> {
+    storage.rename(old, path).map_err(at(old))?;
+    let dir = parent(path);
+    storage.sync_dir(dir).map_err(at(dir))?;
+    storage.open(path, true).map_err(at(path))
+}
+
+/// Writes a whole file, not durable before its volume is synced: `open(path)`, `pwrite`.
+pub(crate) fn write_file(
+    storage: &dyn Storage,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), PathError> {
+    let file = storage.create(path).map_err(at(path))?;
+    file.write_all_at(bytes, 0).map_err(at(path))
+}
+
+/// Puts a small file in the place of another, whole or not at all: `open(path.new)`, `pwrite`,
+/// `fdatasync`, `rename(path.new, path)`, `fsync(dir)`.
+pub(crate) fn replace_file(
+    storage: &dyn Storage,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), PathError> {
+    let unfinished = unfinished(path);
+    let file = storage.create(&unfinished).map_err(at(&unfinished))?;
+    commit(&*file, bytes, 0).map_err(at(&unfinished))?;
+    storage.rename(&unfinished, path).map_err(at(path))?;
+    let dir = parent(path);
+    storage.sync_dir(dir).map_err(at(dir))
+}
+
+/// Reads a whole file of at most `bytes_max` bytes.
+pub(crate) fn read_file(storage: &dyn Storage, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = storage.open(path, false)?;
+    read_whole(&*file, bytes_max)
+}
+
+/// Reads all of an open file of at most `bytes_max` bytes.
+pub(crate) fn read_whole(file: &dyn StorageFile, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let size = file.size()?;
+    if size > bytes_max {
+        let text = format!("{size} bytes, at most {bytes_max} are right");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    let mut bytes = vec![0; size as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
 /// Makes the layout of a new log, visible only when whole:
 /// `mkdir(dir)`, `mkdir(dir/segments.new)`, `pwrite` and `fdatasync` of the first segment,
-/// `fsync(dir/segments.new)`, `rename(dir/segments.new, dir/segments)`, `fsync(dir)`,
-/// `fsync(dir/..)`.
+/// `fsync(dir/segments.new)`, `rename(dir/segments.new, dir/segments)`, `fsync(dir)`, and `fsync`
+/// of every directory up to `above`, the lowest that existed before.
 pub(crate) fn create_layout(
     storage: &dyn Storage,
     dir: &Path,
-    segments: &Path,
+    above: &Path,
     first_segment: &str,
     content: &[u8],
 ) -> Result<(), PathError> {
+    let segments = &segments_dir(dir);
     let unfinished = unfinished(segments);
     storage.create_dir(&unfinished).map_err(at(&unfinished))?;
     let first = unfinished.join(first_segment);
@@ -274,9 +373,23 @@ pub(crate) fn create_layout(
     storage
         .rename(&unfinished, segments)
         .map_err(at(segments))?;
-    storage.sync_dir(dir).map_err(at(dir))?;
-    let above = parent(dir);
-    storage.sync_dir(above).map_err(at(above))
+    let mut made = dir;
+    loop {
+        storage.sync_dir(made).map_err(at(made))?;
+        if made == above {
+            return Ok(());
+        }
+        made = parent(made);
+    }
+}
+
+/// The lowest directory above `dir` that exists.
+pub(crate) fn first_existing<'a>(storage: &dyn Storage, dir: &'a Path) -> &'a Path {
+    let mut above = parent(dir);
+    while parent(above) != above && storage.list(above).is_err() {
+        above = parent(above);
+    }
+    above
 }
 
 fn fill(

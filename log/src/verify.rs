@@ -1,25 +1,51 @@
-//! Checking a whole log offline.
+//! Checking a whole log offline: the published tree in parallel, then the write-ahead segments.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use crate::batch::{Frame, FrameKind, NO_RESERVATION};
 use crate::error::VerifyError;
-use crate::record::{KeyExtractor, RecordIndex};
+use crate::floor::read_floor;
+use crate::log::LOCK_FILE;
+use crate::published::{Published, checkpoint_path, read_checkpoint, read_vkey};
+use crate::record::{ExtractError, KeyExtractor, RecordIndex};
 use crate::replay::Replay;
-use crate::scan::{Fault, Visitor, read_header, segment_numbers, walk};
-use crate::segment::{SegmentHeader, segment_name, segments_dir};
-use crate::storage::{DiskStorage, Storage, at};
+use crate::scan::{Fault, ScanError, Visitor, Walked, corrupt, segment_numbers, walk};
+use crate::segment::SegmentHeader;
+use crate::storage::{DiskStorage, Storage};
+use crate::tlog::{Checkpoint, Note, VerifierKey, leaf_hash};
+use crate::verify_tree::verify_tree;
+
+/// What to check beyond the structure, and how.
+#[derive(Clone, Copy, Default)]
+pub struct Verification<'a> {
+    /// Every record's keys must be readable.
+    pub keys: Option<&'a dyn KeyExtractor>,
+    /// The checkpoint must be signed by this key. Default: the key that is kept with the log, which
+    /// whoever can change the log can change, too.
+    pub vkey: Option<&'a VerifierKey>,
+    /// Looks at every record, on several threads.
+    pub record: Option<&'a RecordCheck>,
+    /// Threads. Default: one for each core.
+    pub threads: Option<usize>,
+    /// Told now and then how far it has come, on several threads.
+    pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
+
+/// Looks at one record. An error ends the verification.
+pub type RecordCheck = dyn Fn(RecordIndex, &[u8]) -> Result<(), ExtractError> + Sync;
 
 /// How far [`verify`] has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of segment files behind us.
-    pub bytes: u64,
-    /// Bytes of all segment files in use.
-    pub bytes_total: u64,
     /// Records checked so far.
     pub records: u64,
+    /// Records that there are, as far as known.
+    pub records_total: u64,
 }
 
 /// An unfinished batch at the end of the log, left by a crash. The next open drops it.
@@ -40,15 +66,19 @@ pub struct TornTail {
 pub struct VerifyReport {
     /// Records.
     pub records: u64,
-    /// Reservations ever made.
+    /// The checkpoint, if one was published: its tree is what the records give.
+    pub checkpoint: Option<Checkpoint>,
+    /// The verifier key that the checkpoint's signature was checked with.
+    pub vkey: Option<String>,
+    /// Reservations ever made. 0 for a copy of the published files.
     pub reservations: u64,
     /// Reservations without a record: the next open appends a lost record for each.
     pub reservations_open: u64,
     /// Segments in use.
     pub segments: u64,
-    /// Bytes of batches and headers.
-    pub bytes: u64,
-    /// Time stamp of the last record in milliseconds since 1970; 0 when there is none.
+    /// Bytes of batches and headers in them.
+    pub segment_bytes: u64,
+    /// Time stamp of the last record in the segments, in milliseconds since 1970; 0 when none.
     pub last_time_ms: u64,
     /// Whether the log was closed cleanly.
     pub clean: bool,
@@ -56,19 +86,26 @@ pub struct VerifyReport {
     pub torn_tail: Option<TornTail>,
 }
 
-/// Checks every byte in use of the log in `dir`, on the real file system and without a lock:
-/// checksums, the chain of batches, the order of records, reservations and time stamps, and (with
-/// `keys`) that every record can be read. Calls `progress` now and then.
+/// Times that the segments are walked when another process writes to them meanwhile.
+const WALK_TRIES: usize = 8;
+
+/// Wait before the next try: several group commits.
+const WALK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// Checks the log in `dir`, on the real file system and without a lock: every published record
+/// against its hash, every tile against the one above, the root against the checkpoint, and in the
+/// segments every byte in use: checksums, the chain of batches, the order of records, reservations
+/// and time stamps. Works on a copy of the published files as well.
 ///
 /// # Errors
 /// [`VerifyError::Corrupt`] names the first bad file, the offset and the record. What a crash
 /// leaves at the end is no damage: see [`VerifyReport::torn_tail`].
-pub fn verify(
-    dir: &Path,
-    keys: Option<&dyn KeyExtractor>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<VerifyReport, VerifyError> {
-    verify_on(&DiskStorage, dir, keys, progress)
+pub fn verify(dir: &Path, verification: &Verification<'_>) -> Result<VerifyReport, VerifyError> {
+    verify_on(
+        &(Arc::new(DiskStorage) as Arc<dyn Storage>),
+        dir,
+        verification,
+    )
 }
 
 /// As [`verify`], on any storage.
@@ -76,96 +113,244 @@ pub fn verify(
 /// # Errors
 /// As [`verify`].
 pub fn verify_on(
+    storage: &Arc<dyn Storage>,
+    dir: &Path,
+    verification: &Verification<'_>,
+) -> Result<VerifyReport, VerifyError> {
+    let signed = signed_checkpoint(&**storage, dir, verification.vkey)?;
+    let size = signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
+    let published = Published::new(Arc::clone(storage), dir, size);
+    let count = Count {
+        records: AtomicU64::new(0),
+        records_total: AtomicU64::new(size),
+        progress: verification.progress,
+    };
+    if let Some(signed) = &signed {
+        let root = verify_tree(&published, &signed.checkpoint.root, verification, &count)?;
+        if root != signed.checkpoint.root {
+            let detail = "the tiles do not give the root of the checkpoint";
+            return Err(corrupt(&checkpoint_path(dir), 0, size, detail).into());
+        }
+    }
+    let mut report = verify_segments(&**storage, dir, &published, verification, &count)?;
+    if signed.is_none() && report.segments == 0 {
+        return Err(VerifyError::Missing {
+            dir: dir.to_owned(),
+        });
+    }
+    if let Some(signed) = signed {
+        report.vkey = signed.vkey;
+        report.checkpoint = Some(signed.checkpoint);
+    }
+    count.add(0);
+    Ok(report)
+}
+
+/// A checkpoint, and the key that it was checked with.
+struct Signed {
+    checkpoint: Checkpoint,
+    vkey: Option<String>,
+}
+
+fn signed_checkpoint(
     storage: &dyn Storage,
     dir: &Path,
-    keys: Option<&dyn KeyExtractor>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<VerifyReport, VerifyError> {
-    let mut check = Check {
-        replay: Replay::new(),
-        keys,
-        records: 0,
-        bytes_before: 0,
-        segment_bytes: 0,
-        bytes_total: bytes_in_use(storage, dir)?,
-        progress,
+    vkey: Option<&VerifierKey>,
+) -> Result<Option<Signed>, VerifyError> {
+    let Some(bytes) = read_checkpoint(storage, dir)? else {
+        return Ok(None);
     };
-    let walked = walk(storage, dir, &mut check)?;
-    let torn_tail = (walked.tail.torn_bytes > 0).then(|| TornTail {
-        file: walked.tail.path.clone(),
-        offset: walked.tail.end,
-        bytes: walked.tail.torn_bytes,
+    let damaged = |detail: String| corrupt(&checkpoint_path(dir), 0, 0, detail);
+    let note = Note::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let kept = read_vkey(storage, dir)?;
+    let kept = kept.map(|text| text.parse::<VerifierKey>());
+    let kept = kept
+        .transpose()
+        .map_err(|error| damaged(format!("the verifier key beside it is none: {error}")))?;
+    let key = vkey.cloned().or(kept);
+    if let Some(key) = &key {
+        note.verified_by(key)
+            .map_err(|error| damaged(error.to_string()))?;
+    }
+    let checkpoint = Checkpoint::parse(&note.text).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some(Signed {
+        checkpoint,
+        vkey: key.map(|key| key.to_string()),
+    }))
+}
+
+/// Counts records for the progress.
+pub(crate) struct Count<'a> {
+    records: AtomicU64,
+    records_total: AtomicU64,
+    progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
+
+impl Count<'_> {
+    pub(crate) fn add(&self, records: u64) {
+        let records = self.records.fetch_add(records, Ordering::Relaxed) + records;
+        let records_total = self.records_total.fetch_max(records, Ordering::Relaxed);
+        if let Some(progress) = self.progress {
+            progress(Progress {
+                records,
+                records_total: records_total.max(records),
+            });
+        }
+    }
+}
+
+/// Walks the segments; again when another process has changed them meanwhile.
+fn verify_segments(
+    storage: &dyn Storage,
+    dir: &Path,
+    published: &Published,
+    verification: &Verification<'_>,
+    count: &Count<'_>,
+) -> Result<VerifyReport, VerifyError> {
+    if let Err(ScanError::Missing { .. }) = segment_numbers(storage, dir) {
+        return Ok(report_of(published.size(), &Replay::new(0), None));
+    }
+    let mut before: Option<(u64, VerifyError)> = None;
+    for _ in 0..WALK_TRIES {
+        let floor = read_floor(storage, dir)?;
+        let mut check = Check {
+            replay: Replay::new(published.size()),
+            published,
+            verification,
+            first_index: None,
+            records: published.size(),
+            uncounted: 0,
+            count,
+        };
+        let error = match walk(storage, dir, &mut check) {
+            Ok(walked) => {
+                check.check_joined(dir, &walked)?;
+                return Ok(report_of(check.records, &check.replay, Some(walked)));
+            }
+            Err(error) => VerifyError::from(error),
+        };
+        // Real damage looks the same twice. A batch that was just being written does not, nor a
+        // segment that was just given up.
+        let same = before.is_some_and(|(of, error_before)| {
+            of == floor && error_before.to_string() == error.to_string()
+        });
+        if same || !has_writer(storage, dir) {
+            return Err(error);
+        }
+        before = Some((floor, error));
+        thread::sleep(WALK_AGAIN_AFTER);
+    }
+    Err(before.map_or(
+        VerifyError::Missing {
+            dir: dir.to_owned(),
+        },
+        |(_, error)| error,
+    ))
+}
+
+/// Whether another process has the log open, as far as it can be told.
+fn has_writer(storage: &dyn Storage, dir: &Path) -> bool {
+    let path = dir.join(LOCK_FILE);
+    // Opened first: taking the lock would make the file.
+    storage.open(&path, false).is_ok() && storage.lock(&path).is_err()
+}
+
+fn report_of(records: u64, replay: &Replay, walked: Option<Walked>) -> VerifyReport {
+    let torn_tail = walked.as_ref().and_then(|walked| {
+        (walked.tail.torn_bytes > 0).then(|| TornTail {
+            file: walked.tail.path.clone(),
+            offset: walked.tail.end,
+            bytes: walked.tail.torn_bytes,
+        })
     });
-    (check.progress)(Progress {
-        bytes: check.bytes_total,
-        bytes_total: check.bytes_total,
-        records: check.records,
-    });
-    Ok(VerifyReport {
-        records: check.records,
-        reservations: check.replay.next_reservation - (NO_RESERVATION + 1),
-        reservations_open: check.replay.open.len() as u64,
-        segments: walked.segments,
-        bytes: walked.bytes,
-        last_time_ms: check.replay.last_time_ms,
-        clean: walked.tail.clean,
+    VerifyReport {
+        records,
+        checkpoint: None,
+        vkey: None,
+        reservations: replay.next_reservation - (NO_RESERVATION + 1),
+        reservations_open: replay.open.len() as u64,
+        segments: walked.as_ref().map_or(0, |walked| walked.segments),
+        segment_bytes: walked.as_ref().map_or(0, |walked| walked.bytes),
+        last_time_ms: replay.last_time_ms,
+        clean: walked.is_none_or(|walked| walked.tail.clean),
         torn_tail,
-    })
+    }
 }
 
 struct Check<'a> {
     replay: Replay,
-    keys: Option<&'a dyn KeyExtractor>,
+    published: &'a Published,
+    verification: &'a Verification<'a>,
+    /// First record in the segments.
+    first_index: Option<u64>,
+    /// Records so far, the published ones included.
     records: u64,
-    /// Sizes of the segments before the current one.
-    bytes_before: u64,
-    /// Size of the current one.
-    segment_bytes: u64,
-    bytes_total: u64,
-    progress: &'a mut dyn FnMut(Progress),
+    uncounted: u64,
+    count: &'a Count<'a>,
+}
+
+impl Check<'_> {
+    /// The segments must go on where the published records end, or before.
+    fn check_joined(&self, dir: &Path, walked: &Walked) -> Result<(), VerifyError> {
+        let (published, end) = (self.published.size(), walked.tail.cursor.next_index);
+        let first = self.first_index.unwrap_or(0);
+        let detail = if first > published {
+            format!("records {published} to {first} are in no segment and not published")
+        } else if end < published {
+            format!("the checkpoint covers {published} records, but the segments end at {end}")
+        } else {
+            return Ok(());
+        };
+        Err(corrupt(&checkpoint_path(dir), 0, end.min(published), detail).into())
+    }
+
+    /// A record that is published already must be the same there.
+    fn compare(&self, index: RecordIndex, record: &[u8]) -> Result<(), Fault> {
+        match self.published.leaf_hash(index) {
+            Ok(hash) if hash == leaf_hash(record) => Ok(()),
+            Ok(_) => Err(Fault::Corrupt("the published record is another one")),
+            // The tree was checked before, so the file has just gone.
+            Err(_) => Err(Fault::Corrupt("the published record cannot be read")),
+        }
+    }
 }
 
 impl Visitor for Check<'_> {
     fn segment(&mut self, header: &SegmentHeader) {
-        self.bytes_before += self.segment_bytes;
-        self.segment_bytes = header.bytes;
+        self.first_index.get_or_insert(header.first_index);
+        self.replay.begin_segment(header);
     }
 
-    fn frame(&mut self, _offset: u32, _index: RecordIndex, frame: &Frame<'_>) -> Result<(), Fault> {
-        self.replay.apply(frame)?;
+    fn frame(&mut self, _offset: u32, index: RecordIndex, frame: &Frame<'_>) -> Result<(), Fault> {
+        self.replay.apply(index, frame)?;
         if frame.kind != FrameKind::Record {
             return Ok(());
         }
+        if index.0 < self.published.size() {
+            return self.compare(index, frame.payload);
+        }
         self.records += 1;
-        if let Some(keys) = self.keys
-            && frame.reservation != NO_RESERVATION
-        {
-            keys.keys(frame.payload).map_err(Fault::Extract)?;
+        self.uncounted += 1;
+        if frame.reservation != NO_RESERVATION {
+            self.verification.look_at(index, frame.payload)?;
         }
         Ok(())
     }
 
-    fn batch_end(&mut self, bytes: u64) {
-        let bytes = self.bytes_before + bytes;
-        let (bytes_total, records) = (self.bytes_total, self.records);
-        (self.progress)(Progress {
-            bytes,
-            bytes_total,
-            records,
-        });
+    fn batch_end(&mut self, _bytes: u64) {
+        self.count.add(std::mem::take(&mut self.uncounted));
     }
 }
 
-/// Sizes of all segments in use.
-fn bytes_in_use(storage: &dyn Storage, dir: &Path) -> Result<u64, VerifyError> {
-    let mut total = 0;
-    for number in segment_numbers(storage, dir)? {
-        let path = segments_dir(dir).join(segment_name(number));
-        let file = storage.open(&path, false).map_err(at(&path))?;
-        // A damaged header is named by the walk, in its turn.
-        if let Ok(Some(header)) = read_header(&*file, &path, number, 0) {
-            total += header.bytes;
+impl Verification<'_> {
+    /// What was asked for on each record.
+    pub(crate) fn look_at(&self, index: RecordIndex, record: &[u8]) -> Result<(), Fault> {
+        if let Some(keys) = self.keys {
+            keys.keys(record).map_err(Fault::Extract)?;
         }
+        if let Some(check) = self.record {
+            check(index, record).map_err(Fault::Extract)?;
+        }
+        Ok(())
     }
-    Ok(total)
 }

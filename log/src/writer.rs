@@ -15,7 +15,11 @@ use crate::storage::{self, StorageFile};
 /// with their reservations are a sixteenth of it.
 const BATCH_BYTES_MAX: usize = 2 << 20;
 
-/// Most segment files prepared ahead. One is the rule; more are made when the room promised to
+/// Segment files prepared ahead as a rule: the next one, and one that is never promised to anybody,
+/// so that recovery finds a file to copy the tail into however full the disk is.
+pub(crate) const SPARES_KEPT: usize = 2;
+
+/// Most segment files prepared ahead. More than the usual two are made when the room promised to
 /// open reservations asks for them. 64 of the default size are 1 GiB.
 pub(crate) const SPARES_MAX: usize = 64;
 
@@ -196,10 +200,13 @@ impl SegmentWriter {
 
     fn room_behind(&self, offset: u64) -> u64 {
         let rest = self.segment.bytes.saturating_sub(offset);
+        // The last one is recovery's.
+        let promised = self.spares.len().saturating_sub(1);
         capacity(
             rest,
             self.spares
                 .iter()
+                .take(promised)
                 .map(|spare| spare.bytes - SEGMENT_HEADER_BYTES),
         )
     }

@@ -101,7 +101,11 @@ pub(super) struct Verified {
     reservations: u64,
     reservations_open: u64,
     segments: u64,
-    bytes: u64,
+    segment_bytes: u64,
+    published: Option<u64>,
+    root: Option<String>,
+    origin: Option<String>,
+    vkey: Option<String>,
     last_time: Option<String>,
     last_time_ms: u64,
     clean: bool,
@@ -122,6 +126,7 @@ impl Verified {
             offset: tail.offset,
             bytes: tail.bytes,
         });
+        let checkpoint = report.checkpoint.as_ref();
         Verified {
             log: dir.to_owned(),
             intact: true,
@@ -129,7 +134,11 @@ impl Verified {
             reservations: report.reservations,
             reservations_open: report.reservations_open,
             segments: report.segments,
-            bytes: report.bytes,
+            segment_bytes: report.segment_bytes,
+            published: checkpoint.map(|checkpoint| checkpoint.size),
+            root: checkpoint.map(|checkpoint| checkpoint.root.to_string()),
+            origin: checkpoint.map(|checkpoint| checkpoint.origin.clone()),
+            vkey: report.vkey.clone(),
             last_time: (report.last_time_ms > 0).then(|| time(report.last_time_ms)),
             last_time_ms: report.last_time_ms,
             clean: report.clean,

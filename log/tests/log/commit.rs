@@ -2,19 +2,20 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use birthmark_log::tlog::CheckpointSigner;
 use birthmark_log::{
-    AppendError, Committed, CreateError, DiskStorage, Log, OpenError, Options, RecordIndex,
-    Reservation, ReservationId, verify,
+    AppendError, CloseError, Committed, CreateError, DiskStorage, Log, OpenError, Options,
+    RecordIndex, Reservation, ReservationId, Verification, verify,
 };
 
 use crate::rig::{
     DIR, all_records, append, check, issue_all, issued, key, keys, lost, new_sim, open_dir,
-    open_sim, open_with, options, reservation, sim_options,
+    open_sim, open_unpublished, open_with, options, reservation, signer, sim_options,
 };
 
 /// So long that a test which relies on it never ends.
@@ -121,7 +122,7 @@ fn the_oldest_item_never_waits_longer_than_the_limit() {
 #[test]
 fn rolls_over_many_segments_and_back_in_after_a_restart() {
     let sim = new_sim();
-    let (log, answers) = open_sim(&sim);
+    let (log, answers) = open_unpublished(&sim);
     for chunk in 0..40u64 {
         let tickets = chunk * 20..chunk * 20 + 20;
         log.reserve(
@@ -144,7 +145,7 @@ fn rolls_over_many_segments_and_back_in_after_a_restart() {
         .collect();
     assert_eq!(order, (0..800).collect::<Vec<_>>());
     let acknowledged = answers.acknowledged();
-    log.close().unwrap();
+    assert!(matches!(log.close(), Err(CloseError::NotPublished { .. })));
     let (log, answers) = open_sim(&sim);
     assert!(log.recovery().clean);
     assert_eq!(
@@ -152,7 +153,16 @@ fn rolls_over_many_segments_and_back_in_after_a_restart() {
         (800, segments + 1)
     );
     check(&log, &acknowledged, "after a restart");
+    // Now it is published, and only what is written to is kept.
+    assert_eq!(log.publish().unwrap(), 800);
+    check(&log, &acknowledged, "published");
     issue_all(&log, &answers, 1000..1010, 5000);
+    let acknowledged = answers.acknowledged();
+    log.close().unwrap();
+    let (log, _) = open_sim(&sim);
+    assert_eq!(log.recovery().records, 810);
+    assert!(log.recovery().segments <= 2, "{:?}", log.recovery());
+    check(&log, &acknowledged, "after another restart");
 }
 
 #[test]
@@ -263,6 +273,7 @@ fn the_newest_record_with_a_key_is_found() {
             Path::new(DIR),
             sim_options(&sim),
             Arc::new(one_key),
+            signer(),
             answers.clone(),
         )
         .unwrap()
@@ -368,22 +379,32 @@ fn many_threads_append_and_find_at_once() {
         .collect();
     assert_eq!(tickets.len() as u64, THREADS * EACH);
     log.close().unwrap();
-    let mut steps = Vec::new();
-    let report = verify(dir.path(), Some(&keys), &mut |step| steps.push(step)).unwrap();
-    assert_eq!(
-        (report.records, report.reservations),
-        (THREADS * EACH, THREADS * EACH)
-    );
+    check_progress(dir.path(), THREADS * EACH);
+}
+
+/// Verifies a closed log with so many records, and what it says of its progress.
+fn check_progress(dir: &Path, records: u64) {
+    let steps = Mutex::new(Vec::new());
+    let progress = |step| steps.lock().unwrap().push(step);
+    let verification = Verification {
+        keys: Some(&keys),
+        progress: Some(&progress),
+        threads: Some(1),
+        ..Verification::default()
+    };
+    let report = verify(dir, &verification).unwrap();
+    let checkpoint = report.checkpoint.unwrap();
+    assert_eq!(checkpoint.size, records, "closing publishes everything");
+    assert_eq!(report.vkey, Some(signer().verifier_key().to_string()));
+    assert_eq!((report.records, report.reservations), (records, records));
     assert!(report.clean);
+    let steps = steps.into_inner().unwrap();
     assert!(
-        steps.is_sorted_by_key(|step| step.bytes),
+        steps.is_sorted_by_key(|step| step.records),
         "progress goes forward"
     );
     let last = steps.last().unwrap();
-    assert_eq!(
-        (last.bytes, last.records),
-        (last.bytes_total, THREADS * EACH)
-    );
+    assert_eq!((last.records, last.records_total), (records, records));
 }
 
 #[test]
@@ -411,7 +432,14 @@ fn a_panic_of_the_sink_ends_the_log_with_an_error() {
     }
     let sim = new_sim();
     let sink = Arc::new(Panics);
-    let log = Log::open(Path::new(DIR), sim_options(&sim), Arc::new(keys), sink).unwrap();
+    let log = Log::open(
+        Path::new(DIR),
+        sim_options(&sim),
+        Arc::new(keys),
+        signer(),
+        sink,
+    )
+    .unwrap();
     log.reserve(vec![reservation(1, 100)]);
     for _ in 0..120_000 {
         if log.status().is_err() {

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use birthmark_log::{Committed, KeyExtractor, Log, OpenError, verify_on};
+use birthmark_log::{Committed, Log, OpenError};
 
 use crate::rig::{
-    Acknowledged, Answers, DIR, Random, all_records, append, check, issue_all, keys, new_sim,
-    open_sim, open_with, reservation, sim_options,
+    Acknowledged, Answers, DIR, Random, all_records, append, check, issue_all, new_sim, open_sim,
+    open_with, reservation, sim_options, verify_sim,
 };
 use crate::sim::{FaultKind, Sim};
 
@@ -93,8 +93,7 @@ fn recover(image: &Image, context: &str) {
     issue_all(&log, &answers, 1_000_000..1_000_003, 500);
     log.close().unwrap();
 
-    let extractor: &dyn KeyExtractor = &keys;
-    let report = verify_on(&image.sim, Path::new(DIR), Some(extractor), &mut |_| {});
+    let report = verify_sim(&image.sim);
     let report = report.unwrap_or_else(|error| panic!("{context}: {error}"));
     assert!(
         report.clean && report.torn_tail.is_none(),

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use birthmark_log::{
-    Corruption, LogReader, OpenError, RecordIndex, VerifyError, VerifyReport, verify_on,
+    CloseError, Corruption, LogReader, OpenError, RecordIndex, VerifyError, VerifyReport,
 };
 
 use crate::rig::{
-    DIR, SMALL_SEGMENT, all_records, issue_all, keys, new_sim, open_sim, open_with, seen,
-    sim_options,
+    DIR, SMALL_SEGMENT, all_records, issue_all, new_sim, open_sim, open_unpublished, open_with,
+    seen, sim_options, verify_sim,
 };
 use crate::sim::Sim;
 
@@ -23,9 +23,9 @@ fn segment(number: u64) -> PathBuf {
 /// A log over several segments, cleanly closed, and how many bytes of each segment are in use.
 fn closed_log() -> (Sim, Vec<usize>) {
     let sim = new_sim();
-    let (log, answers) = open_sim(&sim);
+    let (log, answers) = open_unpublished(&sim);
     issue_all(&log, &answers, 0..RECORDS, RECORD_BYTES);
-    log.close().unwrap();
+    assert!(matches!(log.close(), Err(CloseError::NotPublished { .. })));
     let report = verify(&sim).unwrap();
     assert!(report.clean && report.segments >= 4, "{report:?}");
     let used = (0..report.segments).map(|number| {
@@ -37,7 +37,7 @@ fn closed_log() -> (Sim, Vec<usize>) {
 }
 
 fn verify(sim: &Sim) -> Result<VerifyReport, VerifyError> {
-    verify_on(sim, Path::new(DIR), Some(&keys), &mut |_| {})
+    verify_sim(sim)
 }
 
 fn corruption(sim: &Sim) -> Corruption {

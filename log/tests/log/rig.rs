@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use birthmark_log::tlog::{CheckpointSigner, SignError, VerifierKey};
 use birthmark_log::{
     Append, AppendError, Clock, Commit, CommitSink, Committed, ExtractError, IndexKey, Log,
-    OpenError, Options, RecordIndex, RecordKeys, Reservation, ReservationId, Storage,
+    OpenError, Options, RecordIndex, RecordKeys, Reservation, ReservationId, Storage, Verification,
+    VerifyError, VerifyReport, verify_on,
 };
 
 use crate::sim::Sim;
@@ -215,6 +218,56 @@ pub(crate) struct Acknowledged {
     pub(crate) appended: Vec<(u64, RecordIndex)>,
 }
 
+/// Signs the checkpoints of all these logs.
+pub(crate) struct Signer {
+    key: Ed25519KeyPair,
+    verifier: VerifierKey,
+}
+
+/// The same key every time.
+pub(crate) fn signer() -> Arc<Signer> {
+    signer_named("log.example/line-1", 1)
+}
+
+pub(crate) fn signer_named(origin: &str, seed: u8) -> Arc<Signer> {
+    let key = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+    let public = key.public_key().as_ref().try_into().unwrap();
+    let verifier = VerifierKey::ed25519(origin, public).unwrap();
+    Arc::new(Signer { key, verifier })
+}
+
+impl CheckpointSigner for Signer {
+    fn verifier_key(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    fn sign(&self, text: &[u8]) -> Result<[u8; 64], SignError> {
+        Ok(self.key.sign(text).as_ref().try_into().unwrap())
+    }
+}
+
+/// Refuses to sign: nothing is published, and the segments keep everything.
+pub(crate) struct Mute(Arc<Signer>);
+
+impl CheckpointSigner for Mute {
+    fn verifier_key(&self) -> &VerifierKey {
+        self.0.verifier_key()
+    }
+
+    fn sign(&self, _text: &[u8]) -> Result<[u8; 64], SignError> {
+        Err(SignError::failed("the key is locked away"))
+    }
+}
+
+/// Opens the log so that nothing is published.
+pub(crate) fn open_unpublished(sim: &Sim) -> (Log, Arc<Answers>) {
+    let answers = Arc::new(Answers::default());
+    let sink = Arc::clone(&answers) as Arc<dyn CommitSink>;
+    let mute = Arc::new(Mute(signer()));
+    let log = Log::open(Path::new(DIR), sim_options(sim), Arc::new(keys), mute, sink).unwrap();
+    (log, answers)
+}
+
 /// A clock that stands where it is put.
 #[derive(Default)]
 pub(crate) struct Hands {
@@ -249,6 +302,8 @@ pub(crate) fn options(storage: Arc<dyn Storage>) -> Options {
         segment_bytes: SMALL_SEGMENT,
         clock: Hands::at(NOON_MS),
         space_retry: Duration::from_millis(1),
+        // Publication goes on all the time, between all other operations.
+        publish_interval: Duration::ZERO,
         storage,
         ..Options::default()
     }
@@ -268,6 +323,7 @@ pub(crate) fn open_dir(dir: &Path, options: Options) -> Result<(Log, Arc<Answers
         dir,
         options,
         Arc::new(keys),
+        signer(),
         Arc::clone(&answers) as Arc<dyn CommitSink>,
     )?;
     Ok((log, answers))
@@ -284,20 +340,19 @@ pub(crate) fn open_sim(sim: &Sim) -> (Log, Arc<Answers>) {
     open_with(sim_options(sim)).unwrap()
 }
 
-/// Waits until the segment after the current one is ready for use.
+/// Waits until the two segments after the current one are ready for use.
 pub(crate) fn wait_prepared(sim: &Sim) {
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        let last = sim
-            .files()
-            .into_iter()
-            .rfind(|path| path.extension().is_some());
-        let blank = |path: &std::path::PathBuf| {
-            path.extension().is_some_and(|end| end == "seg") && sim.content(path)[..512] == [0; 512]
-        };
-        if last.as_ref().is_some_and(blank) {
-            return;
-        }
+    // Blank, or of an earlier use under another number.
+    let unused = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let number = name.strip_suffix(".seg").and_then(|name| name.parse().ok());
+        number.is_some_and(|number: u64| {
+            sim.try_content(path)
+                .is_some_and(|content| content[16..24] != number.to_le_bytes())
+        })
+    };
+    while sim.files().iter().filter(|path| unused(path)).count() < 2 {
         assert!(Instant::now() < deadline, "no segment was prepared");
         std::thread::yield_now();
     }
@@ -364,4 +419,17 @@ pub(crate) fn check(log: &Log, before: &Acknowledged, context: &str) {
         0,
         "{context}: open reservations"
     );
+}
+
+/// Verifies a whole log, with the key that signs all of them.
+pub(crate) fn verify_sim(sim: &Sim) -> Result<VerifyReport, VerifyError> {
+    let storage: Arc<dyn Storage> = Arc::new(sim.clone());
+    let signer = signer();
+    let verification = Verification {
+        keys: Some(&keys),
+        vkey: Some(signer.verifier_key()),
+        threads: Some(2),
+        ..Verification::default()
+    };
+    verify_on(&storage, Path::new(DIR), &verification)
 }

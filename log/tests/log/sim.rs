@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use birthmark_log::{LockGuard, Storage, StorageFile};
+use birthmark_log::{LockGuard, Storage, StorageFile, Volume};
 
 use crate::rig::Random;
 
@@ -64,6 +64,7 @@ enum NameChange {
     Create(PathBuf, usize),
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
+    RemoveDir(PathBuf),
 }
 
 impl Sim {
@@ -126,6 +127,12 @@ impl Sim {
     pub(crate) fn content(&self, path: &Path) -> Vec<u8> {
         let world = self.world();
         world.inodes[world.names[path]].visible.clone()
+    }
+
+    /// `None` when there is no such file.
+    pub(crate) fn try_content(&self, path: &Path) -> Option<Vec<u8>> {
+        let world = self.world();
+        Some(world.inodes[*world.names.get(path)?].visible.clone())
     }
 
     pub(crate) fn set_content(&self, path: &Path, content: Vec<u8>) {
@@ -249,6 +256,9 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, dirs: &mut BTreeSet<PathBuf>, cha
         NameChange::Remove(path) => {
             names.remove(path);
         }
+        NameChange::RemoveDir(dir) => {
+            dirs.remove(dir);
+        }
         NameChange::Rename(from, to) => {
             if let Some(inode) = names.remove(from) {
                 names.insert(to.clone(), inode);
@@ -354,6 +364,17 @@ impl Storage for Sim {
         })
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.world().perform(|world| {
+            if world.names.keys().any(|path| path.starts_with(dir)) {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            let known = world.dirs.contains(dir);
+            world.change(&parent(dir), NameChange::RemoveDir(dir.to_owned()));
+            known.then_some(()).ok_or(io::ErrorKind::NotFound.into())
+        })
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.world().perform(|world| {
             let last = world.journal.iter().rposition(|(of, _)| of == dir);
@@ -373,6 +394,44 @@ impl Storage for Sim {
             sim: self.clone(),
             path: path.to_owned(),
         }))
+    }
+
+    fn volume(&self, _dir: &Path) -> io::Result<Box<dyn Volume>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Volume for Sim {
+    fn sync(&self) -> io::Result<()> {
+        let mut world = self.world();
+        let synced = world.perform(|world| {
+            let changes: Vec<_> = world.journal.drain(..).collect();
+            for (_, change) in &changes {
+                world.apply_durably(change);
+            }
+            world.inodes.iter_mut().for_each(Inode::sync);
+            Ok(())
+        });
+        if synced.is_err() {
+            world.inodes.iter_mut().for_each(Inode::drop_pending);
+        }
+        synced
+    }
+}
+
+impl Inode {
+    fn sync(&mut self) {
+        for (offset, bytes) in std::mem::take(&mut self.pending) {
+            put(&mut self.durable, offset, &bytes);
+        }
+    }
+
+    /// As Linux does it when a sync fails: the pages are marked clean, still show what was written,
+    /// and are not written again unless somebody writes to them.
+    fn drop_pending(&mut self) {
+        for (offset, bytes) in std::mem::take(&mut self.pending) {
+            self.dropped.extend(sectors(offset, bytes.len()));
+        }
     }
 }
 
@@ -436,10 +495,7 @@ impl StorageFile for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut world = self.sim.world();
         let synced = world.perform(|world| {
-            let inode = &mut world.inodes[self.inode];
-            for (offset, bytes) in std::mem::take(&mut inode.pending) {
-                put(&mut inode.durable, offset, &bytes);
-            }
+            world.inodes[self.inode].sync();
             Ok(())
         });
         if synced.is_ok() && !world.inodes[self.inode].dropped.is_empty() {
@@ -447,14 +503,18 @@ impl StorageFile for SimFile {
             world.violations.push(violation.to_owned());
         }
         if synced.is_err() {
-            // As Linux does it: the pages are marked clean, still show what was written, and are
-            // not written again unless somebody writes to them.
-            let inode = &mut world.inodes[self.inode];
-            for (offset, bytes) in std::mem::take(&mut inode.pending) {
-                inode.dropped.extend(sectors(offset, bytes.len()));
-            }
+            world.inodes[self.inode].drop_pending();
         }
         synced
+    }
+
+    fn forget_cached(&self) {
+        let mut world = self.sim.world();
+        let inode = &mut world.inodes[self.inode];
+        // Dirty pages stay; clean ones are read from the medium the next time.
+        if inode.pending.is_empty() {
+            inode.visible = inode.durable.clone();
+        }
     }
 }
 

@@ -4,12 +4,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use birthmark_engine::record::Record;
-use birthmark_engine::{Engine, IssueStatus, OpenError, Request};
-use birthmark_log::{ExtractError, KEY_SPACES, VerifyError, VerifyReport};
+use birthmark_engine::{CloseError, Engine, IssueStatus, OpenError, Request, Station};
+use birthmark_log::{ExtractError, KEY_SPACES, Verification, VerifyError, VerifyReport};
 
 use crate::binary::{assert_code, birthmark, error_line};
+use crate::faulty_storage::FaultyStorage;
 use crate::requests::device;
 use crate::station::{Entry, Factory, Random, Signer};
 
@@ -30,14 +32,20 @@ struct FinishedLog {
 impl FinishedLog {
     fn new() -> FinishedLog {
         let factory = Factory::new(Signer::P256);
-        let engine = factory.open_with(|station| {
-            station.log_options.segment_bytes = SEGMENT_BYTES;
-        });
-        let requests = (0..CERTIFICATES)
-            .map(|n| Request::new(device(n), "idevid"))
-            .collect();
-        assert!(engine.issue_batch(requests).iter().all(Result::is_ok));
-        engine.close().unwrap();
+        // Nothing can be published, so the segments keep everything.
+        let (storage, faults) = FaultyStorage::new();
+        faults.public_full.store(true, Ordering::SeqCst);
+        let engine = issue(&factory, |station| station.log_options.storage = storage);
+        let closed = engine.close();
+        assert!(
+            matches!(
+                closed,
+                Err(CloseError::Log(
+                    birthmark_log::CloseError::NotPublished { .. }
+                ))
+            ),
+            "{closed:?}"
+        );
         let entries = factory.assert_sound();
         let mut segments: Vec<_> = fs::read_dir(factory.log().join("segments"))
             .unwrap()
@@ -89,6 +97,19 @@ impl FinishedLog {
     }
 }
 
+/// Issues all certificates.
+fn issue(factory: &Factory, change: impl FnOnce(&mut Station)) -> Engine {
+    let engine = factory.open_with(|station| {
+        station.log_options.segment_bytes = SEGMENT_BYTES;
+        change(station);
+    });
+    let requests = (0..CERTIFICATES)
+        .map(|n| Request::new(device(n), "idevid"))
+        .collect();
+    assert!(engine.issue_batch(requests).iter().all(Result::is_ok));
+    engine
+}
+
 fn used_bytes(segment: &Path) -> u64 {
     let bytes = fs::read(segment).unwrap();
     let used = bytes
@@ -104,7 +125,11 @@ fn verify(log: &Path) -> Result<VerifyReport, VerifyError> {
         Ok(_) => Ok([None; KEY_SPACES]),
         Err(error) => Err(ExtractError::new(error)),
     };
-    birthmark_log::verify(log, Some(&readable), &mut |_| {})
+    let verification = Verification {
+        keys: Some(&readable),
+        ..Verification::default()
+    };
+    birthmark_log::verify(log, &verification)
 }
 
 #[test]
@@ -149,6 +174,73 @@ fn every_flipped_bit_is_found_and_named() {
     }
     assert!(in_closed_mark < 100, "most flips hit records");
     assert!(log.verify().unwrap().clean, "the damage is undone");
+}
+
+/// All files below a directory.
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn every_flipped_bit_in_a_published_log_is_found_and_named() {
+    let factory = Factory::new(Signer::P256);
+    issue(&factory, |_| {}).close().unwrap();
+    let report = factory.verify();
+    assert_eq!(report.checkpoint.unwrap().size, CERTIFICATES);
+    let log = factory.log();
+    let mut random = Random::new(SEED);
+    let mut flips = 0;
+    for path in files_below(&log) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // Nobody believes the offsets, and nobody reads the lock. Segments have their own test.
+        if ["LOCK", "offsets"].contains(&name) || name.ends_with(".seg") {
+            continue;
+        }
+        for _ in 0..40 {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .unwrap();
+            let offset = random.below(file.metadata().unwrap().len());
+            let bit = 1 << random.below(8);
+            let context = format!("seed {SEED:#x}: bit {bit:#x} of byte {offset} of {path:?}");
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, offset).unwrap();
+            file.write_all_at(&[byte[0] ^ bit], offset).unwrap();
+            match verify(&log) {
+                Err(VerifyError::Corrupt(corruption)) => {
+                    let beside = path == log.join("vkey");
+                    assert!(corruption.file == path || beside, "{context}: {corruption}");
+                }
+                other => panic!("{context}: {other:?}"),
+            }
+            file.write_all_at(&byte, offset).unwrap();
+            flips += 1;
+        }
+        let content = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let missing = verify(&log);
+        let optional = name == "vkey";
+        assert!(
+            missing.is_err() || optional,
+            "without {path:?}: {missing:?}"
+        );
+        fs::write(&path, content).unwrap();
+    }
+    println!("{flips} flipped bits were found");
+    assert!(flips >= 6 * 40, "{flips} flips");
+    assert!(verify(&log).unwrap().clean, "the damage is undone");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use birthmark_log::{DiskStorage, LockGuard, Storage, StorageFile};
+use birthmark_log::{DiskStorage, LockGuard, Storage, StorageFile, Volume};
 
 /// How a group commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ impl CommitFault {
 /// The switches. Shared by the test and the storage.
 #[derive(Default)]
 pub(crate) struct Faults {
+    /// Published files cannot be written: ENOSPC. The segments keep everything.
+    pub(crate) public_full: AtomicBool,
     /// Files cannot grow: ENOSPC.
     pub(crate) disk_full: AtomicBool,
     /// The commit with this number (from 1, counted since armed) fails; every later one too, as
@@ -132,11 +134,17 @@ impl Storage for FaultyStorage {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
+        let public = path.iter().any(|part| part == "public");
+        if public && self.faults.public_full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         Ok(self.wrap(DiskStorage.create(path)?, false))
     }
 
     fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(self.wrap(DiskStorage.open(path, writable)?, true))
+        // Commits are what goes into segments; the published files are none.
+        let segment = path.extension().is_some_and(|extension| extension == "seg");
+        Ok(self.wrap(DiskStorage.open(path, writable)?, segment))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -147,12 +155,20 @@ impl Storage for FaultyStorage {
         DiskStorage.remove(path)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        DiskStorage.remove_dir(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         DiskStorage.sync_dir(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockGuard> {
         DiskStorage.lock(path)
+    }
+
+    fn volume(&self, dir: &Path) -> io::Result<Box<dyn Volume>> {
+        DiskStorage.volume(dir)
     }
 }
 
@@ -222,6 +238,10 @@ impl StorageFile for FaultyFile {
                 synced
             }
         }
+    }
+
+    fn forget_cached(&self) {
+        self.inner.forget_cached();
     }
 }
 

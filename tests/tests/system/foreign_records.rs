@@ -45,7 +45,14 @@ fn write(factory: &Factory, record: Vec<u8>) {
         ..Options::default()
     };
     let sink = Arc::new(Answers(Mutex::new(sender)));
-    let log = Log::open(&factory.log(), options, Arc::new(any), sink).unwrap();
+    let log = Log::open(
+        &factory.log(),
+        options,
+        Arc::new(any),
+        factory.log_key(),
+        sink,
+    )
+    .unwrap();
     log.reserve(vec![Reservation {
         ticket: 1,
         lost_record: record.clone(),

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use birthmark::ceremony::{self, CaPlan, KeyPlace};
 use birthmark_engine::record::Record;
-use birthmark_engine::{Configuration, Engine, Fault, IssueError, Issued, Rejection, Station};
+use birthmark_engine::{
+    Configuration, Engine, Fault, IssueError, Issued, LogKey, Rejection, Station,
+};
 use birthmark_hsm::{KeyAlgorithm, Pkcs11Uri, initialize_token};
-use birthmark_log::{LogReader, VerifyReport};
+use birthmark_log::{LogReader, Verification, VerifyReport};
 use tempfile::TempDir;
 
 /// Small segments, so that tests roll over many of them and fill disks soon. 1 MiB holds what
@@ -251,9 +253,16 @@ impl Factory {
             .collect()
     }
 
+    /// What signs the log's checkpoints.
+    pub(crate) fn log_key(&self) -> Arc<LogKey> {
+        let configuration = Configuration::load(&self.configuration()).unwrap();
+        let key = LogKey::read(configuration.log_key(), configuration.log_origin());
+        Arc::new(key.unwrap())
+    }
+
     /// Checks the log and says what it holds. The log must not be open.
     pub(crate) fn verify(&self) -> VerifyReport {
-        birthmark_log::verify(&self.log(), None, &mut |_| {}).unwrap()
+        birthmark_log::verify(&self.log(), &Verification::default()).unwrap()
     }
 
     /// The only serial number and key of every certificate in the log, each once; every
