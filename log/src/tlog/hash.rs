@@ -79,13 +79,6 @@ impl FromStr for Hash {
     }
 }
 
-/// The `index`-th hash of concatenated hashes; `None` past the end.
-pub(super) fn hash_at(bytes: &[u8], index: usize) -> Option<Hash> {
-    let start = index.checked_mul(HASH_BYTES)?;
-    let bytes = bytes.get(start..start.checked_add(HASH_BYTES)?)?;
-    bytes.try_into().ok().map(Hash)
-}
-
 fn from_digest(digest: &digest::Digest) -> Hash {
     let mut hash = [0; HASH_BYTES];
     hash.copy_from_slice(digest.as_ref());
@@ -137,13 +130,5 @@ mod tests {
         ] {
             assert_eq!(wrong.parse::<Hash>(), Err(HashParseError), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn hash_at_stops_at_the_end() {
-        let bytes = [7; 2 * HASH_BYTES + 31];
-        assert_eq!(hash_at(&bytes, 1), Some(Hash([7; 32])));
-        assert_eq!(hash_at(&bytes, 2), None);
-        assert_eq!(hash_at(&bytes, usize::MAX), None);
     }
 }

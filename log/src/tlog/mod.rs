@@ -17,9 +17,46 @@
 //!
 //! # Invariants
 //!
-//! - Every parser accepts one spelling: what parses encodes to the same bytes.
+//! - Every parser accepts one spelling: what parses encodes to the same bytes. (A checkpoint's
+//!   extension lines, which it does not keep, are the exception.)
 //! - Every parser is bounded by a named constant and answers any bytes without a panic.
 //! - Proofs are made from tiles and verified without them; the two share only the hash functions.
+//!
+//! # Example
+//!
+//! ```
+//! use std::collections::HashMap;
+//!
+//! use birthmark_log::tlog::{
+//!     HashReader, TileId, TreeBuilder, inclusion_proof, leaf_hash, verify_inclusion,
+//! };
+//!
+//! struct Tiles(HashMap<TileId, Vec<u8>>);
+//!
+//! impl HashReader for Tiles {
+//!     type Error = TileId;
+//!
+//!     fn tile(&mut self, id: TileId) -> Result<Vec<u8>, TileId> {
+//!         self.0.get(&id).cloned().ok_or(id)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut tree = TreeBuilder::new();
+//! let mut tiles = HashMap::new();
+//! for record in 0..1_000_u32 {
+//!     tree.append(leaf_hash(&record.to_be_bytes()), &mut |id, bytes| {
+//!         tiles.insert(id, bytes.to_vec());
+//!     });
+//! }
+//! tiles.extend(tree.partials().map(|(id, bytes)| (id, bytes.to_vec())));
+//!
+//! let Ok(proof) = inclusion_proof(&mut Tiles(tiles), 700, 1_000) else { panic!() };
+//! let leaf = leaf_hash(&700_u32.to_be_bytes());
+//! verify_inclusion(leaf, 700, tree.size(), &proof, tree.root())?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod bundle;
 mod checkpoint;

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::hash::{Hash, empty_root, hash_at, node_hash};
+use super::hash::{HASH_BYTES, Hash, empty_root, node_hash};
 use super::tile::{TILE_WIDTH, TileId};
 
 /// Where proofs take their hashes from.
@@ -188,15 +188,16 @@ impl<'a, R: HashReader + ?Sized> Tree<'a, R> {
     fn subtree(&mut self, start: u64, height: u32) -> Result<Hash, ProveError<R::Error>> {
         // A tile has the hashes of every eighth height; those between are made from it.
         let level = (height / 8) as u8;
-        let within = height % 8;
         let first = start >> (u32::from(level) * 8);
+        let mut count = 1 << (height % 8);
         let tile = self.tile(level, first)?;
-        let position = (first % TILE_WIDTH) as usize;
-        let mut row = [Hash([0; 32]); (TILE_WIDTH / 2) as usize];
-        let mut count = 1 << within;
-        for (offset, hash) in row[..count].iter_mut().enumerate() {
-            // The tile's length was checked when it was read.
-            *hash = hash_at(tile, position + offset).unwrap_or_else(empty_root);
+        // The tile is as wide as the tree asks for, so it has them all.
+        let from = (first % TILE_WIDTH) as usize;
+        let hashes = tile.iter().skip(from).take(count);
+
+        let mut row = [Hash([0; HASH_BYTES]); (TILE_WIDTH / 2) as usize];
+        for (place, hash) in row.iter_mut().zip(hashes) {
+            *place = Hash(*hash);
         }
         while count > 1 {
             count /= 2;
@@ -208,7 +209,7 @@ impl<'a, R: HashReader + ?Sized> Tree<'a, R> {
     }
 
     /// The tile that holds hash `index` of `level`.
-    fn tile(&mut self, level: u8, index: u64) -> Result<&[u8], ProveError<R::Error>> {
+    fn tile(&mut self, level: u8, index: u64) -> Result<&[[u8; HASH_BYTES]], ProveError<R::Error>> {
         let id = TileId::containing(level, index, self.size).ok_or(ProveError::Index {
             index,
             size: self.size,
@@ -230,7 +231,7 @@ impl<'a, R: HashReader + ?Sized> Tree<'a, R> {
                 self.read.len() - 1
             }
         };
-        Ok(&self.read[known].1)
+        Ok(self.read[known].1.as_chunks().0)
     }
 }
 

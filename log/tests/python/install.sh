@@ -13,15 +13,23 @@ umask 022
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 work=$(CDPATH='' cd -- "$here/../../.." && pwd -P)/target/log-verifiers
-# Other versions get another directory.
-environment=$work/$(cksum <"$here/requirements.txt" | cut -d ' ' -f 1)
 
 say() { printf '%s\n' "log verifiers: $*" >&2; }
 
-if [ -x "$environment/bin/python" ]; then
-    printf '%s\n' "$environment/bin/python"
-    exit 0
-fi
+python_is_there() {
+    command -v python3 >/dev/null && python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+# An environment belongs to these requirements and to one Python: others get another directory.
+find_environment() {
+    environment=$work/$(cksum <"$here/requirements.txt" | cut -d ' ' -f 1)-$(python3 -c 'import sys; print(sys.version_info[1])')
+    if [ -x "$environment/bin/python" ]; then
+        printf '%s\n' "$environment/bin/python"
+        exit 0
+    fi
+}
+
+if python_is_there; then find_environment; fi
 
 mkdir -p "$work"
 # Everything is made in a directory of this run's own and moved into place in one step, so that
@@ -38,10 +46,6 @@ fail() {
     exit 1
 }
 
-python_is_there() {
-    command -v python3 >/dev/null && python3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>>"$run/log"
-}
-
 if ! python_is_there; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
         say "no Python 3.11 or later: installing Debian's python3"
@@ -49,6 +53,7 @@ if ! python_is_there; then
         { apt-get -q update && apt-get -q install -y --no-install-recommends python3; } >>"$run/log" 2>&1 || true
     fi
     python_is_there || fail "Python 3.11 or later is needed; install it (Debian: apt install python3) and run this again"
+    find_environment
 fi
 
 # Runs an apt command in $run/packages, with package lists of our own if the system has none. As root
