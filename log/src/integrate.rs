@@ -30,7 +30,7 @@ use crate::published::{
 };
 use crate::record::RecordIndex;
 use crate::scan::ScanError;
-use crate::storage::{self, PathError, Storage, StorageFile, Volume, at};
+use crate::storage::{self, MediumBytes, PathError, Storage, StorageFile, Volume, at};
 use crate::tlog::{
     BUNDLE_BYTES_MAX, BundleId, Checkpoint, CheckpointSigner, LoadError, SignError, TILE_BYTES,
     TILE_LEVELS, TILE_WIDTH, TileId, TreeBuilder, leaf_hash, push_entry, sign_checkpoint,
@@ -285,7 +285,7 @@ impl Integrator {
     fn check_tiles(&self, tiles: &[(TileId, Vec<u8>)]) -> Result<(), IntegrateError> {
         for (id, hashes) in tiles {
             let path = public_dir(&self.dir).join(id.path());
-            if self.read_again(&path, TILE_BYTES as u64)? != *hashes {
+            if self.read_again(&path, TILE_BYTES as u64)?[..] != *hashes {
                 let detail = "the tile is not what was written";
                 return Err(differs(&path, self.tree.size(), detail));
             }
@@ -307,10 +307,9 @@ impl Integrator {
         Ok(path)
     }
 
-    fn read_again(&self, path: &Path, bytes_max: u64) -> Result<Vec<u8>, IntegrateError> {
-        let file = self.storage.open(path, false).map_err(at(path))?;
-        file.forget_cached();
-        Ok(storage::read_whole(&*file, bytes_max).map_err(at(path))?)
+    fn read_again(&self, path: &Path, bytes_max: u64) -> Result<MediumBytes, IntegrateError> {
+        let read = self.storage.read_medium(path, bytes_max);
+        Ok(read.map_err(at(path))?)
     }
 
     fn sync(&mut self) -> Result<(), IntegrateError> {

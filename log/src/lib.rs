@@ -147,7 +147,7 @@ pub use crate::record::{
     ExtractError, IndexKey, KEY_SPACES, KeyExtractor, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,
     RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
 };
-pub use crate::storage::{DiskStorage, LockGuard, Storage, StorageFile, Volume};
+pub use crate::storage::{DiskStorage, LockGuard, MediumBytes, Storage, StorageFile, Volume};
 pub use crate::verify::{
     Progress, RecordCheck, TornTail, Verification, VerifyReport, verify, verify_on,
 };

@@ -8,7 +8,8 @@
 use std::any::Any;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::Deref;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +40,12 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// What the system says; [`io::ErrorKind::NotFound`] when there is no such file.
     fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>>;
+    /// Reads a whole file of at most `bytes_max` bytes, from the medium and not from the system's
+    /// cache where the file system lets us choose. To be used on synced files.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::InvalidData`] when it is longer.
+    fn read_medium(&self, path: &Path, bytes_max: u64) -> io::Result<MediumBytes>;
     /// Renames a file or directory, replacing a file at `to`.
     ///
     /// # Errors
@@ -105,8 +112,34 @@ pub trait StorageFile: Send + Sync {
     /// # Errors
     /// What the system says.
     fn sync_data(&self) -> io::Result<()>;
-    /// Asks that the next read comes from the medium and not from memory. Best effort.
-    fn forget_cached(&self);
+}
+
+/// What was read past the system's cache. Such reads need aligned memory, so it may not start at
+/// the beginning of its buffer.
+#[derive(Debug, Default)]
+pub struct MediumBytes {
+    buffer: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl From<Vec<u8>> for MediumBytes {
+    fn from(buffer: Vec<u8>) -> MediumBytes {
+        let len = buffer.len();
+        MediumBytes {
+            buffer,
+            start: 0,
+            len,
+        }
+    }
+}
+
+impl Deref for MediumBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[self.start..self.start + self.len]
+    }
 }
 
 /// The real file system.
@@ -144,6 +177,18 @@ impl Storage for DiskStorage {
         Ok(Arc::new(
             OpenOptions::new().read(true).write(writable).open(path)?,
         ))
+    }
+
+    fn read_medium(&self, path: &Path, bytes_max: u64) -> io::Result<MediumBytes> {
+        let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
+        let direct = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        match direct.and_then(|file| read_direct(&file, bytes_max)) {
+            // tmpfs and others have no medium to read from.
+            Err(error) if error.raw_os_error() == Some(EINVAL) => {
+                read_file(self, path, bytes_max).map(MediumBytes::from)
+            }
+            read => read,
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -203,11 +248,38 @@ impl StorageFile for File {
     fn sync_data(&self) -> io::Result<()> {
         File::sync_data(self)
     }
+}
 
-    fn forget_cached(&self) {
-        // Only advice: what is dirty or in use stays, and the read is right all the same.
-        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
+/// What file systems without direct reads answer.
+const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
+
+/// Direct reads go in units of this many bytes, into memory aligned to it: the largest block size
+/// in use.
+const DIRECT_UNIT: usize = 4096;
+
+fn read_direct(file: &File, bytes_max: u64) -> io::Result<MediumBytes> {
+    let size = file.metadata()?.len();
+    check_length(size, bytes_max)?;
+    let len = size as usize;
+    let mut buffer = vec![0; len.next_multiple_of(DIRECT_UNIT) + DIRECT_UNIT];
+    let start = buffer.as_ptr().align_offset(DIRECT_UNIT);
+    let whole = &mut buffer[start..start + len.next_multiple_of(DIRECT_UNIT)];
+    let mut read = 0;
+    while read < len {
+        match FileExt::read_at(file, &mut whole[read..], read as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            more => read += more,
+        }
     }
+    Ok(MediumBytes { buffer, start, len })
+}
+
+fn check_length(size: u64, bytes_max: u64) -> io::Result<()> {
+    if size <= bytes_max {
+        return Ok(());
+    }
+    let text = format!("{size} bytes, at most {bytes_max} are right");
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 /// A file-system error with the path it concerns.
@@ -337,16 +409,8 @@ pub(crate) fn replace_file(
 /// Reads a whole file of at most `bytes_max` bytes.
 pub(crate) fn read_file(storage: &dyn Storage, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let file = storage.open(path, false)?;
-    read_whole(&*file, bytes_max)
-}
-
-/// Reads all of an open file of at most `bytes_max` bytes.
-pub(crate) fn read_whole(file: &dyn StorageFile, bytes_max: u64) -> io::Result<Vec<u8>> {
     let size = file.size()?;
-    if size > bytes_max {
-        let text = format!("{size} bytes, at most {bytes_max} are right");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-    }
+    check_length(size, bytes_max)?;
     let mut bytes = vec![0; size as usize];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use birthmark_log::{LockGuard, Storage, StorageFile, Volume};
+use birthmark_log::{LockGuard, MediumBytes, Storage, StorageFile, Volume};
 
 use crate::rig::Random;
 
@@ -345,6 +345,13 @@ impl Storage for Sim {
         }))
     }
 
+    fn read_medium(&self, path: &Path, bytes_max: u64) -> io::Result<MediumBytes> {
+        let world = self.world();
+        let inode = &world.inodes[*world.names.get(path).ok_or(io::ErrorKind::NotFound)?];
+        assert!(inode.durable.len() as u64 <= bytes_max);
+        Ok(inode.durable.clone().into())
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.world().perform(|world| {
             let change = NameChange::Rename(from.to_owned(), to.to_owned());
@@ -506,15 +513,6 @@ impl StorageFile for SimFile {
             world.inodes[self.inode].drop_pending();
         }
         synced
-    }
-
-    fn forget_cached(&self) {
-        let mut world = self.sim.world();
-        let inode = &mut world.inodes[self.inode];
-        // Dirty pages stay; clean ones are read from the medium the next time.
-        if inode.pending.is_empty() {
-            inode.visible = inode.durable.clone();
-        }
     }
 }
 

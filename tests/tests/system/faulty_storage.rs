@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use birthmark_log::{DiskStorage, LockGuard, Storage, StorageFile, Volume};
+use birthmark_log::{DiskStorage, LockGuard, MediumBytes, Storage, StorageFile, Volume};
 
 /// How a group commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +147,10 @@ impl Storage for FaultyStorage {
         Ok(self.wrap(DiskStorage.open(path, writable)?, segment))
     }
 
+    fn read_medium(&self, path: &Path, bytes_max: u64) -> io::Result<MediumBytes> {
+        DiskStorage.read_medium(path, bytes_max)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         DiskStorage.rename(from, to)
     }
@@ -238,10 +242,6 @@ impl StorageFile for FaultyFile {
                 synced
             }
         }
-    }
-
-    fn forget_cached(&self) {
-        self.inner.forget_cached();
     }
 }
 
