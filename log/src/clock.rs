@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use crate::record::TIME_MS_MIN;
@@ -17,23 +18,13 @@ pub trait Clock: Send + Sync {
 }
 
 /// The machine's own clock.
-#[derive(Clone, Debug)]
-pub struct SystemClock {
-    start: Instant,
-}
+#[derive(Clone, Debug, Default)]
+pub struct SystemClock(());
 
 impl SystemClock {
-    /// The machine's own clock; monotonic time counts from now.
+    /// The machine's own clock.
     pub fn new() -> SystemClock {
-        SystemClock {
-            start: Instant::now(),
-        }
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> SystemClock {
-        SystemClock::new()
+        SystemClock(())
     }
 }
 
@@ -47,7 +38,10 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Duration {
-        self.start.elapsed()
+        // Not `Instant`: that stands still while the machine is suspended, and waking up would look
+        // like a jump of the wall clock.
+        let since_boot = clock_gettime(ClockId::Boottime);
+        Duration::try_from(since_boot).unwrap_or_default()
     }
 }
 

@@ -302,7 +302,9 @@ impl Committer {
             let payload = RESERVATION_HEAD_BYTES + reservation.lost_record.len();
             let wanted = frame_room(reservation.record_bytes_max as usize);
             let admitted = stamp.admits.clone().map_err(AppendError::Clock);
-            let checked = check_reservation(reservation).and(self.check_positions());
+            let checked = self
+                .check_reservation(reservation)
+                .and(self.check_positions());
             if let Err(error) = admitted.and(checked) {
                 self.reservations.pop();
                 self.refuse(ticket, error);
@@ -348,6 +350,19 @@ impl Committer {
             reservation: number,
             record_bytes_max,
         });
+    }
+
+    fn check_reservation(&self, reservation: &Reservation) -> Result<(), AppendError> {
+        let limit = RECORD_BYTES_MAX as u64;
+        let bytes = u64::from(reservation.record_bytes_max);
+        if bytes > limit {
+            return Err(AppendError::TooLarge { bytes, limit });
+        }
+        let lost_record = &reservation.lost_record;
+        check_record(lost_record, reservation.record_bytes_max as usize)?;
+        // Recovery may have to append it, and a record that cannot be read stops a start.
+        self.state.records.keys.keys(lost_record)?;
+        Ok(())
     }
 
     /// Starts a batch.
@@ -503,18 +518,6 @@ fn check_append(append: &Append, open: &HashMap<u64, u32>) -> Result<(), AppendE
         return Err(AppendError::UnknownReservation { reservation });
     };
     check_record(&append.record, limit as usize)
-}
-
-fn check_reservation(reservation: &Reservation) -> Result<(), AppendError> {
-    let limit = RECORD_BYTES_MAX as u64;
-    let bytes = u64::from(reservation.record_bytes_max);
-    if bytes > limit {
-        return Err(AppendError::TooLarge { bytes, limit });
-    }
-    check_record(
-        &reservation.lost_record,
-        reservation.record_bytes_max as usize,
-    )
 }
 
 fn check_record(record: &[u8], limit: usize) -> Result<(), AppendError> {

@@ -13,6 +13,7 @@ use crate::error::AppendError;
 use crate::preparer::{Prepared, Preparer};
 use crate::queue::{Queue, Submission};
 use crate::state::{State, count};
+use crate::storage::PathError;
 use crate::waiting::Backlog;
 
 /// When to sync.
@@ -104,6 +105,13 @@ impl LogThread {
                 Submission::Segment(Prepared::Ready(spare)) => {
                     self.preparing = false;
                     self.committer.add_spare(spare);
+                }
+                Submission::Segment(Prepared::Broken(PathError { path, source })) => {
+                    let cause = format!("{}: {source}", path.display());
+                    let cause = io::Error::new(source.kind(), cause);
+                    let error = self.state.poison("preparing a segment", cause);
+                    self.committer.refuse_all(&error);
+                    self.deliver();
                 }
                 Submission::Segment(Prepared::Failed { reason }) => {
                     self.committer.space_failed(reason);

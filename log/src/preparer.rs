@@ -24,10 +24,12 @@ pub(crate) struct Spare {
 /// What came of a request.
 pub(crate) enum Prepared {
     Ready(Spare),
-    /// It failed and is being tried again; [`Prepared::Ready`] follows when it works.
+    /// There is no space, and it is being tried again; [`Prepared::Ready`] follows when it works.
     Failed {
         reason: Arc<str>,
     },
+    /// It failed in a way that only a restart can clear up.
+    Broken(storage::PathError),
 }
 
 /// What the preparer works with.
@@ -151,6 +153,14 @@ fn run(workshop: &Workshop, requests: &Receiver<u64>, queue: &Queue, stop: &Atom
                     break;
                 }
                 Err(_) if stop.load(Ordering::Relaxed) => return,
+                // After a failed sync nobody knows which names the disk has; records in a file
+                // without a name would be lost.
+                Err(error) if !storage::is_full(&error.source) => {
+                    let answer = Submission::Segment(Prepared::Broken(error));
+                    // It fails only when the log thread has ended before.
+                    let _ = queue.send(answer, 0);
+                    return;
+                }
                 Err(error) if !reported => {
                     let reason = format!("{}: {}", error.path.display(), error.source).into();
                     let answer = Submission::Segment(Prepared::Failed { reason });

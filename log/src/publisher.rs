@@ -10,7 +10,7 @@ use crate::integrate::{IntegrateError, Integrator};
 use crate::preparer::Workshop;
 use crate::segment::segment_name;
 use crate::state::State;
-use crate::storage::{PathError, at};
+use crate::storage::{PathError, at, is_full};
 use crate::tlog::CheckpointSigner;
 
 /// Shortest wait between two rounds, however short the interval that was asked for: a round that
@@ -233,12 +233,8 @@ fn give_up_segments(parts: &PublisherParts, old: u64, floor: u64) -> Result<(), 
 fn failed(state: &State, error: IntegrateError) {
     match error {
         IntegrateError::Storage(PathError { path, source }) => {
-            let full = matches!(
-                source.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            );
             let text = format!("{}: {source}", path.display());
-            if full {
+            if is_full(&source) {
                 state.set_publish_failure(Some(text.into()));
             } else {
                 state.poison("publishing the log", io::Error::new(source.kind(), text));

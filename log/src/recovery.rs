@@ -464,18 +464,11 @@ fn provide_room(committer: &mut Committer, workshop: &Workshop) -> Result<(), Op
         };
         match workshop.prepare(number, &AtomicBool::new(false)) {
             Ok(spare) => committer.add_spare(spare),
-            Err(error) if covered && is_full(&error.source) => break,
+            Err(error) if covered && storage::is_full(&error.source) => break,
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 /// Appends the lost record of each open reservation. Gives their number.

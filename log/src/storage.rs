@@ -297,6 +297,14 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> PathError {
     }
 }
 
+/// Whether it failed for want of space, which passes.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
 /// Ends the name of a file that is not finished yet. Whatever bears it at open is left over from
 /// a crash and removed.
 pub(crate) const UNFINISHED: &str = "new";

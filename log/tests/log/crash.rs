@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use birthmark_log::{Committed, Log, OpenError};
+use birthmark_log::tlog::{Checkpoint, CheckpointSigner, TreeBuilder, leaf_hash};
+use birthmark_log::{Committed, Log, OpenError, RecordIndex};
 
 use crate::rig::{
     Acknowledged, Answers, DIR, Random, all_records, append, check, issue_all, new_sim, open_sim,
-    open_with, reservation, sim_options, verify_sim,
+    open_with, reservation, signer, sim_options, verify_sim,
 };
 use crate::sim::{FaultKind, Sim};
 
@@ -16,6 +17,8 @@ struct Image {
     sim: Sim,
     acknowledged: Acknowledged,
     operation: u64,
+    /// What anybody could have fetched by then, durable or not.
+    checkpoint: Option<Vec<u8>>,
 }
 
 /// Reserves and appends in chunks of random size, and leaves some reservations open for a while.
@@ -72,10 +75,12 @@ fn capture(sim: &Sim, answers: &Arc<Answers>, seed: u64, every: u64) -> Arc<Mute
             // Acknowledged before the image is taken: a crash afterwards keeps it.
             let acknowledged = answers.acknowledged();
             let sim = world.crash(&mut random);
+            let checkpoint = world.visible(Path::new("/log/public/checkpoint"));
             taken.lock().unwrap().push(Image {
                 sim,
                 acknowledged,
                 operation,
+                checkpoint,
             });
         }
     }));
@@ -89,6 +94,7 @@ fn recover(image: &Image, context: &str) {
         Err(error) => panic!("{context}: {error}"),
     };
     check(&log, &image.acknowledged, context);
+    check_history(&log, image.checkpoint.as_deref(), context);
     let records = log.len();
     issue_all(&log, &answers, 1_000_000..1_000_003, 500);
     log.close().unwrap();
@@ -101,6 +107,30 @@ fn recover(image: &Image, context: &str) {
     );
     assert_eq!(report.records, records + 3, "{context}");
     image.sim.assert_no_violations();
+}
+
+/// What was signed before is the beginning of what the log holds now: history never changes.
+fn check_history(log: &Log, checkpoint: Option<&[u8]>, context: &str) {
+    let Some(bytes) = checkpoint else {
+        return;
+    };
+    let seen = Checkpoint::from_note(bytes, signer().verifier_key()).unwrap();
+    assert!(
+        seen.size <= log.len(),
+        "{context}: {} was signed",
+        seen.size
+    );
+    let mut tree = TreeBuilder::new();
+    for index in 0..seen.size {
+        let record = log.read(RecordIndex(index)).unwrap();
+        tree.append(leaf_hash(&record), &mut |_, _| {});
+    }
+    assert_eq!(tree.root(), seen.root, "{context}: another history");
+    let published = log.publish().unwrap();
+    assert!(
+        published >= seen.size,
+        "{context}: the checkpoint went back"
+    );
 }
 
 #[test]
@@ -232,6 +262,7 @@ fn copies(sim: &Sim, answers: &Arc<Answers>) -> Arc<Mutex<Vec<Image>>> {
             sim,
             acknowledged,
             operation,
+            checkpoint: None,
         });
     }));
     images

@@ -131,8 +131,7 @@ impl Sim {
 
     /// `None` when there is no such file.
     pub(crate) fn try_content(&self, path: &Path) -> Option<Vec<u8>> {
-        let world = self.world();
-        Some(world.inodes[*world.names.get(path)?].visible.clone())
+        self.world().visible(path)
     }
 
     pub(crate) fn set_content(&self, path: &Path, content: Vec<u8>) {
@@ -195,6 +194,11 @@ impl World {
         after.names = after.durable_names.clone();
         after.dirs = after.durable_dirs.clone();
         Sim(Arc::new(Mutex::new(after)))
+    }
+
+    /// What everybody sees of a file; `None` when it is not there.
+    pub(crate) fn visible(&self, path: &Path) -> Option<Vec<u8>> {
+        Some(self.inodes[*self.names.get(path)?].visible.clone())
     }
 
     /// An independent copy: what a killed process leaves.
