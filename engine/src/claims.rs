@@ -5,92 +5,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use birthmark_log::{ExtractError, IndexKey, Log, ReadError, RecordIndex, RecordKeys};
+use birthmark_log::{IndexKey, RecordKeys};
 
 use crate::fault::Fault;
+use crate::index_keys::{IDENTITY_SPACE, KEY_SPACE, request_keys};
 use crate::issuance::LoggedCertificate;
-use crate::key::sha256;
-use crate::profile::Profile;
-use crate::record::{IssuedRecord, KIND_OFFICER, Record};
+use crate::reissue::{Candidate, History, Judge, Replacement, Verdict};
 use crate::rejection::Rejection;
 use crate::request::Request;
 use crate::slots::Ticket;
 use crate::validate::ValidatedRequest;
-
-/// The log's key space of public-key fingerprints.
-const KEY_SPACE: usize = 0;
-/// The log's key space of device identities.
-const IDENTITY_SPACE: usize = 1;
-
-/// [`KIND_OFFICER`] as records that are not decoded carry it.
-const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
-
-/// The index keys of a record. They come from the record alone, domains included: what a device was issued
-/// stays claimed whatever becomes of its profile.
-///
-/// A record that this version cannot read is an error, which stops the start: passing over it would free
-/// the key and the identity that it holds.
-pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
-    match Record::decode(record).map_err(ExtractError::new)? {
-        Record::Issued(issued) => Ok(issued_keys(&issued)),
-        Record::Lost(_)
-        | Record::Other {
-            kind: KIND_OFFICER_ACT,
-            version: 1,
-            ..
-        } => Ok([None, None]),
-        Record::Other { kind, version, .. } => Err(ExtractError::new(format!(
-            "kind {kind} version {version} is of a later release: use that release"
-        ))),
-    }
-}
-
-fn issued_keys(record: &IssuedRecord<'_>) -> RecordKeys {
-    let identity_domain = record.identity_domain();
-    [
-        Some(key_index_key(record.key_domain(), record.key_fingerprint)),
-        record
-            .identity
-            .map(|identity| identity_index_key(identity_domain, identity)),
-    ]
-}
-
-fn request_keys(request: &ValidatedRequest<'_>, profile: &Profile) -> RecordKeys {
-    let identity_domain = profile.identity_domain();
-    [
-        Some(key_index_key(
-            profile.key_domain(),
-            &request.key_fingerprint,
-        )),
-        request
-            .identity
-            .as_deref()
-            .map(|identity| identity_index_key(identity_domain, identity)),
-    ]
-}
-
-/// Fingerprints are SHA-256 already: the domain's digest only sets them apart.
-fn key_index_key(domain: &str, fingerprint: &[u8]) -> IndexKey {
-    let mut key = if domain.is_empty() {
-        [0; 32]
-    } else {
-        sha256(domain.as_bytes())
-    };
-    key.iter_mut()
-        .zip(fingerprint)
-        .for_each(|(byte, other)| *byte ^= other);
-    IndexKey(key)
-}
-
-/// Identities are equal without regard to case: names are (caseIgnoreMatch, RFC 5280 §7.1), and a device
-/// must not be had twice by writing it in capitals. Spaces that the match would fold are refused before.
-fn identity_index_key(domain: &str, identity: &str) -> IndexKey {
-    let mut text = Vec::with_capacity(domain.len() + 1 + identity.len());
-    text.extend_from_slice(domain.as_bytes());
-    text.push(0);
-    text.extend(identity.bytes().map(|byte| byte.to_ascii_lowercase()));
-    IndexKey(sha256(&text))
-}
 
 /// The right to issue for one key and identity. It is given back through [`Claims::finish`], once.
 #[derive(Debug)]
@@ -107,6 +31,8 @@ pub(crate) struct ClaimId(u64);
 pub(crate) struct ClaimedRequest<'a> {
     pub(crate) request: ValidatedRequest<'a>,
     pub(crate) claim: Claim,
+    /// The record that its own will take the place of.
+    pub(crate) replaces: Option<Replacement>,
 }
 
 /// What came of asking for a claim.
@@ -171,42 +97,49 @@ impl<R> Claims<R> {
 
     /// Claims key and identity of a chunk of requests, in order. Each gets its own outcome; two requests of
     /// one chunk can be in each other's way.
-    pub(crate) fn claim_batch<'a>(
+    pub(crate) fn claim_batch<'a, H: History>(
         &self,
-        log: &Log,
-        requests: Vec<(ValidatedRequest<'a>, &Profile)>,
+        judge: &Judge<'_, H>,
+        candidates: Vec<Candidate<'a>>,
     ) -> Vec<ClaimOutcome<'a>> {
-        // The index is asked without the lock first: most answers are "never seen", and it may have to
+        // The history is asked without the lock first: most answers are "never seen", and it may have to
         // read the disk. Under the lock it is asked again only if a claim was finished meanwhile, because
-        // a record enters the index before its claim is finished.
+        // a record enters the index before its claim is finished. So a request that waited for another, or
+        // came late, is held against that one's outcome: no two records replace the same one.
         let seen = self.finished.load(Ordering::Acquire);
-        let looked_up: Vec<_> = requests
+        let judged: Vec<_> = candidates
             .into_iter()
-            .map(|(request, profile)| {
-                let keys = request_keys(&request, profile);
-                let earlier = self.look_up(log, &keys, &request);
-                (request, keys, earlier)
+            .map(|candidate| {
+                let keys = request_keys(&candidate.request, candidate.profile);
+                let verdict = claimable(judge.judge(&candidate, &keys));
+                (candidate, keys, verdict)
             })
             .collect();
         let mut open = self.lock();
         let changed = self.finished.load(Ordering::Acquire) != seen;
-        looked_up
+        judged
             .into_iter()
-            .map(|(request, keys, earlier)| {
-                if !matches!(earlier, Ok(None)) {
-                    return outcome(earlier);
-                }
-                if let Some((holder, same)) = open.holder(&keys, &request.request_id) {
+            .map(|(candidate, keys, verdict)| {
+                let mut replaces = match verdict {
+                    Ok(replaces) => replaces,
+                    Err(outcome) => return outcome,
+                };
+                let request_id = candidate.request.request_id;
+                if let Some((holder, same)) = open.holder(&keys, &request_id) {
                     return ClaimOutcome::Busy { holder, same };
                 }
                 if changed {
-                    let earlier = self.look_up(log, &keys, &request);
-                    if !matches!(earlier, Ok(None)) {
-                        return outcome(earlier);
+                    match claimable(judge.judge(&candidate, &keys)) {
+                        Ok(now) => replaces = now,
+                        Err(outcome) => return outcome,
                     }
                 }
-                let claim = open.claim(keys, request.request_id);
-                ClaimOutcome::Claimed(ClaimedRequest { request, claim })
+                let claim = open.claim(keys, request_id);
+                ClaimOutcome::Claimed(ClaimedRequest {
+                    request: candidate.request,
+                    claim,
+                    replaces,
+                })
             })
             .collect()
     }
@@ -230,50 +163,6 @@ impl<R> Claims<R> {
         let waiters = claims.map(|claim| open.finish(&claim)).collect();
         self.finished.fetch_add(1, Ordering::Release);
         waiters
-    }
-
-    /// What the log holds on this key and identity.
-    fn look_up(
-        &self,
-        log: &Log,
-        keys: &RecordKeys,
-        request: &ValidatedRequest<'_>,
-    ) -> Result<Option<Earlier>, ReadError> {
-        for space in [KEY_SPACE, IDENTITY_SPACE] {
-            let Some(key) = &keys[space] else { continue };
-            if let Some(index) = log.find(space, key)? {
-                let record = log.read(index)?;
-                return Ok(Some(self.compare(&record, index, keys, request)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn compare(
-        &self,
-        bytes: &[u8],
-        index: RecordIndex,
-        keys: &RecordKeys,
-        request: &ValidatedRequest<'_>,
-    ) -> Earlier {
-        let Ok(Record::Issued(record)) = Record::decode(bytes) else {
-            return Earlier::Unreadable(index.0);
-        };
-        if record.request_id == request.request_id {
-            return match LoggedCertificate::from_record(record.certificate, index.0) {
-                Some(certificate) => Earlier::Same(certificate),
-                None => Earlier::Unreadable(index.0),
-            };
-        }
-        let earlier = issued_keys(&record);
-        let same = |space: usize| keys[space].is_some() && keys[space] == earlier[space];
-        let identity = request.identity.clone().unwrap_or_default();
-        let index = index.0;
-        Earlier::Other(match (same(KEY_SPACE), same(IDENTITY_SPACE)) {
-            (true, true) => Rejection::ChangedRequest { identity, index },
-            (false, true) => Rejection::IdentityInUse { identity, index },
-            _ => Rejection::KeyInUse { index },
-        })
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenClaims<R>> {
@@ -325,22 +214,16 @@ impl<R> OpenClaims<R> {
     }
 }
 
-/// What an earlier record means for a request.
-#[derive(Debug)]
-enum Earlier {
-    Same(LoggedCertificate),
-    Other(Rejection),
-    Unreadable(u64),
-}
-
-fn outcome<'a>(earlier: Result<Option<Earlier>, ReadError>) -> ClaimOutcome<'a> {
-    match earlier {
-        Ok(Some(Earlier::Same(certificate))) => ClaimOutcome::Existing(certificate),
-        Ok(Some(Earlier::Other(rejection))) => ClaimOutcome::Refused(rejection),
-        Ok(Some(Earlier::Unreadable(index))) => ClaimOutcome::Failed(Fault::Log(format!(
-            "record {index} cannot be read; run `birthmark log verify`"
-        ))),
-        Ok(None) => ClaimOutcome::Failed(Fault::Log("the index gave no answer".to_owned())),
-        Err(error) => ClaimOutcome::Failed(Fault::Log(error.to_string())),
+/// What may be claimed, and which record it replaces; or the outcome, where nothing is to be claimed.
+fn claimable<'a>(verdict: Verdict) -> Result<Option<Replacement>, ClaimOutcome<'a>> {
+    match verdict {
+        Verdict::New => Ok(None),
+        Verdict::Replaces(replacement) => Ok(Some(replacement)),
+        Verdict::Same(earlier) => Err(match earlier.certificate() {
+            Ok(certificate) => ClaimOutcome::Existing(certificate),
+            Err(fault) => ClaimOutcome::Failed(fault),
+        }),
+        Verdict::Refused(rejection) => Err(ClaimOutcome::Refused(rejection)),
+        Verdict::Failed(fault) => Err(ClaimOutcome::Failed(fault)),
     }
 }

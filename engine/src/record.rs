@@ -31,6 +31,9 @@ pub(crate) const DATA_KEY_DOMAIN: &str = "birthmark:key-domain";
 /// Data key of the domain that the identity is unique in, where that is not the profile's name.
 pub(crate) const DATA_IDENTITY_DOMAIN: &str = "birthmark:identity-domain";
 
+/// Data key of the permit that allowed the reissue: SHA-256 of the signed note, in hexadecimal.
+pub const DATA_PERMIT: &str = "birthmark:permit";
+
 /// The key domain that all profiles share unless they name one.
 pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 
@@ -38,7 +41,7 @@ pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 const TIME_PLACEHOLDER: u64 = u64::MAX;
 
 /// Octets of an issued record besides its certificate, its texts and its data: heads, time, issuer,
-/// digests, and the two domains of 64 octets with their data keys. Rounded up.
+/// digests, the two domains of 64 octets and a permit's digest with their data keys: 423. Rounded up.
 const ISSUED_FIXED_BYTES: usize = 512;
 
 /// An entry of the log.
