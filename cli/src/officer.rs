@@ -12,6 +12,7 @@ use birthmark_engine::permit::{Permit, PermitError, fold_identity};
 use birthmark_engine::{Configuration, Reissue};
 use birthmark_hsm::{KeyAlgorithm, PublicKey, SignInput, SoftwareKey, SoftwareKeyError};
 use birthmark_log::tlog::{KeyError, VerifierKey};
+use der::DateTime;
 
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
@@ -143,7 +144,9 @@ pub fn new_permit(plan: &PermitPlan, console: &mut Console<'_>) -> Result<Exit, 
         path: plan.out.clone(),
         source,
     })?;
-    let not_after = crate::records::time(permit.not_after_s.saturating_mul(1_000));
+    let not_after = DateTime::from_unix_duration(Duration::from_secs(permit.not_after_s))
+        .map(|time| time.to_string())
+        .unwrap_or_default();
     let text = format!(
         "permit     {}\ndevice     {}\nprofile    {}\nreplaces   {}\nnot after  {not_after}\n",
         plan.out.display(),
