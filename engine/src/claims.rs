@@ -227,3 +227,112 @@ fn claimable<'a>(verdict: Verdict) -> Result<Option<Replacement>, ClaimOutcome<'
         Verdict::Failed(fault) => Err(ClaimOutcome::Failed(fault)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+    use crate::reissue::world::{Ask, Past, World};
+
+    /// A history in which something happens after a number of finds, between judging and claiming.
+    struct Interrupted<'a> {
+        past: &'a Past,
+        finds_left: Cell<usize>,
+        happens: RefCell<Option<Box<dyn FnOnce() + 'a>>>,
+    }
+
+    impl History for Interrupted<'_> {
+        fn newest(&self, space: usize, key: &IndexKey) -> Result<Option<u64>, Fault> {
+            let found = self.past.newest(space, key);
+            self.finds_left.set(self.finds_left.get().wrapping_sub(1));
+            if self.finds_left.get() == 0
+                && let Some(happens) = self.happens.take()
+            {
+                happens();
+            }
+            found
+        }
+
+        fn record(&self, index: u64) -> Result<Vec<u8>, Fault> {
+            self.past.record(index)
+        }
+    }
+
+    fn only<T>(mut outcomes: Vec<T>) -> T {
+        assert_eq!(outcomes.len(), 1);
+        outcomes.remove(0)
+    }
+
+    /// Claims for `first`, and lets it end in a record just after `second` was judged.
+    fn claim_across_an_end<'a>(
+        world: &'a World,
+        first: (Ask, Option<&'a str>),
+        second: (Ask, Option<&'a str>),
+    ) -> ClaimOutcome<'a> {
+        let claims = Claims::<()>::new();
+        let judge = world.judge_with(&world.past);
+        let candidate = world.candidate(first.0, first.1);
+        let outcome = only(claims.claim_batch(&judge, vec![candidate]));
+        let ClaimOutcome::Claimed(ClaimedRequest {
+            claim, replaces, ..
+        }) = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        let ends = || {
+            world.push(first.0, replaces.map(|replaced| replaced.index));
+            assert_eq!(claims.finish(std::iter::once(claim)).len(), 1);
+        };
+        let history = Interrupted {
+            past: &world.past,
+            // Key and identity of a device that is known: one find each.
+            finds_left: Cell::new(2),
+            happens: RefCell::new(Some(Box::new(ends))),
+        };
+        let judge = world.judge_with(&history);
+        let candidate = world.candidate(second.0, second.1);
+        only(claims.claim_batch(&judge, vec![candidate]))
+    }
+
+    #[test]
+    fn a_reissue_that_ended_meanwhile_is_not_overlooked() {
+        let world = World::new("same-key");
+        world.push(Ask(1, "SN-1", 1), None);
+        let change = |value| (Ask(1, "SN-1", value), None);
+        match claim_across_an_end(&world, change(2), change(3)) {
+            ClaimOutcome::Claimed(claimed) => {
+                assert_eq!(claimed.replaces.map(|replaced| replaced.index), Some(1));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_permit_that_was_spent_meanwhile_is_spent() {
+        let world = World::new("permit");
+        world.push(Ask(1, "SN-1", 1), None);
+        let permit = world.signed("SN-1", 0);
+        let rework = |value| (Ask(1, "SN-1", value), Some(permit.as_str()));
+        match claim_across_an_end(&world, rework(2), rework(3)) {
+            ClaimOutcome::Refused(rejection) => assert_eq!(rejection.number(), 518),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn two_changes_of_one_batch_wait_for_each_other() {
+        let world = World::new("same-key");
+        world.push(Ask(1, "SN-1", 1), None);
+        let claims = Claims::<()>::new();
+        let judge = world.judge_with(&world.past);
+        let asks = [2, 3, 2].map(|value| world.candidate(Ask(1, "SN-1", value), None));
+        let outcomes = claims.claim_batch(&judge, asks.into());
+        assert!(matches!(outcomes[0], ClaimOutcome::Claimed(_)));
+        assert!(matches!(
+            outcomes[1],
+            ClaimOutcome::Busy { same: false, .. }
+        ));
+        assert!(matches!(outcomes[2], ClaimOutcome::Busy { same: true, .. }));
+    }
+}

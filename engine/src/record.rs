@@ -327,6 +327,27 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_fixed_parts_fit_their_bound() {
+        let (domain, digest, name) = ("d".repeat(64), "0".repeat(64), "p".repeat(64));
+        let data = BTreeMap::from([
+            (DATA_KEY_DOMAIN, domain.as_str()),
+            (DATA_IDENTITY_DOMAIN, domain.as_str()),
+            (DATA_PERMIT, digest.as_str()),
+        ]);
+        let (lot, identity) = ("l".repeat(128), "i".repeat(256));
+        let record = IssuedRecord {
+            profile: &name,
+            lot: Some(&lot),
+            identity: Some(&identity),
+            replaces: Some(u64::MAX),
+            ..issued(data, &[5; 5_000])
+        };
+        let none = BTreeMap::new();
+        let max = IssuedRecord::bytes_max(&name, Some(&lot), Some(&identity), &none, 5_000);
+        assert!(record.encode().len() <= max);
+    }
+
+    #[test]
     fn data_keys_are_in_deterministic_order() {
         let bytes = issued(BTreeMap::from([("aa", "1"), ("b", "2")]), &[]).encode();
         let at = |key: &[u8]| {

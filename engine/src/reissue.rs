@@ -13,6 +13,8 @@
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod world;
 
 use birthmark_log::{IndexKey, Log, RecordIndex, RecordKeys};
 

@@ -306,6 +306,8 @@ fn the_longest_permit_fits() {
 #[test]
 fn lists_of_officers() {
     let ada = Officer::new("ada").vkey();
+    // A witness signs other things, by another type of signature.
+    let witness = VerifierKey::cosigner("ada", *Officer::new("ada").verifier.public_key());
     assert!(Officers::new(LOG, std::slice::from_ref(&ada)).is_ok());
     let bad = [
         vec![],
@@ -314,6 +316,7 @@ fn lists_of_officers() {
         vec![ada[..ada.len() - 4].to_owned()],
         vec![ada.replace("ada", "eve")],
         vec![String::new()],
+        vec![witness.unwrap().to_string()],
         vec![ada; OFFICERS_MAX + 1],
     ];
     for keys in bad {

@@ -37,6 +37,7 @@ mod damage;
 mod faulty_storage;
 mod foreign_records;
 mod hostile_requests;
+mod officer;
 mod refusals;
 mod reissue;
 mod requests;

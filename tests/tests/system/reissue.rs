@@ -2,19 +2,15 @@
 //! restarts and faults of the storage.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use birthmark_engine::permit::{Officers, Permit, PermitProblem, fold_identity};
-use birthmark_engine::{
-    Action, Engine, Fault, IssueStatus, Issued, OpenError, Profile, Rejection, Request, Station,
-};
-use birthmark_log::tlog::VerifierKey;
+use birthmark_engine::permit::{Permit, PermitProblem};
+use birthmark_engine::{Action, Engine, Fault, IssueStatus, Issued, OpenError, Rejection, Request};
 
 use crate::clock::HandClock;
 use crate::faulty_storage::{CommitFault, FaultyStorage};
+use crate::officer::{Officer, ask, ask_with, profile};
 use crate::requests::Key;
 use crate::station::{Entry, Factory, Signer, fault, rejection};
 
@@ -24,94 +20,6 @@ on_every_signer!(
     changes_at_once_make_one_line,
     one_permit_in_flight_twice_serves_once,
 );
-
-const LOG: &str = "example.com/line-7";
-
-/// An IDevID with a value from the line in the subject, so that content can change.
-fn profile(reissue: &str) -> Profile {
-    let text = format!(
-        r#"
-name = "order"
-base = "idevid"
-reissue = "{reissue}"
-
-[[subject]]
-type = "O"
-value = "{{data.order}}"
-
-[[subject]]
-type = "serialNumber"
-value = "{{csr.subject.serialNumber}}"
-
-[validity]
-not_after = "99991231235959Z"
-
-[key]
-algorithms = ["p256"]
-"#
-    );
-    Profile::parse(&text, Path::new("test.toml")).unwrap()
-}
-
-/// An officer and the issuer that permits are for.
-struct Officer {
-    key: Ed25519KeyPair,
-    verifier: VerifierKey,
-    issuer: [u8; 20],
-}
-
-impl Officer {
-    fn new(factory: &Factory) -> Officer {
-        let key = Ed25519KeyPair::generate().unwrap();
-        let public = key.public_key().as_ref().try_into().unwrap();
-        Officer {
-            verifier: VerifierKey::ed25519("ada", public).unwrap(),
-            issuer: *factory.station().issuer.key_identifier(),
-            key,
-        }
-    }
-
-    fn configure(&self, station: &mut Station, reissue: &str) {
-        station.profiles = vec![profile(reissue)];
-        station.officers = Some(Officers::new(LOG, &[self.verifier.to_string()]).unwrap());
-    }
-
-    fn open(&self, factory: &Factory, reissue: &str) -> Engine {
-        factory.open_with(|station| self.configure(station, reissue))
-    }
-
-    fn permit(&self, identity: &str, replaces: u64) -> Permit {
-        Permit {
-            log: LOG.to_owned(),
-            issuer: self.issuer,
-            profile: "order".to_owned(),
-            identity_domain: "order".to_owned(),
-            identity: fold_identity(identity),
-            key_fingerprint: None,
-            replaces,
-            not_after_s: 4_000_000_000,
-            reason: None,
-        }
-    }
-
-    fn sign(&self, permit: &Permit) -> Vec<u8> {
-        let signature = self.key.sign(permit.to_text().unwrap().as_bytes());
-        let note = permit.signed(&self.verifier, signature.as_ref()).unwrap();
-        note.into_bytes()
-    }
-}
-
-fn ask(key: &Key, order: &str) -> Request {
-    let mut request = Request::new(key.request("SN-1"), "order");
-    request.data = BTreeMap::from([("order".to_owned(), order.to_owned())]);
-    request
-}
-
-fn ask_with(key: &Key, order: &str, permit: &[u8]) -> Request {
-    let mut request = ask(key, order);
-    request.permit = Some(permit.to_vec());
-    request
-}
 
 #[track_caller]
 fn issue_new(engine: &Engine, request: Request) -> Issued {
