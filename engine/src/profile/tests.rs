@@ -78,7 +78,7 @@ fn each_fault_names_its_key() {
         ),
         (
             IDEVID_TOML.replace("[validity]", "[validity]\ncolor = 1"),
-            "line 25",
+            "line 30",
         ),
         (
             IDEVID_TOML.replace("base = \"idevid\"", "base = \"x\""),
