@@ -1,12 +1,14 @@
 //! The command line's grammar.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use birthmark_hsm::KeyAlgorithm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
 use crate::demo::DEMO_COUNT_DEFAULT;
+use crate::officer::{VALID_DEFAULT, VALID_MAX};
 use crate::subject::Subject;
 
 /// `birthmark …`
@@ -41,6 +43,12 @@ pub(crate) enum Command {
     /// Verify and read the log.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Allow a device another certificate, as an officer.
+    #[command(subcommand)]
+    Permit(PermitCommand),
+    /// Make an officer's key.
+    #[command(subcommand)]
+    Officer(OfficerCommand),
 }
 
 #[derive(Debug, Args)]
@@ -129,7 +137,8 @@ pub(crate) struct CaInitArguments {
     birthmark issue --config ca/birthmark.toml --profile idevid device.csr\n  \
     birthmark issue --config ca/birthmark.toml --profile tls-client requests/ > issued.ndjson\n  \
     openssl req -new … | birthmark issue --config ca/birthmark.toml --profile idevid -\n  \
-    birthmark issue --config ca/birthmark.toml --profile idevid --data station=7 batch.pem\n\n\
+    birthmark issue --config ca/birthmark.toml --profile idevid --data station=7 batch.pem\n  \
+    birthmark issue --config ca/birthmark.toml --profile idevid --permit permits/ rework.csr\n\n\
     One JSON line per request on standard output, in the order of the inputs, written only when\n\
     the certificate is durable in the log. status is issued, existing (this request was\n\
     answered before; the same certificate again), rejected, or fault (the system failed; try\n\
@@ -145,6 +154,10 @@ pub(crate) struct IssueArguments {
     /// A value that the line adds to every request of this run; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) data: Vec<(String, String)>,
+    /// An officer's permit, or a directory of permits, for devices that need one to be issued again; may
+    /// be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) permit: Vec<PathBuf>,
     /// No summary and no progress bar on standard error.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -203,6 +216,102 @@ pub(crate) struct LogShowArguments {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum PermitCommand {
+    /// Sign a permit that replaces one entry of the log, for one device, once.
+    New(PermitNewArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    birthmark permit new --config ca/birthmark.toml --profile idevid --identity SN-0001 \\\n      \
+    --replaces 42 --reason 'board swapped' --officer-key ada.key --out SN-0001.permit\n  \
+    birthmark issue --config ca/birthmark.toml --profile idevid --permit SN-0001.permit new.csr\n\n\
+    The identity, the entry and the key's fingerprint stand in the rejection 'permit-needed'.\n\
+    Neither the issuing key nor the log is needed: a copy of the configuration, the issuer\n\
+    certificate and the profiles is enough.")]
+pub(crate) struct PermitNewArguments {
+    /// The station's configuration: its log, issuer, profile and officers.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Name of the certificate profile; it has reissue = "permit".
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: String,
+    /// The device's identity.
+    #[arg(long, value_name = "ID")]
+    pub(crate) identity: String,
+    /// Index of the log's entry that is replaced: the device's newest.
+    #[arg(long, value_name = "N")]
+    pub(crate) replaces: u64,
+    /// Fingerprint of the new key, 64 hex digits [default: any key]
+    #[arg(long, value_name = "HEX", value_parser = fingerprint)]
+    pub(crate) key_fingerprint: Option<Fingerprint>,
+    /// How long the permit counts: days, hours or minutes, as in 7d, 12h, 30m.
+    #[arg(long, value_name = "TIME", default_value = VALID_DEFAULT, value_parser = valid)]
+    pub(crate) valid: Duration,
+    /// Why, for people; at most 200 characters.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// The officer's key file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) officer_key: PathBuf,
+    /// The new permit; an existing file is not overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OfficerCommand {
+    /// Make an Ed25519 key and print its line for engine.officers.
+    Keygen(OfficerKeygenArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    birthmark officer keygen --name ada.acme.example --out ada.key\n\n\
+    Put the printed line into birthmark.toml:\n\n  \
+    [engine]\n  \
+    officers = [\"ada.acme.example+…+…\"]")]
+pub(crate) struct OfficerKeygenArguments {
+    /// The officer's name in permits, without spaces or '+'.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// The new key file (PKCS #8 PEM, mode 0600); an existing file is not overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+/// A key's fingerprint as records have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint(pub(crate) [u8; 32]);
+
+fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    crate::hex::decode(text)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(Fingerprint)
+        .ok_or_else(|| "a fingerprint has 64 hexadecimal digits".to_owned())
+}
+
+/// A time such as `7d`, from one minute to [`VALID_MAX`].
+fn valid(text: &str) -> Result<Duration, String> {
+    let unit_s = match text.chars().last() {
+        Some('d') => 86_400,
+        Some('h') => 3_600,
+        Some('m') => 60,
+        _ => 0,
+    };
+    let digits = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
+    let count = digits.bytes().all(|digit| digit.is_ascii_digit());
+    let count: Option<u64> = count.then(|| digits.parse().ok()).flatten();
+    count
+        .and_then(|count| count.checked_mul(unit_s))
+        .map(Duration::from_secs)
+        .filter(|time| !time.is_zero() && *time <= VALID_MAX)
+        .ok_or_else(|| {
+            "write days, hours or minutes such as 7d, 12h or 30m; at most 366d".to_owned()
+        })
+}
+
 /// A serial number without leading zeros.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Serial(pub(crate) Vec<u8>);
@@ -257,5 +366,26 @@ mod tests {
         assert!(key_value("a").is_err() && key_value("=b").is_err());
         assert_eq!(serial("00:0A:ff"), Ok(Serial(vec![0x0a, 0xff])));
         assert!(serial("abc").is_err());
+        let hours = |count: u64| Ok(Duration::from_secs(count * 3_600));
+        assert_eq!(
+            ["7d", "12h", "120m", "366d"].map(valid),
+            [hours(168), hours(12), hours(2), hours(8_784)]
+        );
+        for wrong in [
+            "",
+            "7",
+            "d",
+            "0d",
+            "367d",
+            "+7d",
+            "7 d",
+            "7w",
+            "99999999999999999999d",
+            "7\u{e9}",
+        ] {
+            assert!(valid(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(fingerprint(&"0a".repeat(32)), Ok(Fingerprint([10; 32])));
+        assert!(fingerprint(&"0a".repeat(31)).is_err());
     }
 }

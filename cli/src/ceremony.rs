@@ -352,6 +352,10 @@ impl Ceremony<'_> {
         text.push_str("\n[engine]\n# threads = 2\n# max_in_flight = 2048\n");
         let profiles = PROFILES.map(|(file, _)| toml_string(file)).join(", ");
         let _ = writeln!(text, "profiles = [{profiles}]");
+        text.push_str(
+            "# officers = [\"…\"]   # keys of `birthmark officer keygen`, for profiles with \
+             reissue = \"permit\"\n",
+        );
         text
     }
 

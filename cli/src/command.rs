@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use crate::args::{
     Arguments, CaCommand, CaInitArguments, Command, DemoArguments, IssueArguments, LogCommand,
-    LogShowArguments,
+    LogShowArguments, OfficerCommand, OfficerKeygenArguments, PermitCommand, PermitNewArguments,
 };
 use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa};
 use crate::console::Console;
 use crate::demo::{self, DemoError, DemoPlan};
 use crate::input::InputError;
-use crate::issue::{self, IssuePlan};
+use crate::issue::{self, IssuePlan, PermitsError};
+use crate::officer::{self, OfficerError, PermitPlan};
 use crate::records::{self, Selection};
 
 /// How a command ended.
@@ -75,6 +76,12 @@ pub enum CommandError {
     /// An input cannot be used.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// A permit cannot be used.
+    #[error(transparent)]
+    Permits(#[from] PermitsError),
+    /// An officer's command failed.
+    #[error(transparent)]
+    Officer(#[from] OfficerError),
     /// `--data` gives one key two values.
     #[error("--data gives '{key}' more than once; give each key one value")]
     DataTwice {
@@ -140,7 +147,10 @@ impl CommandError {
     /// Usage and configuration are told apart from faults of the system.
     fn exit(&self) -> Exit {
         match self {
+            CommandError::Officer(OfficerError::Sign { .. }) => Exit::Fault,
             CommandError::Input(_)
+            | CommandError::Permits(_)
+            | CommandError::Officer(_)
             | CommandError::DataTwice { .. }
             | CommandError::UnknownProfile { .. }
             | CommandError::Configuration(_) => Exit::Usage,
@@ -174,7 +184,10 @@ fn open_exit(error: &birthmark_engine::OpenError) -> Exit {
     use birthmark_engine::OpenError;
     use birthmark_log::OpenError as LogOpenError;
     match error {
-        OpenError::Issuer(_) | OpenError::Profiles(_) | OpenError::Range { .. } => Exit::Usage,
+        OpenError::Issuer(_)
+        | OpenError::Profiles(_)
+        | OpenError::NoOfficer { .. }
+        | OpenError::Range { .. } => Exit::Usage,
         OpenError::Log(LogOpenError::Missing { .. } | LogOpenError::Option { .. }) => Exit::Usage,
         _ => Exit::Fault,
     }
@@ -197,27 +210,12 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             console,
         ),
         Command::Ca(CaCommand::Init(arguments)) => ca_init(arguments, console),
-        Command::Issue(arguments) => {
-            let IssueArguments {
-                config,
-                profile,
-                data,
-                quiet,
-                json,
-                inputs,
-            } = arguments;
-            let data = each_once(data)?;
-            issue::run(
-                &IssuePlan {
-                    config,
-                    profile,
-                    data,
-                    inputs,
-                    quiet,
-                    json,
-                },
-                console,
-            )
+        Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),
+        Command::Officer(OfficerCommand::Keygen(OfficerKeygenArguments { name, out })) => {
+            officer::keygen(&name, &out, console)
+        }
+        Command::Permit(PermitCommand::New(arguments)) => {
+            officer::new_permit(&permit_plan(arguments), console)
         }
         Command::Log(LogCommand::Verify(arguments)) => {
             records::verify(&arguments.dir, arguments.json, console)
@@ -237,6 +235,52 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             };
             records::show(&dir, &selection, json, console)
         }
+    }
+}
+
+fn issue_plan(arguments: IssueArguments) -> Result<IssuePlan, CommandError> {
+    let IssueArguments {
+        config,
+        profile,
+        data,
+        permit,
+        quiet,
+        json,
+        inputs,
+    } = arguments;
+    Ok(IssuePlan {
+        config,
+        profile,
+        data: each_once(data)?,
+        inputs,
+        permits: permit,
+        quiet,
+        json,
+    })
+}
+
+fn permit_plan(arguments: PermitNewArguments) -> PermitPlan {
+    let PermitNewArguments {
+        config,
+        profile,
+        identity,
+        replaces,
+        key_fingerprint,
+        valid,
+        reason,
+        officer_key,
+        out,
+    } = arguments;
+    PermitPlan {
+        config,
+        profile,
+        identity,
+        replaces,
+        key_fingerprint: key_fingerprint.map(|fingerprint| fingerprint.0),
+        valid,
+        reason,
+        officer_key,
+        out,
     }
 }
 

@@ -172,7 +172,8 @@ fn open_source(path: &Path) -> Result<Source, InputError> {
     Ok(Source::File(path.to_owned()))
 }
 
-fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// The files of a directory in name order, those behind links too, without hidden ones and subdirectories.
+pub(crate) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;

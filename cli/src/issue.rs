@@ -5,9 +5,10 @@
 //! time, however long the input is.
 
 mod line;
+mod permits;
+mod summary;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -20,14 +21,17 @@ use birthmark_engine::{
     SubmitError,
 };
 use indicatif::ProgressBar;
-use serde::Serialize;
 
 use crate::command::{CommandError, Exit};
-use crate::console::{Console, grouped};
+use crate::console::Console;
 use crate::input::{InputItem, InputRejection, Inputs};
 use crate::interrupt::Interrupt;
 
 use line::Line;
+use permits::Permits;
+use summary::{End, Tally, exit, report};
+
+pub use permits::{PERMITS_MAX, PermitsError};
 
 /// Handles kept in flight, in engine windows. One window is what the engine works on; the other
 /// holds finished results that wait behind a slower one, so that the order of the
@@ -55,6 +59,8 @@ pub struct IssuePlan {
     pub data: BTreeMap<String, String>,
     /// Files, directories, corpora, `-`.
     pub inputs: Vec<PathBuf>,
+    /// Files with permits, and directories of them.
+    pub permits: Vec<PathBuf>,
     /// No summary and no progress bar.
     pub quiet: bool,
     /// The summary as JSON.
@@ -70,6 +76,7 @@ pub struct IssuePlan {
 pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandError> {
     // What can be known to be wrong is found before anything is issued.
     let inputs = Inputs::open(&plan.inputs)?;
+    let permits = Permits::open(&plan.permits)?;
     let interrupt = Interrupt::install().map_err(|source| CommandError::Signals { source })?;
     let configuration = Configuration::load(&plan.config)?;
     let station = configuration.station()?;
@@ -95,6 +102,7 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
     let mut issuing = Issuing {
         engine: &engine,
         plan,
+        permits,
         out: &mut *console.out,
         buffer: Vec::with_capacity(2 * OUTPUT_BUFFER_BYTES),
         buffered: 0,
@@ -134,43 +142,12 @@ fn check_profile(station: &Station, name: &str) -> Result<(), CommandError> {
     })
 }
 
-/// How the run ended.
-#[derive(Debug)]
-enum End {
-    /// Every input was read and answered.
-    Complete,
-    /// Someone asked for it.
-    Interrupted { signal: u8 },
-    /// The engine takes no more requests.
-    Closed { fault: Fault },
-    /// The results can no longer be written.
-    OutputClosed,
-}
-
-/// Counts of a run.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Tally {
-    issued: u64,
-    existing: u64,
-    rejected: u64,
-    faults: u64,
-    /// Results that could not be written out, at most: of the last few some may have been.
-    unwritten: u64,
-    seconds: f64,
-    /// What the profiles warn of.
-    warnings: Vec<String>,
-}
-
-impl Tally {
-    fn answered(&self) -> u64 {
-        self.issued + self.existing + self.rejected + self.faults
-    }
-}
-
 /// A request whose result is not yet written.
 struct InFlight {
     name: String,
     answer: Answer,
+    /// The request, as long as it may have to be asked again with a permit.
+    csr: Option<Vec<u8>>,
 }
 
 enum Answer {
@@ -189,6 +166,7 @@ enum Outcome {
 struct Issuing<'a, W: Write> {
     engine: &'a Engine,
     plan: &'a IssuePlan,
+    permits: Permits,
     out: W,
     /// Lines that are not yet written out, and how many they are.
     buffer: Vec<u8>,
@@ -260,31 +238,47 @@ impl<W: Write> Issuing<'_, W> {
                 self.in_flight.push_back(InFlight {
                     name,
                     answer: Answer::Refused(rejection),
+                    csr: None,
                 });
                 return ControlFlow::Continue(());
             }
         };
+        let kept = (!self.permits.is_empty()).then(|| csr.clone());
+        let (answer, flow) = match self.ask(csr, None) {
+            Ok(pending) => (Answer::Pending(pending), ControlFlow::Continue(())),
+            Err(fault) => (Answer::Fault(fault.clone()), ControlFlow::Break(fault)),
+        };
+        self.in_flight.push_back(InFlight {
+            name,
+            answer,
+            csr: kept,
+        });
+        flow
+    }
+
+    fn ask(&self, csr: Vec<u8>, permit: Option<Vec<u8>>) -> Result<Pending, Fault> {
         let mut request = Request::new(csr, &self.plan.profile);
         request.data.clone_from(&self.plan.data);
+        request.permit = permit;
         match self.engine.submit_wait(request) {
-            Ok(pending) => {
-                self.in_flight.push_back(InFlight {
-                    name,
-                    answer: Answer::Pending(pending),
-                });
-                ControlFlow::Continue(())
-            }
-            Err(SubmitError::Closed(_, fault)) => {
-                let answer = Answer::Fault(fault.clone());
-                self.in_flight.push_back(InFlight { name, answer });
-                ControlFlow::Break(fault)
-            }
-            Err(SubmitError::Full(_)) => {
-                // `submit_wait` waits while the engine is full and never says so.
-                let answer = Answer::Fault(Fault::Closing);
-                self.in_flight.push_back(InFlight { name, answer });
-                ControlFlow::Break(Fault::Closing)
-            }
+            Ok(pending) => Ok(pending),
+            Err(SubmitError::Closed(_, fault)) => Err(fault),
+            // `submit_wait` waits while the engine is full and never says so.
+            Err(SubmitError::Full(_)) => Err(Fault::Closing),
+        }
+    }
+
+    /// Asks once more with a permit, if that is what the result calls for and there is one. A permit is
+    /// not shown before: only the answer says which entry the device's newest is.
+    fn ask_with_permit(
+        &self,
+        csr: &mut Option<Vec<u8>>,
+        result: &Result<Issued, IssueError>,
+    ) -> Option<Answer> {
+        let permit = self.permits.called_for(result)?.to_vec();
+        match self.ask(csr.take()?, Some(permit)) {
+            Ok(pending) => Some(Answer::Pending(pending)),
+            Err(fault) => Some(Answer::Fault(fault)),
         }
     }
 
@@ -293,16 +287,25 @@ impl<W: Write> Issuing<'_, W> {
         while let Some(oldest) = self.in_flight.front_mut() {
             let outcome = match &mut oldest.answer {
                 Answer::Pending(pending) => match pending.poll_result() {
-                    Some(result) => Some(Outcome::Answered(result)),
+                    Some(result) => Some(result),
                     None => return,
                 },
                 Answer::Refused(_) | Answer::Fault(_) => None,
             };
+            if let Some(result) = &outcome {
+                let mut csr = oldest.csr.take();
+                if let Some(answer) = self.ask_with_permit(&mut csr, result) {
+                    if let Some(oldest) = self.in_flight.front_mut() {
+                        oldest.answer = answer;
+                    }
+                    return;
+                }
+            }
             let Some(oldest) = self.in_flight.pop_front() else {
                 return;
             };
             match outcome {
-                Some(outcome) => self.write(&oldest.name, outcome),
+                Some(result) => self.write(&oldest.name, Outcome::Answered(result)),
                 None => self.finish(oldest),
             }
         }
@@ -317,12 +320,25 @@ impl<W: Write> Issuing<'_, W> {
     }
 
     fn finish(&mut self, oldest: InFlight) {
-        let outcome = match oldest.answer {
-            Answer::Pending(pending) => Outcome::Answered(pending.wait()),
-            Answer::Refused(rejection) => Outcome::Refused(rejection),
-            Answer::Fault(fault) => Outcome::Answered(Err(IssueError::Fault(fault))),
+        let InFlight {
+            name,
+            mut answer,
+            mut csr,
+        } = oldest;
+        let outcome = loop {
+            match answer {
+                Answer::Pending(pending) => {
+                    let result = pending.wait();
+                    match self.ask_with_permit(&mut csr, &result) {
+                        Some(again) => answer = again,
+                        None => break Outcome::Answered(result),
+                    }
+                }
+                Answer::Refused(rejection) => break Outcome::Refused(rejection),
+                Answer::Fault(fault) => break Outcome::Answered(Err(IssueError::Fault(fault))),
+            }
         };
-        self.write(&oldest.name, outcome);
+        self.write(&name, outcome);
     }
 
     /// Counts one result and writes its line. A certificate gets here only once it is durable.
@@ -388,114 +404,4 @@ fn read_ahead(inputs: Inputs) -> Receiver<InputItem> {
         });
     });
     receiver
-}
-
-/// The summary and what went wrong, on standard error.
-fn report(
-    plan: &IssuePlan,
-    tally: &Tally,
-    end: &End,
-    out_failed: Option<&io::Error>,
-    console: &mut Console<'_>,
-) {
-    if plan.json && !plan.quiet {
-        if let Ok(text) = serde_json::to_string(tally) {
-            console.note(format_args!("{text}"));
-        }
-    } else if !plan.quiet {
-        console.note(format_args!("{}", Summary(tally)));
-    }
-    if let Some(error) = out_failed {
-        console.note(format_args!(
-            "error: standard output closed ({error}); the last results were not written, but \
-             every certificate is in the log: run the same command again to get them as 'existing'"
-        ));
-    }
-    match end {
-        End::Interrupted { signal } => console.note(format_args!(
-            "interrupted by signal {signal}: what was in flight is finished and in the log; run \
-             the same command again to go on"
-        )),
-        End::Closed { fault } => console.note(format_args!(
-            "error: the engine stopped: {fault}; the inputs after this one were not read"
-        )),
-        End::Complete | End::OutputClosed => {}
-    }
-}
-
-/// A system fault outweighs an interruption, and both outweigh rejected requests.
-fn exit(tally: &Tally, end: &End, out_failed: bool) -> Exit {
-    match end {
-        End::Closed { .. } | End::OutputClosed => Exit::Fault,
-        _ if out_failed || tally.faults > 0 => Exit::Fault,
-        End::Interrupted { signal } => Exit::Interrupted(*signal),
-        End::Complete if tally.rejected > 0 => Exit::Rejected,
-        End::Complete => Exit::Done,
-    }
-}
-
-struct Summary<'a>(&'a Tally);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tally = self.0;
-        let answered = tally.answered();
-        let noun = if answered == 1 { "request" } else { "requests" };
-        write!(f, "{} {noun}: ", grouped(answered))?;
-        write!(f, "{} issued, ", grouped(tally.issued))?;
-        write!(f, "{} existing, ", grouped(tally.existing))?;
-        write!(f, "{} rejected", grouped(tally.rejected))?;
-        if tally.faults > 0 {
-            write!(f, ", {} failed", grouped(tally.faults))?;
-        }
-        if tally.unwritten > 0 {
-            write!(f, ", up to {} not written", grouped(tally.unwritten))?;
-        }
-        write!(f, " in {:.2} s", tally.seconds)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exit_codes() {
-        let clean = Tally {
-            issued: 1,
-            ..Tally::default()
-        };
-        let rejected = Tally {
-            rejected: 1,
-            ..clean.clone()
-        };
-        let faulty = Tally {
-            faults: 1,
-            ..rejected.clone()
-        };
-        let closed = End::Closed {
-            fault: Fault::Closing,
-        };
-        let interrupted = End::Interrupted { signal: 2 };
-        assert_eq!(exit(&clean, &End::Complete, false), Exit::Done);
-        assert_eq!(exit(&rejected, &End::Complete, false), Exit::Rejected);
-        assert_eq!(exit(&faulty, &End::Complete, false), Exit::Fault);
-        assert_eq!(exit(&clean, &End::Complete, true), Exit::Fault);
-        assert_eq!(exit(&clean, &closed, false), Exit::Fault);
-        assert_eq!(exit(&clean, &End::OutputClosed, false), Exit::Fault);
-        assert_eq!(exit(&rejected, &interrupted, false), Exit::Interrupted(2));
-        assert_eq!(exit(&faulty, &interrupted, false), Exit::Fault);
-    }
-
-    #[test]
-    fn the_summary_names_what_happened() {
-        let tally = Tally {
-            issued: 1_200,
-            rejected: 1,
-            seconds: 0.5,
-            ..Tally::default()
-        };
-        let expected = "1,201 requests: 1,200 issued, 0 existing, 1 rejected in 0.50 s";
-        assert_eq!(Summary(&tally).to_string(), expected);
-    }
 }

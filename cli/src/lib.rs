@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`ceremony`] | make a root and an issuing CA, the log, the configuration |
 //! | [`issue`] | requests in, one line of JSON per request out |
+//! | [`officer`] | officers' keys and permits |
 //! | [`records`] | verify a log, show its records |
 //! | [`demo`] | the whole job once, measured |
 //! | [`subject`] | distinguished names as they are written |
@@ -25,6 +26,7 @@ pub mod hex;
 pub mod input;
 pub mod interrupt;
 pub mod issue;
+pub mod officer;
 pub mod pem;
 pub mod records;
 pub mod subject;

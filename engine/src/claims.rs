@@ -5,92 +5,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use birthmark_log::{ExtractError, IndexKey, Log, ReadError, RecordIndex, RecordKeys};
+use birthmark_log::{IndexKey, RecordKeys};
 
 use crate::fault::Fault;
+use crate::index_keys::{IDENTITY_SPACE, KEY_SPACE, request_keys};
 use crate::issuance::LoggedCertificate;
-use crate::key::sha256;
-use crate::profile::Profile;
-use crate::record::{IssuedRecord, KIND_OFFICER, Record};
+use crate::reissue::{Candidate, History, Judge, Replacement, Verdict};
 use crate::rejection::Rejection;
 use crate::request::Request;
 use crate::slots::Ticket;
 use crate::validate::ValidatedRequest;
-
-/// The log's key space of public-key fingerprints.
-const KEY_SPACE: usize = 0;
-/// The log's key space of device identities.
-const IDENTITY_SPACE: usize = 1;
-
-/// [`KIND_OFFICER`] as records that are not decoded carry it.
-const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
-
-/// The index keys of a record. They come from the record alone, domains included: what a device was issued
-/// stays claimed whatever becomes of its profile.
-///
-/// A record that this version cannot read is an error, which stops the start: passing over it would free
-/// the key and the identity that it holds.
-pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
-    match Record::decode(record).map_err(ExtractError::new)? {
-        Record::Issued(issued) => Ok(issued_keys(&issued)),
-        Record::Lost(_)
-        | Record::Other {
-            kind: KIND_OFFICER_ACT,
-            version: 1,
-            ..
-        } => Ok([None, None]),
-        Record::Other { kind, version, .. } => Err(ExtractError::new(format!(
-            "kind {kind} version {version} is of a later release: use that release"
-        ))),
-    }
-}
-
-fn issued_keys(record: &IssuedRecord<'_>) -> RecordKeys {
-    let identity_domain = record.identity_domain();
-    [
-        Some(key_index_key(record.key_domain(), record.key_fingerprint)),
-        record
-            .identity
-            .map(|identity| identity_index_key(identity_domain, identity)),
-    ]
-}
-
-fn request_keys(request: &ValidatedRequest<'_>, profile: &Profile) -> RecordKeys {
-    let identity_domain = profile.identity_domain();
-    [
-        Some(key_index_key(
-            profile.key_domain(),
-            &request.key_fingerprint,
-        )),
-        request
-            .identity
-            .as_deref()
-            .map(|identity| identity_index_key(identity_domain, identity)),
-    ]
-}
-
-/// Fingerprints are SHA-256 already: the domain's digest only sets them apart.
-fn key_index_key(domain: &str, fingerprint: &[u8]) -> IndexKey {
-    let mut key = if domain.is_empty() {
-        [0; 32]
-    } else {
-        sha256(domain.as_bytes())
-    };
-    key.iter_mut()
-        .zip(fingerprint)
-        .for_each(|(byte, other)| *byte ^= other);
-    IndexKey(key)
-}
-
-/// Identities are equal without regard to case: names are (caseIgnoreMatch, RFC 5280 §7.1), and a device
-/// must not be had twice by writing it in capitals. Spaces that the match would fold are refused before.
-fn identity_index_key(domain: &str, identity: &str) -> IndexKey {
-    let mut text = Vec::with_capacity(domain.len() + 1 + identity.len());
-    text.extend_from_slice(domain.as_bytes());
-    text.push(0);
-    text.extend(identity.bytes().map(|byte| byte.to_ascii_lowercase()));
-    IndexKey(sha256(&text))
-}
 
 /// The right to issue for one key and identity. It is given back through [`Claims::finish`], once.
 #[derive(Debug)]
@@ -107,6 +31,8 @@ pub(crate) struct ClaimId(u64);
 pub(crate) struct ClaimedRequest<'a> {
     pub(crate) request: ValidatedRequest<'a>,
     pub(crate) claim: Claim,
+    /// The record that its own will take the place of.
+    pub(crate) replaces: Option<Replacement>,
 }
 
 /// What came of asking for a claim.
@@ -171,42 +97,49 @@ impl<R> Claims<R> {
 
     /// Claims key and identity of a chunk of requests, in order. Each gets its own outcome; two requests of
     /// one chunk can be in each other's way.
-    pub(crate) fn claim_batch<'a>(
+    pub(crate) fn claim_batch<'a, H: History>(
         &self,
-        log: &Log,
-        requests: Vec<(ValidatedRequest<'a>, &Profile)>,
+        judge: &Judge<'_, H>,
+        candidates: Vec<Candidate<'a>>,
     ) -> Vec<ClaimOutcome<'a>> {
-        // The index is asked without the lock first: most answers are "never seen", and it may have to
+        // The history is asked without the lock first: most answers are "never seen", and it may have to
         // read the disk. Under the lock it is asked again only if a claim was finished meanwhile, because
-        // a record enters the index before its claim is finished.
+        // a record enters the index before its claim is finished. So a request that waited for another, or
+        // came late, is held against that one's outcome: no two records replace the same one.
         let seen = self.finished.load(Ordering::Acquire);
-        let looked_up: Vec<_> = requests
+        let judged: Vec<_> = candidates
             .into_iter()
-            .map(|(request, profile)| {
-                let keys = request_keys(&request, profile);
-                let earlier = self.look_up(log, &keys, &request);
-                (request, keys, earlier)
+            .map(|candidate| {
+                let keys = request_keys(&candidate.request, candidate.profile);
+                let verdict = claimable(judge.judge(&candidate, &keys));
+                (candidate, keys, verdict)
             })
             .collect();
         let mut open = self.lock();
         let changed = self.finished.load(Ordering::Acquire) != seen;
-        looked_up
+        judged
             .into_iter()
-            .map(|(request, keys, earlier)| {
-                if !matches!(earlier, Ok(None)) {
-                    return outcome(earlier);
-                }
-                if let Some((holder, same)) = open.holder(&keys, &request.request_id) {
+            .map(|(candidate, keys, verdict)| {
+                let mut replaces = match verdict {
+                    Ok(replaces) => replaces,
+                    Err(outcome) => return outcome,
+                };
+                let request_id = candidate.request.request_id;
+                if let Some((holder, same)) = open.holder(&keys, &request_id) {
                     return ClaimOutcome::Busy { holder, same };
                 }
                 if changed {
-                    let earlier = self.look_up(log, &keys, &request);
-                    if !matches!(earlier, Ok(None)) {
-                        return outcome(earlier);
+                    match claimable(judge.judge(&candidate, &keys)) {
+                        Ok(now) => replaces = now,
+                        Err(outcome) => return outcome,
                     }
                 }
-                let claim = open.claim(keys, request.request_id);
-                ClaimOutcome::Claimed(ClaimedRequest { request, claim })
+                let claim = open.claim(keys, request_id);
+                ClaimOutcome::Claimed(ClaimedRequest {
+                    request: candidate.request,
+                    claim,
+                    replaces,
+                })
             })
             .collect()
     }
@@ -230,50 +163,6 @@ impl<R> Claims<R> {
         let waiters = claims.map(|claim| open.finish(&claim)).collect();
         self.finished.fetch_add(1, Ordering::Release);
         waiters
-    }
-
-    /// What the log holds on this key and identity.
-    fn look_up(
-        &self,
-        log: &Log,
-        keys: &RecordKeys,
-        request: &ValidatedRequest<'_>,
-    ) -> Result<Option<Earlier>, ReadError> {
-        for space in [KEY_SPACE, IDENTITY_SPACE] {
-            let Some(key) = &keys[space] else { continue };
-            if let Some(index) = log.find(space, key)? {
-                let record = log.read(index)?;
-                return Ok(Some(self.compare(&record, index, keys, request)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn compare(
-        &self,
-        bytes: &[u8],
-        index: RecordIndex,
-        keys: &RecordKeys,
-        request: &ValidatedRequest<'_>,
-    ) -> Earlier {
-        let Ok(Record::Issued(record)) = Record::decode(bytes) else {
-            return Earlier::Unreadable(index.0);
-        };
-        if record.request_id == request.request_id {
-            return match LoggedCertificate::from_record(record.certificate, index.0) {
-                Some(certificate) => Earlier::Same(certificate),
-                None => Earlier::Unreadable(index.0),
-            };
-        }
-        let earlier = issued_keys(&record);
-        let same = |space: usize| keys[space].is_some() && keys[space] == earlier[space];
-        let identity = request.identity.clone().unwrap_or_default();
-        let index = index.0;
-        Earlier::Other(match (same(KEY_SPACE), same(IDENTITY_SPACE)) {
-            (true, true) => Rejection::ChangedRequest { identity, index },
-            (false, true) => Rejection::IdentityInUse { identity, index },
-            _ => Rejection::KeyInUse { index },
-        })
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenClaims<R>> {
@@ -325,22 +214,125 @@ impl<R> OpenClaims<R> {
     }
 }
 
-/// What an earlier record means for a request.
-#[derive(Debug)]
-enum Earlier {
-    Same(LoggedCertificate),
-    Other(Rejection),
-    Unreadable(u64),
+/// What may be claimed, and which record it replaces; or the outcome, where nothing is to be claimed.
+fn claimable<'a>(verdict: Verdict) -> Result<Option<Replacement>, ClaimOutcome<'a>> {
+    match verdict {
+        Verdict::New => Ok(None),
+        Verdict::Replaces(replacement) => Ok(Some(replacement)),
+        Verdict::Same(earlier) => Err(match earlier.certificate() {
+            Ok(certificate) => ClaimOutcome::Existing(certificate),
+            Err(fault) => ClaimOutcome::Failed(fault),
+        }),
+        Verdict::Refused(rejection) => Err(ClaimOutcome::Refused(rejection)),
+        Verdict::Failed(fault) => Err(ClaimOutcome::Failed(fault)),
+    }
 }
 
-fn outcome<'a>(earlier: Result<Option<Earlier>, ReadError>) -> ClaimOutcome<'a> {
-    match earlier {
-        Ok(Some(Earlier::Same(certificate))) => ClaimOutcome::Existing(certificate),
-        Ok(Some(Earlier::Other(rejection))) => ClaimOutcome::Refused(rejection),
-        Ok(Some(Earlier::Unreadable(index))) => ClaimOutcome::Failed(Fault::Log(format!(
-            "record {index} cannot be read; run `birthmark log verify`"
-        ))),
-        Ok(None) => ClaimOutcome::Failed(Fault::Log("the index gave no answer".to_owned())),
-        Err(error) => ClaimOutcome::Failed(Fault::Log(error.to_string())),
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+    use crate::reissue::world::{Ask, Past, World};
+
+    /// A history in which something happens after a number of finds, between judging and claiming.
+    struct Interrupted<'a> {
+        past: &'a Past,
+        finds_left: Cell<usize>,
+        happens: RefCell<Option<Box<dyn FnOnce() + 'a>>>,
+    }
+
+    impl History for Interrupted<'_> {
+        fn newest(&self, space: usize, key: &IndexKey) -> Result<Option<u64>, Fault> {
+            let found = self.past.newest(space, key);
+            self.finds_left.set(self.finds_left.get().wrapping_sub(1));
+            if self.finds_left.get() == 0
+                && let Some(happens) = self.happens.take()
+            {
+                happens();
+            }
+            found
+        }
+
+        fn record(&self, index: u64) -> Result<Vec<u8>, Fault> {
+            self.past.record(index)
+        }
+    }
+
+    fn only<T>(mut outcomes: Vec<T>) -> T {
+        assert_eq!(outcomes.len(), 1);
+        outcomes.remove(0)
+    }
+
+    /// Claims for `first`, and lets it end in a record just after `second` was judged.
+    fn claim_across_an_end<'a>(
+        world: &'a World,
+        first: (Ask, Option<&'a str>),
+        second: (Ask, Option<&'a str>),
+    ) -> ClaimOutcome<'a> {
+        let claims = Claims::<()>::new();
+        let judge = world.judge_with(&world.past);
+        let candidate = world.candidate(first.0, first.1);
+        let outcome = only(claims.claim_batch(&judge, vec![candidate]));
+        let ClaimOutcome::Claimed(ClaimedRequest {
+            claim, replaces, ..
+        }) = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        let ends = || {
+            world.push(first.0, replaces.map(|replaced| replaced.index));
+            assert_eq!(claims.finish(std::iter::once(claim)).len(), 1);
+        };
+        let history = Interrupted {
+            past: &world.past,
+            // Key and identity of a device that is known: one find each.
+            finds_left: Cell::new(2),
+            happens: RefCell::new(Some(Box::new(ends))),
+        };
+        let judge = world.judge_with(&history);
+        let candidate = world.candidate(second.0, second.1);
+        only(claims.claim_batch(&judge, vec![candidate]))
+    }
+
+    #[test]
+    fn a_reissue_that_ended_meanwhile_is_not_overlooked() {
+        let world = World::new("same-key");
+        world.push(Ask(1, "SN-1", 1), None);
+        let change = |value| (Ask(1, "SN-1", value), None);
+        match claim_across_an_end(&world, change(2), change(3)) {
+            ClaimOutcome::Claimed(claimed) => {
+                assert_eq!(claimed.replaces.map(|replaced| replaced.index), Some(1));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_permit_that_was_spent_meanwhile_is_spent() {
+        let world = World::new("permit");
+        world.push(Ask(1, "SN-1", 1), None);
+        let permit = world.signed("SN-1", 0);
+        let rework = |value| (Ask(1, "SN-1", value), Some(permit.as_str()));
+        match claim_across_an_end(&world, rework(2), rework(3)) {
+            ClaimOutcome::Refused(rejection) => assert_eq!(rejection.number(), 518),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn two_changes_of_one_batch_wait_for_each_other() {
+        let world = World::new("same-key");
+        world.push(Ask(1, "SN-1", 1), None);
+        let claims = Claims::<()>::new();
+        let judge = world.judge_with(&world.past);
+        let asks = [2, 3, 2].map(|value| world.candidate(Ask(1, "SN-1", value), None));
+        let outcomes = claims.claim_batch(&judge, asks.into());
+        assert!(matches!(outcomes[0], ClaimOutcome::Claimed(_)));
+        assert!(matches!(
+            outcomes[1],
+            ClaimOutcome::Busy { same: false, .. }
+        ));
+        assert!(matches!(outcomes[2], ClaimOutcome::Busy { same: true, .. }));
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::checkpoint::{LogKey, LogKeyError};
 use crate::engine::Station;
 use crate::issuer::{Issuer, IssuerError};
+use crate::permit::Officers;
 use crate::profile::{Profile, ProfileError, one_line};
 
 /// A configuration file as it is written. Unknown keys are refused.
@@ -43,6 +44,8 @@ struct RawEngine {
     threads: Option<usize>,
     max_in_flight: Option<usize>,
     profiles: Vec<PathBuf>,
+    #[serde(default)]
+    officers: Vec<String>,
 }
 
 /// A configuration that was read and whose keys are sound. Files that it names are opened by
@@ -58,6 +61,7 @@ pub struct Configuration {
     threads: Option<usize>,
     max_in_flight: Option<usize>,
     profiles: Vec<PathBuf>,
+    officers: Option<Officers>,
 }
 
 /// A configuration that cannot be used.
@@ -136,6 +140,16 @@ impl Configuration {
                 problem: "use 1 to 1024, or leave it out for one per core".to_owned(),
             });
         }
+        let officers = match raw.engine.officers.as_slice() {
+            [] => None,
+            keys => Some(Officers::new(&raw.log.origin, keys).map_err(|error| {
+                ConfigurationError::Value {
+                    path: path.to_owned(),
+                    key: "engine.officers",
+                    problem: error.to_string(),
+                }
+            })?),
+        };
         Ok(Self {
             issuer_certificate: folder.join(raw.issuer.certificate),
             signer,
@@ -154,6 +168,7 @@ impl Configuration {
                 .iter()
                 .map(|path| folder.join(path))
                 .collect(),
+            officers,
         })
     }
 
@@ -162,19 +177,41 @@ impl Configuration {
     /// # Errors
     /// The first part that does not do.
     pub fn station(&self) -> Result<Station, ConfigurationError> {
-        let issuer = Issuer::read(&self.issuer_certificate)?;
-        let profiles = self
-            .profiles
-            .iter()
-            .map(|path| Profile::read(path))
-            .collect::<Result<_, _>>()?;
+        let issuer = self.issuer()?;
+        let profiles = self.profiles()?;
         let signer = SigningPool::open(&self.signer, self.pkcs11.clone())?;
         let log_key = LogKey::read(&self.log_key, &self.log_origin)?;
         let log_directory = self.log_directory.clone();
         let mut station = Station::new(issuer, signer, profiles, log_directory, log_key);
         station.threads = self.threads;
         station.max_in_flight = self.max_in_flight;
+        station.officers.clone_from(&self.officers);
         Ok(station)
+    }
+
+    /// Reads the issuer certificate alone, without its key.
+    ///
+    /// # Errors
+    /// Names the file and the fault.
+    pub fn issuer(&self) -> Result<Issuer, ConfigurationError> {
+        Ok(Issuer::read(&self.issuer_certificate)?)
+    }
+
+    /// Reads the profiles alone.
+    ///
+    /// # Errors
+    /// Names the file, the key and the fault.
+    pub fn profiles(&self) -> Result<Vec<Profile>, ConfigurationError> {
+        let profiles = self.profiles.iter();
+        Ok(profiles
+            .map(|path| Profile::read(path))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// The officers whose permits count.
+    #[must_use]
+    pub fn officers(&self) -> Option<&Officers> {
+        self.officers.as_ref()
     }
 
     /// The log's directory.

@@ -14,17 +14,19 @@ use crate::check::Expectation;
 use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
 use crate::fault::Fault;
+use crate::hex;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::pipeline::{
     Asker, CHECK_BATCH, ClaimedParts, Finished, PREPARE_BATCH, Pipeline, Submitted, Work,
 };
 use crate::profile::{NotAfter, Profile};
-use crate::record::{IssuedRecord, LostRecord};
+use crate::record::{DATA_PERMIT, IssuedRecord, LostRecord};
+use crate::reissue::{Candidate, Judge};
 use crate::rejection::Rejection;
 use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request};
 use crate::slots::Ticket;
 use crate::tbs::{TbsCertificate, prepare};
-use crate::validate::{ValidatedRequest, check_data, validate};
+use crate::validate::{check_data, check_permit_size, validate};
 
 /// Octets that the signature and its algorithm add to a TBS, at most: RSA-4096.
 const SIGNATURE_BYTES_MAX: usize = 544;
@@ -83,7 +85,7 @@ impl Pipeline {
         let parsed = chunk.iter().map(|item| parse(&item.request)).collect();
         let verified = verify_batch(parsed);
         let mut intents: Vec<Option<Intent>> = Vec::with_capacity(chunk.len());
-        let mut valid: Vec<(ValidatedRequest<'_>, &Profile)> = Vec::with_capacity(chunk.len());
+        let mut valid: Vec<Candidate<'_>> = Vec::with_capacity(chunk.len());
         let mut profiles = Vec::with_capacity(chunk.len());
         for (item, verified) in chunk.iter().zip(verified) {
             let validated = verified.and_then(|verified| {
@@ -94,15 +96,25 @@ impl Pipeline {
             match validated {
                 Ok((number, profile, request)) => {
                     profiles.push(number);
-                    valid.push((request, profile));
+                    valid.push(Candidate {
+                        request,
+                        profile,
+                        permit: item.request.permit.as_deref(),
+                    });
                     intents.push(None);
                 }
                 Err(rejection) => intents.push(Some(Intent::reject(rejection))),
             }
         }
+        let judge = Judge {
+            history: &self.log,
+            issuer: self.issuer.key_identifier(),
+            officers: self.officers.as_ref(),
+            now_s: &now_s,
+        };
         let mut outcomes = self
             .claims
-            .claim_batch(&self.log, valid)
+            .claim_batch(&judge, valid)
             .into_iter()
             .zip(profiles);
         let mut claimed = |item: &Submitted| match outcomes.next() {
@@ -138,7 +150,11 @@ impl Pipeline {
                     let (profile, template) = (&bound.profile, &bound.template);
                     prepare(&claimed, profile, template, &self.issuer, &self.pool, now_s)
                 });
-                let ClaimedRequest { request, claim } = claimed;
+                let ClaimedRequest {
+                    request,
+                    claim,
+                    replaces,
+                } = claimed;
                 match prepared {
                     Ok(tbs) => {
                         let claimed = ClaimedParts {
@@ -147,6 +163,7 @@ impl Pipeline {
                             request_id: request.request_id,
                             key_fingerprint: request.key_fingerprint,
                             identity: request.identity,
+                            replaces,
                             spki: range_in(&item.request.csr, request.key.encoding),
                         };
                         Intent::Reserve(Box::new((tbs, claimed)))
@@ -318,6 +335,13 @@ impl Pipeline {
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
         profile.add_domains(&mut data);
+        let replaces = asker.claimed.replaces;
+        let permit = replaces
+            .and_then(|replaced| replaced.permit)
+            .map(|digest| hex::encode(&digest));
+        if let Some(permit) = &permit {
+            data.insert(DATA_PERMIT, permit);
+        }
         IssuedRecord {
             time_ms: 0,
             issuer: self.issuer.key_identifier(),
@@ -328,7 +352,7 @@ impl Pipeline {
             request_id: &asker.claimed.request_id,
             key_fingerprint: &asker.claimed.key_fingerprint,
             identity: asker.claimed.identity.as_deref(),
-            replaces: None,
+            replaces: replaces.map(|replaced| replaced.index),
             data,
             certificate: checked.der(),
         }
@@ -407,6 +431,7 @@ impl Intent {
 
 fn parse(request: &Request) -> Result<CertificationRequest<'_>, Rejection> {
     check_data(request.lot.as_deref(), &request.data)?;
+    check_permit_size(request.permit.as_deref())?;
     CertificationRequest::parse(CertificateSigningRequestDer::new(&request.csr)?)
 }
 

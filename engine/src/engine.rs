@@ -9,12 +9,15 @@ use birthmark_hsm::SigningPool;
 use birthmark_log::Log;
 
 use crate::checkpoint::LogKey;
-use crate::claims::{Claims, record_keys};
+use crate::claims::Claims;
 use crate::fault::Fault;
+use crate::index_keys::record_keys;
 use crate::issuer::{Issuer, IssuerError};
 use crate::metrics::Metrics;
+use crate::permit::Officers;
 use crate::pipeline::{BoundProfile, Pipeline, Relay, Submitted, Work};
 use crate::profile::Profile;
+use crate::reissue::Reissue;
 use crate::reply::Pending;
 use crate::request::{IssueResult, Request, SubmitError};
 use crate::tbs::TbsTemplate;
@@ -39,6 +42,8 @@ pub struct Station {
     pub signer: SigningPool,
     /// The profiles that requests can ask for. At least one, with different names.
     pub profiles: Vec<Profile>,
+    /// The officers whose permits count. Profiles with `reissue = "permit"` need at least one.
+    pub officers: Option<Officers>,
     /// The log's directory.
     pub log_directory: PathBuf,
     /// The log's key, which also has its origin.
@@ -65,6 +70,7 @@ impl Station {
             issuer,
             signer,
             profiles,
+            officers: None,
             log_directory,
             log_key,
             log_options: birthmark_log::Options::default(),
@@ -84,6 +90,15 @@ pub enum OpenError {
     /// No profile, or two of one name.
     #[error("the profiles do not do: {0}")]
     Profiles(String),
+    /// A profile asks for officers' permits, and there is no officer.
+    #[error(
+        "profile {profile} has reissue = \"permit\", but nobody can sign one; list the officers' keys in \
+         engine.officers (birthmark officer keygen makes one)"
+    )]
+    NoOfficer {
+        /// Name of the profile.
+        profile: String,
+    },
     /// A number is out of range.
     #[error("engine.{key} is out of range: use {range}")]
     Range {
@@ -144,6 +159,7 @@ impl Engine {
             issuer,
             signer,
             profiles,
+            officers,
             log_directory,
             log_key,
             log_options,
@@ -152,6 +168,7 @@ impl Engine {
         } = station;
         let max_in_flight = check_range(max_in_flight)?;
         check_profiles(&profiles)?;
+        check_officers(&profiles, officers.as_ref())?;
         issuer.check_signer(signer.key_algorithm(), signer.public_key())?;
         issuer.check_valid_at(log_options.clock.unix_ms() / 1000)?;
 
@@ -179,6 +196,7 @@ impl Engine {
         let pipeline = Pipeline::new(
             issuer,
             profiles,
+            officers,
             signer,
             log,
             claims,
@@ -392,4 +410,16 @@ fn check_profiles(profiles: &[Profile]) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+fn check_officers(profiles: &[Profile], officers: Option<&Officers>) -> Result<(), OpenError> {
+    let asking = profiles
+        .iter()
+        .find(|profile| profile.reissue() == Reissue::Permit);
+    match asking {
+        Some(profile) if officers.is_none() => Err(OpenError::NoOfficer {
+            profile: profile.name().to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }

@@ -18,7 +18,9 @@ use crate::fault::Fault;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::issuer::Issuer;
 use crate::metrics::Counters;
+use crate::permit::Officers;
 use crate::profile::Profile;
+use crate::reissue::Replacement;
 use crate::reply::Reply;
 use crate::request::{IssueResult, IssueStatus, Issued, Request};
 use crate::slots::{Slots, Ticket};
@@ -42,6 +44,8 @@ pub(crate) struct BoundProfile {
 pub(crate) struct Pipeline {
     pub(crate) issuer: Issuer,
     pub(crate) profiles: Vec<BoundProfile>,
+    /// Whose permits count.
+    pub(crate) officers: Option<Officers>,
     pub(crate) pool: SigningPool,
     pub(crate) log: Log,
     pub(crate) claims: Claims<Arc<Reply>>,
@@ -94,6 +98,8 @@ pub(crate) struct ClaimedParts {
     pub(crate) request_id: [u8; 32],
     pub(crate) key_fingerprint: [u8; 32],
     pub(crate) identity: Option<String>,
+    /// The record that this certificate's takes the place of.
+    pub(crate) replaces: Option<Replacement>,
     /// Where the SubjectPublicKeyInfo stands in the CSR.
     pub(crate) spki: Range<usize>,
 }
@@ -106,6 +112,7 @@ impl Pipeline {
     pub(crate) fn new(
         issuer: Issuer,
         profiles: Vec<BoundProfile>,
+        officers: Option<Officers>,
         pool: SigningPool,
         log: Log,
         claims: Claims<Arc<Reply>>,
@@ -118,6 +125,7 @@ impl Pipeline {
         let pipeline = Arc::new(Self {
             issuer,
             profiles,
+            officers,
             pool,
             log,
             claims,

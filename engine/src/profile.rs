@@ -12,6 +12,7 @@ use crate::key::{DeviceKeyAlgorithm, sha256};
 use crate::name::AttributeType;
 use crate::oid;
 use crate::record::{DATA_IDENTITY_DOMAIN, DATA_KEY_DOMAIN, KEY_DOMAIN_WHOLE_LOG};
+use crate::reissue::Reissue;
 use crate::template::{Fields, Template, TemplateError};
 
 /// The IDevID profile that `birthmark ca init` writes.
@@ -56,6 +57,7 @@ struct RawProfile {
     identity: Option<String>,
     identity_domain: Option<String>,
     key_domain: Option<String>,
+    reissue: Option<String>,
     #[serde(default)]
     subject: Vec<RawSubjectAttribute>,
     hardware_module_name: Option<RawHardwareModuleName>,
@@ -119,6 +121,7 @@ pub struct Profile {
     pub(crate) identity: Option<Template>,
     identity_domain: String,
     key_domain: String,
+    reissue: Reissue,
     pub(crate) subject: Vec<SubjectAttribute>,
     pub(crate) hardware_module_name: Option<HardwareModuleName>,
     pub(crate) validity: Validity,
@@ -247,6 +250,12 @@ impl Profile {
         &self.key_domain
     }
 
+    /// When a device that has a certificate may get another.
+    #[must_use]
+    pub fn reissue(&self) -> Reissue {
+        self.reissue
+    }
+
     /// Writes the domains that are not the default into a record's data, so that the record says by itself
     /// what it claims.
     pub(crate) fn add_domains<'a>(&'a self, data: &mut BTreeMap<&'a str, &'a str>) {
@@ -278,6 +287,7 @@ impl Profile {
         if let Some(domain) = &raw.key_domain {
             check_name("key_domain", domain)?;
         }
+        let reissue = check_reissue(raw.reissue.as_deref())?;
         if raw.key.algorithms.is_empty() {
             return fault(
                 "key.algorithms",
@@ -309,6 +319,7 @@ impl Profile {
             key_domain: raw
                 .key_domain
                 .unwrap_or_else(|| KEY_DOMAIN_WHOLE_LOG.to_owned()),
+            reissue,
             subject,
             hardware_module_name,
             validity: check_validity(raw.base, &raw.validity)?,
@@ -339,6 +350,16 @@ fn check_name(key: &str, name: &str) -> Result<(), (String, String)> {
         Ok(())
     } else {
         fault(key, "use 1 to 64 letters, digits, '-', '_' and '.'")
+    }
+}
+
+fn check_reissue(written: Option<&str>) -> Result<Reissue, (String, String)> {
+    match written {
+        None => Ok(Reissue::Never),
+        Some(name) => Reissue::by_name(name).map_or_else(
+            || fault("reissue", "use \"never\", \"same-key\" or \"permit\""),
+            Ok,
+        ),
     }
 }
 
@@ -449,76 +470,4 @@ pub(crate) fn one_line(text: &str, error: &toml::de::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Profile, String> {
-        Profile::parse(text, Path::new("p.toml")).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_written_profiles_load() {
-        let idevid = parse(IDEVID_TOML).unwrap();
-        assert_eq!(idevid.name(), "idevid");
-        assert_eq!(idevid.warnings().len(), 1);
-        assert_eq!(idevid.validity.not_after, NotAfter::Indefinite);
-        let client = parse(TLS_CLIENT_TOML).unwrap();
-        assert_eq!(client.extended_key_usage, [CLIENT_AUTH]);
-        assert!(client.warnings().is_empty());
-    }
-
-    #[test]
-    fn each_fault_names_its_key() {
-        let table = [
-            (
-                IDEVID_TOML.replace("serialNumber}\"", "serial}\""),
-                "identity",
-            ),
-            (
-                IDEVID_TOML.replace("99991231235959Z", "20301231235959Z"),
-                "validity.not_after",
-            ),
-            (
-                TLS_CLIENT_TOML.replace("days = 3650", "days = 0"),
-                "validity.days",
-            ),
-            (
-                TLS_CLIENT_TOML.replace("days = 3650", "not_after = \"99991231235959Z\""),
-                "validity",
-            ),
-            (
-                TLS_CLIENT_TOML.replace("type = \"CN\"", "type = \"XX\""),
-                "subject.XX",
-            ),
-            (
-                TLS_CLIENT_TOML.replace("type = \"CN\"", "type = \"O\""),
-                "subject",
-            ),
-            (
-                IDEVID_TOML.replace("1.3.6.1.4.1.32473.1", "one.two"),
-                "hardware_module_name.type",
-            ),
-            (
-                IDEVID_TOML.replace("name = \"idevid\"", "name = \"a b\""),
-                "name",
-            ),
-            (
-                IDEVID_TOML.replace("[\"p256\", \"p384\", \"ed25519\", \"rsa\"]", "[]"),
-                "key.algorithms",
-            ),
-            (
-                IDEVID_TOML.replace("[validity]", "[validity]\ncolor = 1"),
-                "line 25",
-            ),
-            (
-                IDEVID_TOML.replace("base = \"idevid\"", "base = \"x\""),
-                "line 5",
-            ),
-        ];
-        for (text, key) in table {
-            let error = parse(&text).unwrap_err();
-            assert!(error.contains(&format!("p.toml: {key}")), "{error}");
-            assert!(!error.contains('\n'), "{error}");
-        }
-    }
-}
+mod tests;

@@ -31,6 +31,9 @@ pub(crate) const DATA_KEY_DOMAIN: &str = "birthmark:key-domain";
 /// Data key of the domain that the identity is unique in, where that is not the profile's name.
 pub(crate) const DATA_IDENTITY_DOMAIN: &str = "birthmark:identity-domain";
 
+/// Data key of the permit that allowed the reissue: SHA-256 of the signed note, in hexadecimal.
+pub const DATA_PERMIT: &str = "birthmark:permit";
+
 /// The key domain that all profiles share unless they name one.
 pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 
@@ -38,7 +41,7 @@ pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 const TIME_PLACEHOLDER: u64 = u64::MAX;
 
 /// Octets of an issued record besides its certificate, its texts and its data: heads, time, issuer,
-/// digests, and the two domains of 64 octets with their data keys. Rounded up.
+/// digests, the two domains of 64 octets and a permit's digest with their data keys: 423. Rounded up.
 const ISSUED_FIXED_BYTES: usize = 512;
 
 /// An entry of the log.
@@ -321,6 +324,27 @@ mod tests {
             assert_eq!(bytes[3], 0x1b);
             assert_eq!(bytes[4..12], [0xff; 8]);
         }
+    }
+
+    #[test]
+    fn the_largest_fixed_parts_fit_their_bound() {
+        let (domain, digest, name) = ("d".repeat(64), "0".repeat(64), "p".repeat(64));
+        let data = BTreeMap::from([
+            (DATA_KEY_DOMAIN, domain.as_str()),
+            (DATA_IDENTITY_DOMAIN, domain.as_str()),
+            (DATA_PERMIT, digest.as_str()),
+        ]);
+        let (lot, identity) = ("l".repeat(128), "i".repeat(256));
+        let record = IssuedRecord {
+            profile: &name,
+            lot: Some(&lot),
+            identity: Some(&identity),
+            replaces: Some(u64::MAX),
+            ..issued(data, &[5; 5_000])
+        };
+        let none = BTreeMap::new();
+        let max = IssuedRecord::bytes_max(&name, Some(&lot), Some(&identity), &none, 5_000);
+        assert!(record.encode().len() <= max);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::permit::PermitProblem;
+
 /// What the person at the line does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -126,10 +128,68 @@ pub enum Rejection {
         /// The earlier record.
         index: u64,
     },
+    /// The request was answered, and that certificate was replaced since.
+    #[error("this request was answered in record {index}, which record {by} has replaced")]
+    Superseded {
+        /// The record that answered it.
+        index: u64,
+        /// The device's newest record.
+        by: u64,
+    },
+    /// The device had this key before and got another.
+    #[error(
+        "device {identity:?} gave up the key of record {index} when record {by} replaced it; make a new key"
+    )]
+    KeyRetired {
+        /// The device identity.
+        identity: String,
+        /// The newest record with the key.
+        index: u64,
+        /// The device's newest record.
+        by: u64,
+    },
+    /// The device was reissued [`crate::REISSUES_MAX`] times.
+    #[error(
+        "device {identity:?} was reissued {} times, the last time in record {index}",
+        crate::REISSUES_MAX
+    )]
+    ReissueLimit {
+        /// The device identity.
+        identity: String,
+        /// The device's newest record.
+        index: u64,
+    },
+    /// The profile replaces certificates by permit, and none came.
+    #[error(
+        "device {identity:?} is already certified, in record {index}; another certificate, for the key \
+         {key_fingerprint}, needs an officer's permit that replaces {index}"
+    )]
+    PermitNeeded {
+        /// The device identity.
+        identity: String,
+        /// The device's newest record: what the permit has to replace.
+        index: u64,
+        /// Fingerprint of the key in the request, in hexadecimal: what the permit may name.
+        key_fingerprint: String,
+    },
+    /// A permit came, and it does not allow this.
+    #[error(
+        "device {identity:?} is already certified, in record {index}, and the permit does not do: {problem}"
+    )]
+    Permit {
+        /// The device identity.
+        identity: String,
+        /// The device's newest record.
+        index: u64,
+        /// What is wrong with the permit.
+        #[source]
+        problem: PermitProblem,
+    },
 }
 
 impl Rejection {
-    /// A stable number: 1xx form, 2xx proof of possession, 3xx key, 4xx profile and content, 5xx duplicates.
+    /// A stable number: 1xx form, 2xx proof of possession, 3xx key, 4xx profile and content, 5xx duplicates
+    /// and reissues.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.facts().0
@@ -190,6 +250,14 @@ impl Rejection {
                 "uniqueness of requests",
                 CallOfficer,
             ),
+            Self::Superseded { .. } => (503, "superseded", "uniqueness of requests", CallOfficer),
+            Self::KeyRetired { .. } => (504, "key-retired", "uniqueness of keys", Rework),
+            Self::ReissueLimit { .. } => (505, "reissue-limit", "limit of reissues", CallOfficer),
+            Self::PermitNeeded { .. } => (510, "permit-needed", "profile", CallOfficer),
+            Self::Permit { problem, .. } => {
+                let (number, reason) = problem.facts();
+                (number, reason, "birthmark/permit@v1", CallOfficer)
+            }
         }
     }
 }

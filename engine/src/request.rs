@@ -19,10 +19,14 @@ pub struct Request {
     /// What the line adds: work order, station. What of it enters the certificate is the profile's
     /// business; all of it is recorded. At most 32 entries and 8,192 bytes. No secrets.
     pub data: BTreeMap<String, String>,
+    /// An officer's permit to replace the device's certificate, as [`crate::permit`] defines it, at most
+    /// [`crate::permit::PERMIT_BYTES_MAX`] bytes. It counts only where the profile asks for one; a request
+    /// that can be answered without it is.
+    pub permit: Option<Vec<u8>>,
 }
 
 impl Request {
-    /// A request without lot and data.
+    /// A request without lot, data and permit.
     #[must_use]
     pub fn new(csr: Vec<u8>, profile: &str) -> Self {
         Self {
@@ -30,6 +34,7 @@ impl Request {
             profile: profile.to_owned(),
             lot: None,
             data: BTreeMap::new(),
+            permit: None,
         }
     }
 }
@@ -42,6 +47,7 @@ impl fmt::Debug for Request {
             .field("profile", &self.profile)
             .field("lot", &self.lot)
             .field("data_entries", &self.data.len())
+            .field("permit_bytes", &self.permit.as_ref().map(Vec::len))
             .finish()
     }
 }

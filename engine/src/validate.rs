@@ -9,6 +9,7 @@ use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::issuer::Issuer;
 use crate::key::{SubjectPublicKeyInfo, sha256_output};
+use crate::permit::PERMIT_BYTES_MAX;
 use crate::profile::Profile;
 use crate::record::DATA_RESERVED_PREFIX;
 use crate::rejection::Rejection;
@@ -124,6 +125,14 @@ pub(crate) fn check_data(
         return Err(Rejection::DataLimit(
             "keys and values have over 8192 bytes together",
         ));
+    }
+    Ok(())
+}
+
+/// The bound on a permit, before it is looked at. Whether it is one shows where one is needed.
+pub(crate) fn check_permit_size(permit: Option<&[u8]>) -> Result<(), Rejection> {
+    if permit.is_some_and(|note| note.len() > PERMIT_BYTES_MAX) {
+        return Err(Rejection::DataLimit("the permit has over 4096 bytes"));
     }
     Ok(())
 }

@@ -6,5 +6,6 @@
 mod ceremony;
 mod command_line;
 mod issue;
+mod permit;
 mod support;
 mod token;

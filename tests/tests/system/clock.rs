@@ -20,14 +20,14 @@ on_every_signer!(
 const DAY_MS: u64 = 86_400_000;
 
 /// A clock that a test sets by hand.
-struct HandClock {
+pub(crate) struct HandClock {
     unix_ms: AtomicU64,
     monotonic_ms: AtomicU64,
 }
 
 impl HandClock {
     /// Shows the real time, which the CA's certificates begin before, and then stands still.
-    fn new() -> Arc<HandClock> {
+    pub(crate) fn new() -> Arc<HandClock> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
@@ -38,16 +38,16 @@ impl HandClock {
         })
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.unix_ms.load(Ordering::SeqCst)
     }
 
-    fn set(&self, unix_ms: u64) {
+    pub(crate) fn set(&self, unix_ms: u64) {
         self.unix_ms.store(unix_ms, Ordering::SeqCst);
     }
 
     /// Time goes by.
-    fn pass(&self, ms: u64) {
+    pub(crate) fn pass(&self, ms: u64) {
         self.unix_ms.fetch_add(ms, Ordering::SeqCst);
         self.monotonic_ms.fetch_add(ms, Ordering::SeqCst);
     }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::binary::{assert_code, command, lines};
 use crate::requests::from_pem;
-use crate::station::{Factory, Random, Signer};
+use crate::station::{Entry, Factory, Random, Signer};
 
 /// Requests in one corpus. Their results are some 3 MB: the pipe holds 64 KiB, so the binary can
 /// not have finished when a test has read nine tenths of them.
@@ -71,7 +71,7 @@ fn kill_and_restart(signer: Signer) {
     let mut acknowledged = Acknowledged::new();
     for (number, corpus) in corpora.iter().enumerate() {
         for kill in 0..KILLS {
-            let killed = run_and_kill(&factory, corpus, kill, &mut random);
+            let killed = run_and_kill(&factory, &[corpus], kill, &mut random);
             remember(&mut acknowledged, number, killed);
             assert_there(&factory, &acknowledged);
         }
@@ -111,11 +111,84 @@ fn kill_and_restart(signer: Signer) {
     assert!(factory.verify().clean);
 }
 
+/// An IDevID profile that gives a device another certificate when its work order changes.
+const REISSUED_PROFILE: &str = r#"
+name = "idevid"
+base = "idevid"
+reissue = "same-key"
+
+[[subject]]
+type = "O"
+value = "{data.order}"
+
+[[subject]]
+type = "serialNumber"
+value = "{csr.subject.serialNumber}"
+
+[validity]
+not_after = "99991231235959Z"
+
+[key]
+algorithms = ["p256"]
+"#;
+
+/// Every device is issued, and then reissued under one work order after the other; each run is killed and
+/// done again. However far a run had come, every device has one record for each order, and each of them
+/// replaces the one before.
+#[test]
+fn reissues_that_are_killed_are_not_made_twice() {
+    const ORDERS: usize = KILLS + 1;
+    let factory = Factory::for_binary(Signer::P256);
+    factory.file("ca/profiles/idevid.toml", REISSUED_PROFILE);
+    let corpus = factory.path("devices.corpus");
+    Corpus::make(&corpus, REQUESTS, KeyAlgorithm::EcP256, 200, &mut |_| {}).unwrap();
+    let corpus = corpus.to_str().unwrap();
+    let mut random = Random::new(SEED);
+    let mut acknowledged = Acknowledged::new();
+    for order in 0..ORDERS {
+        let data = format!("order=A-{order}");
+        let arguments = ["--data", &data, corpus];
+        let killed = run_and_kill(&factory, &arguments, order, &mut random);
+        remember(&mut acknowledged, order, killed);
+        assert_there(&factory, &acknowledged);
+        let output = factory.issue(&[&["--quiet"], &arguments[..]].concat(), b"");
+        assert_code(&output, 0);
+        remember(&mut acknowledged, order, lines(&output));
+    }
+    assert_there(&factory, &acknowledged);
+    let mut chains: HashMap<String, Vec<u64>> = HashMap::new();
+    for (index, entry) in (0..).zip(factory.assert_sound()) {
+        if let Entry::Issued {
+            identity, replaces, ..
+        } = entry
+        {
+            let chain = chains.entry(identity.unwrap()).or_default();
+            assert_eq!(
+                replaces,
+                chain.last().copied(),
+                "seed {SEED:#x}: record {index}"
+            );
+            chain.push(index);
+        }
+    }
+    assert_eq!(chains.len() as u64, REQUESTS);
+    for (identity, chain) in &chains {
+        assert_eq!(chain.len(), ORDERS, "seed {SEED:#x}: {identity}");
+    }
+    // The first order is over for all of them.
+    let again = factory.issue(&["--quiet", "--data", "order=A-0", corpus], b"");
+    assert_code(&again, 1);
+    let results = lines(&again);
+    assert_eq!(results.len() as u64, REQUESTS);
+    assert!(results.iter().all(|line| line["reason"] == "superseded"));
+}
+
 /// Starts the binary, kills it at a random moment, and gives the whole lines it had written.
-fn run_and_kill(factory: &Factory, corpus: &str, kill: usize, random: &mut Random) -> Vec<Value> {
+fn run_and_kill(factory: &Factory, more: &[&str], kill: usize, random: &mut Random) -> Vec<Value> {
     let configuration = factory.configuration();
     let mut arguments = factory.issue_arguments(&configuration);
-    arguments.extend(["--quiet", corpus]);
+    arguments.push("--quiet");
+    arguments.extend(more);
     let mut child = command(&arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `cycle` | one request, batches with bad items, submission, awaiting, closing |
 //! | `retries` | the same request again and conflicting ones, in turn, at once, across restarts |
+//! | `reissue` | same-key and permit reissues, at once, across restarts and faults of the storage |
 //! | `crash` | SIGKILL under load: nothing acknowledged is lost, nothing is there twice |
 //! | `damage` | flipped bits, cut and missing segments of a finished log |
 //! | `storage_faults` | full disk, failed writes, failed syncs |
@@ -36,7 +37,9 @@ mod damage;
 mod faulty_storage;
 mod foreign_records;
 mod hostile_requests;
+mod officer;
 mod refusals;
+mod reissue;
 mod requests;
 mod retries;
 mod storage_faults;

@@ -1,5 +1,6 @@
 //! Throw-away CAs: one per test, on each kind of signer.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use birthmark::ceremony::{self, CaPlan, KeyPlace};
-use birthmark_engine::record::Record;
+use birthmark_engine::record::{DATA_PERMIT, Record};
 use birthmark_engine::{
     Configuration, Engine, Fault, IssueError, Issued, LogKey, Rejection, Station,
 };
@@ -265,8 +266,9 @@ impl Factory {
         birthmark_log::verify(&self.log(), &Verification::default()).unwrap()
     }
 
-    /// The only serial number and key of every certificate in the log, each once; every
-    /// reservation has its record. Gives the records.
+    /// The only serial number and key of every certificate in the log, each once but for a device that
+    /// was reissued with its own; every reservation has its record; no record is replaced twice. Gives the
+    /// records.
     pub(crate) fn assert_sound(&self) -> Vec<Entry> {
         let report = self.verify();
         let entries = self.entries();
@@ -284,7 +286,11 @@ impl Factory {
             "signatures = issued + lost"
         );
         let mut serials: Vec<_> = entries.iter().filter_map(Entry::serial).collect();
-        let mut keys: Vec<_> = entries.iter().filter_map(Entry::key_fingerprint).collect();
+        let mut keys: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| entry.new_key(&entries))
+            .collect();
+        assert_replaced_once(&entries);
         for (what, values) in [("serial number", &mut serials), ("key", &mut keys)] {
             let count = values.len();
             values.sort();
@@ -303,6 +309,9 @@ pub(crate) enum Entry {
         certificate: Vec<u8>,
         key: Vec<u8>,
         identity: Option<String>,
+        replaces: Option<u64>,
+        /// Digest of the permit, hexadecimal.
+        permit: Option<String>,
     },
     Lost {
         time_ms: u64,
@@ -322,6 +331,8 @@ impl Entry {
                 certificate: issued.certificate.to_vec(),
                 key: issued.key_fingerprint.to_vec(),
                 identity: issued.identity.map(str::to_owned),
+                replaces: issued.replaces,
+                permit: issued.data.get(DATA_PERMIT).map(|&text| text.to_owned()),
             },
             Record::Lost(lost) => Entry::Lost {
                 time_ms: lost.time_ms,
@@ -357,11 +368,46 @@ impl Entry {
         Some(serial[zeros..].to_vec())
     }
 
-    fn key_fingerprint(&self) -> Option<Vec<u8>> {
+    /// The key's fingerprint, unless it is that of the record that this one replaces.
+    fn new_key(&self, entries: &[Entry]) -> Option<Vec<u8>> {
         match self {
-            Entry::Issued { key, .. } => Some(key.clone()),
+            Entry::Issued { key, replaces, .. } => {
+                let kept = replaces.is_some_and(|index| {
+                    matches!(&entries[index as usize], Entry::Issued { key: before, .. } if before == key)
+                });
+                (!kept).then(|| key.clone())
+            }
             _ => None,
         }
+    }
+}
+
+/// What is replaced is an earlier certificate of the same device, and each one only once.
+fn assert_replaced_once(entries: &[Entry]) {
+    let folded = |identity: &Option<String>| identity.as_ref().map(|text| text.to_lowercase());
+    let mut replaced = BTreeSet::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let Entry::Issued {
+            identity,
+            replaces: Some(before),
+            ..
+        } = entry
+        else {
+            continue;
+        };
+        assert!((*before as usize) < index, "{index} replaces {before}");
+        assert!(replaced.insert(*before), "{before} is replaced twice");
+        let Entry::Issued {
+            identity: earlier, ..
+        } = &entries[*before as usize]
+        else {
+            panic!("{index} replaces {before}, which is no certificate")
+        };
+        assert_eq!(
+            folded(identity),
+            folded(earlier),
+            "{index} replaces {before}"
+        );
     }
 }
 

@@ -1,0 +1,124 @@
+//! Permits of a run: read before anything is issued, and shown to the engine where a request needs one.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use birthmark_engine::permit::{PERMIT_BYTES_MAX, Permit, PermitProblem, fold_identity};
+use birthmark_engine::{IssueError, Issued, Rejection};
+
+use crate::hex;
+use crate::input::list;
+
+/// Permits of one run: a day's rework of a large site, and at 4 KiB each 40 MB at the worst.
+pub const PERMITS_MAX: usize = 10_000;
+
+/// Permits by the entry that they replace.
+#[derive(Debug, Default)]
+pub(super) struct Permits {
+    by_entry: HashMap<u64, Vec<(Permit, Vec<u8>)>>,
+    count: usize,
+}
+
+/// Why the run cannot begin: a permit that is none. Whether one counts is the engine's to say.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PermitsError {
+    /// A file or directory is missing or closed to this user.
+    #[error("cannot read permit {}; check the path and its permissions", path.display())]
+    Unreadable {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error("{} is no permit", path.display())]
+    NotAPermit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PermitProblem,
+    },
+    /// More than [`PERMITS_MAX`].
+    #[error("there are over {PERMITS_MAX} permits; take those that were used out of the directory")]
+    TooMany,
+}
+
+impl Permits {
+    /// Reads permit files, and all files in directories.
+    pub(super) fn open(paths: &[PathBuf]) -> Result<Permits, PermitsError> {
+        let mut permits = Permits::default();
+        for path in paths {
+            let unreadable = |source| PermitsError::Unreadable {
+                path: path.clone(),
+                source,
+            };
+            if fs::metadata(path).map_err(unreadable)?.is_dir() {
+                for file in list(path).map_err(unreadable)? {
+                    permits.add(&file)?;
+                }
+            } else {
+                permits.add(path)?;
+            }
+        }
+        Ok(permits)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), PermitsError> {
+        if self.count == PERMITS_MAX {
+            return Err(PermitsError::TooMany);
+        }
+        let mut note = Vec::new();
+        File::open(path)
+            .and_then(|file| {
+                file.take(PERMIT_BYTES_MAX as u64 + 1)
+                    .read_to_end(&mut note)
+            })
+            .map_err(|source| PermitsError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })?;
+        let permit = Permit::read_unverified(&note).map_err(|source| PermitsError::NotAPermit {
+            path: path.to_owned(),
+            source,
+        })?;
+        let same_entry = self.by_entry.entry(permit.replaces).or_default();
+        same_entry.push((permit, note));
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The permit that a refusal asks for. A permit that came alone is shown in any case: the engine says
+    /// best what is wrong with it.
+    pub(super) fn called_for(&self, result: &Result<Issued, IssueError>) -> Option<&[u8]> {
+        let Err(IssueError::Rejected(Rejection::PermitNeeded {
+            identity,
+            index,
+            key_fingerprint,
+        })) = result
+        else {
+            return None;
+        };
+        let identity = fold_identity(identity);
+        let of_device = || {
+            let same_entry = self.by_entry.get(index).into_iter().flatten();
+            same_entry.filter(|(permit, _)| permit.identity == identity)
+        };
+        let for_key = of_device().find(|(permit, _)| match &permit.key_fingerprint {
+            Some(key) => hex::encode(key) == *key_fingerprint,
+            None => true,
+        });
+        let mut all = self.by_entry.values().flatten();
+        let only = || all.next().filter(|_| self.count == 1);
+        let chosen = for_key.or_else(|| of_device().next()).or_else(only);
+        chosen.map(|(_, note)| note.as_slice())
+    }
+}
