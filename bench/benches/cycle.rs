@@ -91,7 +91,7 @@ fn append(c: &mut Criterion) {
     let path = directory.path().join("log");
     Log::create(&path).unwrap();
     let (sender, answers) = mpsc::channel();
-    let keys = Arc::new(|_: &[u8]| Ok::<RecordKeys, _>([None, None]));
+    let keys = Arc::new(|_: &[u8]| Ok::<RecordKeys, _>([None, None, None]));
     let log = Log::open(&path, Options::default(), keys, Arc::new(Answers(sender))).unwrap();
     let reservation = |ticket| Reservation {
         ticket,

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use birthmark_log::{ExtractError, IndexKey, Log, ReadError, RecordIndex, RecordKeys};
+use birthmark_log::{
+    ExtractError, IndexKey, Log, RELEASE_SPACES, ReadError, RecordIndex, RecordKeys,
+};
 
 use crate::fault::Fault;
 use crate::issuance::LoggedCertificate;
@@ -38,7 +40,7 @@ pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
             kind: KIND_OFFICER_ACT,
             version: 1,
             ..
-        } => Ok([None, None]),
+        } => Ok([None, None, None]),
         Record::Other { kind, version, .. } => Err(ExtractError::new(format!(
             "kind {kind} version {version} is of a later release: use that release"
         ))),
@@ -52,6 +54,7 @@ fn issued_keys(record: &IssuedRecord<'_>) -> RecordKeys {
         record
             .identity
             .map(|identity| identity_index_key(identity_domain, identity)),
+        None,
     ]
 }
 
@@ -66,6 +69,7 @@ fn request_keys(request: &ValidatedRequest<'_>, profile: &Profile) -> RecordKeys
             .identity
             .as_deref()
             .map(|identity| identity_index_key(identity_domain, identity)),
+        None,
     ]
 }
 
@@ -145,7 +149,7 @@ pub(crate) struct Claims<R> {
 #[derive(Debug)]
 struct OpenClaims<R> {
     next: u64,
-    by_index_key: [HashMap<IndexKey, ClaimId>; 2],
+    by_index_key: [HashMap<IndexKey, ClaimId>; RELEASE_SPACES],
     claims: HashMap<ClaimId, OpenClaim<R>>,
 }
 
@@ -296,9 +300,9 @@ impl<R> OpenClaims<R> {
     fn claim(&mut self, keys: RecordKeys, request_id: [u8; 32]) -> Claim {
         let id = ClaimId(self.next);
         self.next += 1;
-        for (space, key) in keys.iter().enumerate() {
+        for (by_key, key) in self.by_index_key.iter_mut().zip(&keys) {
             if let Some(key) = key {
-                self.by_index_key[space].insert(*key, id);
+                by_key.insert(*key, id);
             }
         }
         self.claims.insert(
@@ -316,9 +320,9 @@ impl<R> OpenClaims<R> {
         let Some(closed) = self.claims.remove(&claim.id) else {
             return Vec::new();
         };
-        for (space, key) in closed.keys.iter().enumerate() {
+        for (by_key, key) in self.by_index_key.iter_mut().zip(&closed.keys) {
             if let Some(key) = key {
-                self.by_index_key[space].remove(key);
+                by_key.remove(key);
             }
         }
         closed.waiters

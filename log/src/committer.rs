@@ -14,7 +14,7 @@ use crate::commit::{Append, Commit, Committed, Reservation};
 use crate::error::AppendError;
 use crate::index::POSITIONS_MAX;
 use crate::preparer::Spare;
-use crate::record::{self, RECORD_BYTES_MAX, RecordIndex, RecordKeys, ReservationId};
+use crate::record::{self, KEY_SPACES, RECORD_BYTES_MAX, RecordIndex, RecordKeys, ReservationId};
 use crate::room::frame_room;
 use crate::state::{State, count};
 use crate::waiting::{Backlog, Waiting};
@@ -208,7 +208,7 @@ impl Committer {
             .push_record(NO_RESERVATION, record, time_ms);
         self.items.push(Item::Appended {
             ticket: None,
-            keys: [None; 2],
+            keys: [None; KEY_SPACES],
             offset: offset as u32,
         });
         self.commit(&stamp);

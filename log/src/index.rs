@@ -197,7 +197,7 @@ mod tests {
         let index = Index::with_tag_bits(tag_bits);
         let confirmations = Cell::new(0);
         for i in 0..records {
-            let keys = [Some(key(i % distinct)), Some(key(i))];
+            let keys = [Some(key(i % distinct)), Some(key(i)), None];
             index.insert(&[(RecordIndex(i), keys)], &|space, asked, candidate| {
                 confirmations.set(confirmations.get() + 1);
                 Ok(has(space, asked, candidate, distinct))
@@ -281,7 +281,7 @@ mod tests {
         let (index, _) = filled(TAG_BITS, 60_000, 60_000);
         let mut most: f64 = 0.0;
         for i in 60_000..130_000 {
-            let keys = [Some(key(i)), None];
+            let keys = [Some(key(i)), None, None];
             index.insert(&[(RecordIndex(i), keys)], &|_, _, _| Ok(false));
             if i % 5000 == 0 {
                 let bytes: usize = index.spaces[0]

@@ -55,7 +55,7 @@
 //! /// Every record of this example has one key: its last byte, 32 times.
 //! fn keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
 //!     let last = record.last().ok_or_else(|| ExtractError::new("the record is empty"))?;
-//!     Ok([Some(IndexKey([*last; 32])), None])
+//!     Ok([Some(IndexKey([*last; 32])), None, None])
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -89,7 +89,12 @@ mod clock;
 mod commit;
 mod committer;
 mod error;
+#[path = "index.rs"]
 mod index;
+// Until the switch from the index in memory.
+#[allow(dead_code)]
+#[path = "index/mod.rs"]
+mod large_index;
 mod locations;
 mod log;
 mod log_thread;
@@ -119,7 +124,7 @@ pub use crate::queue::InFlight;
 pub use crate::reader::{LogReader, Records};
 pub use crate::record::{
     ExtractError, IndexKey, KEY_SPACES, KeyExtractor, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,
-    RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
+    RELEASE_SPACES, RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
 };
 pub use crate::storage::{DiskStorage, LockGuard, Storage, StorageFile};
 pub use crate::verify::{Progress, TornTail, VerifyReport, verify, verify_on};
