@@ -117,8 +117,11 @@ mod writer;
 pub use crate::clock::{Clock, ClockError, SystemClock};
 pub use crate::commit::{Append, Commit, CommitSink, Committed, Reservation};
 pub use crate::error::{
-    AppendError, CloseError, Corruption, CreateError, OpenError, ReadError, VerifyError,
+    AppendError, CloseError, Corruption, CreateError, IndexDamage, OpenError, ReadError,
+    VerifyError,
 };
+#[doc(hidden)]
+pub use crate::large_index::bench_access;
 pub use crate::log::{Log, Metrics, Options, Recovery};
 pub use crate::queue::InFlight;
 pub use crate::reader::{LogReader, Records};

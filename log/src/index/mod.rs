@@ -1,12 +1,51 @@
 //! The index: from a key to the newest record that has it. Exact, on disk, rebuildable.
+//!
+//! The newest entries are in tables in memory. A full table is written as a sorted file, a *run*;
+//! runs are merged, so that there are few. An entry is a hash of the key and the record's
+//! position. Per run and key space of the release path a filter says which hashes are not there,
+//! in about 9.5 bits per entry of memory, so a new device rarely meets the disk. An equal hash
+//! proves nothing: each match is confirmed by reading the record.
+//!
+//! # Invariants
+//!
+//! - A lookup that cannot be answered is an error, never a "no".
+//! - Runs and tables cover disjoint stretches of the log, one after the other. The newest is asked
+//!   first, so the first confirmed match is the newest record.
+//! - Files are immutable. The manifest names those that count, and is replaced last.
+//! - What the disk holds is thrown away rather than doubted: the caller inserts it again.
+//! - Inserting touches memory only. One thread (`worker.rs`) writes, merges and deletes.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-use crate::error::{ReadError, VerifyError};
+use crate::error::ReadError;
 use crate::record::{IndexKey, KEY_SPACES, RecordIndex, RecordKeys};
 use crate::storage::{PathError, Storage};
+
+#[doc(hidden)]
+pub mod bench_access;
+mod block;
+mod entry;
+mod files;
+mod filter;
+mod manifest;
+mod memtable;
+mod merge;
+mod open;
+mod run;
+mod run_writer;
+mod shared;
+mod verify;
+mod worker;
+
+pub(crate) use entry::EntrySum;
+pub(crate) use open::Opened;
+pub(crate) use shared::Limits;
+#[allow(unused_imports)]
+pub(crate) use verify::{Verified, verify};
+
+use shared::{Shared, Snapshot, count};
 
 /// What the index asks of the log.
 pub(crate) trait RecordSource: Send + Sync {
@@ -18,141 +57,204 @@ pub(crate) trait RecordSource: Send + Sync {
     fn digest(&self, record: RecordIndex) -> Result<[u8; 32], ReadError>;
 }
 
-/// What [`Index::open`] found.
-pub(crate) struct Opened {
-    pub(crate) index: Index,
-    /// The records below are indexed. The caller inserts the rest, in order.
-    pub(crate) watermark: u64,
-    /// Why what was on the disk was not used, whole or in part.
-    pub(crate) discarded: Option<String>,
+/// The index. Any thread looks up; one thread at a time inserts.
+pub(crate) struct Index {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Counters since open, and sizes now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct IndexMetrics {
+#[non_exhaustive]
+pub struct IndexMetrics {
     /// Sorted runs on the disk.
-    pub(crate) runs: u64,
+    pub runs: u64,
     /// Entries in memory and on the disk, all key spaces together.
-    pub(crate) entries: u64,
+    pub entries: u64,
     /// Bytes of memory held by tables, filters and fences.
-    pub(crate) memory_bytes: u64,
-    /// Blocks read for a key that no record has: the filter let it through.
-    pub(crate) disk_probes_new: u64,
+    pub memory_bytes: u64,
+    /// Blocks read for a key that no record has: a filter let it through.
+    pub disk_probes_new: u64,
     /// Blocks read for a key that a record has.
-    pub(crate) disk_probes_known: u64,
+    pub disk_probes_known: u64,
     /// Merges finished.
-    pub(crate) merges: u64,
-    /// Bytes written to run files.
-    pub(crate) bytes_written: u64,
+    pub merges: u64,
+    /// Bytes of finished run files.
+    pub bytes_written: u64,
     /// Full tables in memory that wait to be written.
-    pub(crate) waiting: u64,
-}
-
-/// Count and sum of the entries of one key space, whatever their order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct EntrySum {
-    pub(crate) count: u64,
-    pub(crate) sum: u128,
-}
-
-impl EntrySum {
-    /// Adds the entry that the index has for this key of this record.
-    pub(crate) fn add(&mut self, key: &IndexKey, record: RecordIndex) {
-        let _ = (key, record);
-        self.count += 1;
-    }
-}
-
-/// What [`verify`] read from the files of an index.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verified {
-    /// The files hold the entries of the records below.
-    pub(crate) watermark: u64,
-    /// Leaf hash of the record before the watermark.
-    pub(crate) anchor: [u8; 32],
-    /// One sum for each key space.
-    pub(crate) sums: [EntrySum; KEY_SPACES],
-}
-
-/// Reads all files of the index in `dir` and checks each byte of them. `None` when there is no
-/// index yet.
-pub(crate) fn verify(storage: &dyn Storage, dir: &Path) -> Result<Option<Verified>, VerifyError> {
-    let _ = (storage, dir);
-    Ok(None)
-}
-
-/// The index. Any thread looks up; one thread at a time inserts.
-pub(crate) struct Index {
-    source: Arc<dyn RecordSource>,
-    entries: RwLock<[HashMap<IndexKey, RecordIndex>; KEY_SPACES]>,
+    pub waiting: u64,
 }
 
 impl Index {
+    /// Opens the index in `dir` of a log with `len` records, or begins an empty one.
+    ///
+    /// What is missing, damaged, or of another log is removed; [`Opened::watermark`] says from
+    /// which record on the caller has to insert, and [`Opened::discarded`] why.
+    ///
+    /// # Errors
+    /// When the file system fails. Damage is no error here.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         dir: &Path,
         len: u64,
         source: Arc<dyn RecordSource>,
     ) -> Result<Opened, PathError> {
-        let _ = (storage, dir, len);
-        let index = Index {
-            source,
-            entries: RwLock::default(),
-        };
-        Ok(Opened {
-            index,
-            watermark: 0,
-            discarded: None,
-        })
+        open::open(storage, dir, len, source, Limits::default())
     }
 
+    /// Enters the keys of durable records, in ascending order from the watermark on. Records that
+    /// are left out have no keys. Never fails and never waits for the disk.
     pub(crate) fn insert(&self, batch: &[(RecordIndex, RecordKeys)]) {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        for (record, keys) in batch {
-            for (space, key) in keys.iter().enumerate() {
-                if let Some(key) = key {
-                    entries[space].insert(*key, *record);
-                }
+        /// Far below a table, so that tables end near their limit.
+        const CHUNK: usize = 1 << 12;
+        for chunk in batch.chunks(CHUNK) {
+            // Only this thread begins tables while the index is open.
+            let mut snapshot = self.shared.snapshot();
+            let limits = &self.shared.limits;
+            let fits =
+                |table: &Arc<memtable::Memtable>| table.has_room(chunk, limits.memtable_entries);
+            if !snapshot.tables.last().is_some_and(fits) {
+                self.shared.freeze();
+                snapshot = self.shared.snapshot();
+            }
+            if let Some(table) = snapshot.tables.last() {
+                table.insert(chunk);
             }
         }
     }
 
-    /// Waits until there is room for more in memory, or the index is unhealthy. Only a rebuild
-    /// calls it.
-    pub(crate) fn wait_for_room(&self) {}
+    /// Waits until there is room for more tables, or the index is unhealthy. For a rebuild, which
+    /// inserts faster than the disk takes it; the release path asks [`Index::health`] instead.
+    pub(crate) fn wait_for_room(&self) {
+        self.shared.wait_for_room();
+    }
 
+    /// The newest record with this key, exactly.
+    ///
+    /// # Errors
+    /// When a record or a block that may have the key cannot be read: never a silent "no".
     pub(crate) fn find(
         &self,
         space: usize,
         key: &IndexKey,
     ) -> Result<Option<RecordIndex>, ReadError> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        match entries[space].get(key) {
-            Some(&record) if self.source.has_key(space, key, record)? => Ok(Some(record)),
-            _ => Ok(None),
-        }
+        self.find_in(&self.shared.snapshot(), space, key)
     }
 
     /// [`find`](Index::find) for many keys, one answer each in the same order.
+    ///
+    /// Cheaper than one by one, because the cache misses overlap.
     pub(crate) fn find_batch(
         &self,
         space: usize,
         keys: &[IndexKey],
     ) -> Vec<Result<Option<RecordIndex>, ReadError>> {
-        keys.iter().map(|key| self.find(space, key)).collect()
+        let snapshot = self.shared.snapshot();
+        let mut flags = vec![space >= KEY_SPACES; keys.len()];
+        let hashes: Vec<u64> = keys.iter().map(|key| self.shared.hash(key)).collect();
+        for table in &snapshot.tables {
+            table.flag(space, &hashes, &mut flags);
+        }
+        for run in &snapshot.runs {
+            run.flag(space, &hashes, &mut flags);
+        }
+        let find = |(key, flag): (&IndexKey, bool)| match flag {
+            true => self.find_in(&snapshot, space, key),
+            false => Ok(None),
+        };
+        keys.iter().zip(flags).map(find).collect()
     }
 
-    /// Whether the index can be written.
+    /// Whether the index can be written. While it cannot, nothing new may be begun: what is
+    /// inserted stays in memory.
+    ///
+    /// # Errors
+    /// Says why not, and what to do. It is tried again by itself.
     pub(crate) fn health(&self) -> Result<(), String> {
-        Ok(())
+        self.shared.health()
     }
 
+    /// Counters and sizes.
     pub(crate) fn metrics(&self) -> IndexMetrics {
-        IndexMetrics::default()
+        let snapshot = self.shared.snapshot();
+        let counters = &self.shared.counters;
+        let get = |counter: &std::sync::atomic::AtomicU64| {
+            counter.load(std::sync::atomic::Ordering::Relaxed)
+        };
+        let in_tables = snapshot.tables.iter().flat_map(|table| table.entries());
+        let in_runs = snapshot.runs.iter().flat_map(|run| run.header.entries);
+        let tables = snapshot.tables.iter().map(|table| table.memory_bytes());
+        let runs = snapshot.runs.iter().map(|run| run.memory_bytes());
+        IndexMetrics {
+            runs: snapshot.runs.len() as u64,
+            entries: in_tables.map(|entries| entries as u64).chain(in_runs).sum(),
+            memory_bytes: tables.chain(runs).sum(),
+            disk_probes_new: get(&counters.disk_probes_new),
+            disk_probes_known: get(&counters.disk_probes_known),
+            merges: get(&counters.merges),
+            bytes_written: get(&counters.bytes_written),
+            waiting: snapshot.tables.len() as u64 - 1,
+        }
     }
 
-    /// Writes what is in memory, unless it is little, and ends the thread.
+    /// Writes what is in memory, unless it is little, and ends the thread. Nothing may be
+    /// inserted afterwards; lookups go on.
+    ///
+    /// # Errors
+    /// When something could not be written. The next open then inserts more records again.
     pub(crate) fn close(&self) -> Result<(), String> {
-        Ok(())
+        self.shared.set_closing();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            return Err("the index's thread ended early".to_owned());
+        }
+        self.shared.problem()
+    }
+
+    fn find_in(
+        &self,
+        snapshot: &Snapshot,
+        space: usize,
+        key: &IndexKey,
+    ) -> Result<Option<RecordIndex>, ReadError> {
+        if space >= KEY_SPACES {
+            return Err(ReadError::NoSuchSpace { space });
+        }
+        let hash = self.shared.hash(key);
+        let source = &*self.shared.source;
+        for table in snapshot.tables.iter().rev() {
+            for record in table.candidates(space, hash) {
+                if source.has_key(space, key, record)? {
+                    return Ok(Some(record));
+                }
+            }
+        }
+        let mut confirm = |record| source.has_key(space, key, record);
+        let mut probes = 0;
+        for run in snapshot.runs.iter().rev() {
+            if run.may_contain(space, hash) {
+                let (found, blocks) = run.find(space, hash, &mut confirm)?;
+                probes += blocks;
+                if found.is_some() {
+                    count(&self.shared.counters.disk_probes_known, probes);
+                    return Ok(found);
+                }
+            }
+        }
+        count(&self.shared.counters.disk_probes_new, probes);
+        Ok(None)
     }
 }
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;
