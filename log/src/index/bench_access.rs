@@ -117,13 +117,13 @@ pub fn verify(storage: &dyn Storage, dir: &Path) -> Result<Option<Verified>, Ver
     }))
 }
 
-/// Count and sum that an index of these records has.
-pub fn sums(records: &[(RecordIndex, RecordKeys)]) -> [(u64, u128); KEY_SPACES] {
+/// Count and sum that an index of these records has, with this mask of the hashes.
+pub fn sums(records: &[(RecordIndex, RecordKeys)], hash_mask: u64) -> [(u64, u128); KEY_SPACES] {
     std::array::from_fn(|space| {
         let mut sum = super::EntrySum::default();
         for (record, keys) in records {
             if let Some(key) = &keys[space] {
-                sum.add(key, *record);
+                sum.add_masked(key, *record, hash_mask);
             }
         }
         (sum.count, sum.sum)

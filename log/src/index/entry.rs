@@ -23,6 +23,11 @@ pub(crate) fn hash_of(key: &IndexKey) -> u64 {
     mix(u64::from_le_bytes(first)).max(1)
 }
 
+/// [`hash_of`] with the bits of the mask alone: all of them outside tests.
+pub(crate) fn masked(key: &IndexKey, hash_mask: u64) -> u64 {
+    (hash_of(key) & hash_mask).max(1)
+}
+
 /// Stafford's variant 13 of the MurmurHash3 finalizer: a permutation of the 64-bit numbers.
 pub(crate) fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -53,8 +58,13 @@ pub(crate) struct EntrySum {
 impl EntrySum {
     /// Adds the entry that the index has for this key of this record.
     pub(crate) fn add(&mut self, key: &IndexKey, record: RecordIndex) {
+        self.add_masked(key, record, u64::MAX);
+    }
+
+    /// [`add`](EntrySum::add) for an index that uses a part of the hashes only.
+    pub(crate) fn add_masked(&mut self, key: &IndexKey, record: RecordIndex, hash_mask: u64) {
         self.add_entry(Entry {
-            hash: hash_of(key),
+            hash: masked(key, hash_mask),
             position: record.0,
         });
     }

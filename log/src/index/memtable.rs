@@ -2,7 +2,7 @@
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use super::entry::{Entry, hash_of};
+use super::entry::{Entry, masked};
 use crate::record::{IndexKey, KEY_SPACES, RELEASE_SPACES, RecordIndex, RecordKeys};
 
 /// The entries of one stretch of the log.
@@ -107,6 +107,7 @@ impl Memtable {
         match space.checked_sub(RELEASE_SPACES) {
             None => {
                 let table = &tables.release[space];
+                table.touch(hashes);
                 for (hash, flag) in hashes.iter().zip(flags) {
                     *flag |= table.with_hash(*hash).next().is_some();
                 }
@@ -145,7 +146,7 @@ impl Memtable {
 
     /// The hash that an entry of this key has.
     pub(crate) fn hash(&self, key: &IndexKey) -> u64 {
-        (hash_of(key) & self.hash_mask).max(1)
+        masked(key, self.hash_mask)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
@@ -209,6 +210,18 @@ impl Table {
         }
         self.hashes.push(hash);
         self.positions.push(position);
+    }
+
+    /// Brings the homes of these hashes into the cache, all at once. Searching for one ends with
+    /// a branch that nobody can predict, so otherwise the cache misses come one after the other.
+    fn touch(&self, hashes: &[u64]) {
+        let home = |hash: &u64| self.hashes.get((hash >> self.shift) as usize);
+        let sum = hashes
+            .iter()
+            .filter_map(home)
+            .fold(0, |sum: u64, slot| sum.wrapping_add(*slot));
+        // Otherwise the compiler sees that nobody wants the sum and leaves the loop out.
+        std::hint::black_box(sum);
     }
 
     fn with_hash(&self, hash: u64) -> impl Iterator<Item = u32> {

@@ -107,10 +107,10 @@ impl Index {
     pub(crate) fn insert(&self, batch: &[(RecordIndex, RecordKeys)]) {
         /// Far below a table, so that tables end near their limit.
         const CHUNK: usize = 1 << 12;
-        for chunk in batch.chunks(CHUNK) {
+        let limits = &self.shared.limits;
+        for chunk in batch.chunks(limits.memtable_entries.clamp(1, CHUNK)) {
             // Only this thread begins tables while the index is open.
             let mut snapshot = self.shared.snapshot();
-            let limits = &self.shared.limits;
             let fits =
                 |table: &Arc<memtable::Memtable>| table.has_room(chunk, limits.memtable_entries);
             if !snapshot.tables.last().is_some_and(fits) {
@@ -149,8 +149,14 @@ impl Index {
         space: usize,
         keys: &[IndexKey],
     ) -> Vec<Result<Option<RecordIndex>, ReadError>> {
+        if space >= KEY_SPACES {
+            return keys
+                .iter()
+                .map(|_| Err(ReadError::NoSuchSpace { space }))
+                .collect();
+        }
         let snapshot = self.shared.snapshot();
-        let mut flags = vec![space >= KEY_SPACES; keys.len()];
+        let mut flags = vec![false; keys.len()];
         let hashes: Vec<u64> = keys.iter().map(|key| self.shared.hash(key)).collect();
         for table in &snapshot.tables {
             table.flag(space, &hashes, &mut flags);

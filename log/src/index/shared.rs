@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::RecordSource;
-use super::entry::hash_of;
+use super::entry::masked;
 use super::memtable::Memtable;
 use super::run::Run;
 use crate::record::IndexKey;
@@ -237,7 +237,7 @@ impl Shared {
 
     /// The hash that entries of this key have.
     pub(crate) fn hash(&self, key: &IndexKey) -> u64 {
-        (hash_of(key) & self.limits.hash_mask).max(1)
+        masked(key, self.limits.hash_mask)
     }
 
     fn signals(&self) -> MutexGuard<'_, Signals> {

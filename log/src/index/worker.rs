@@ -194,7 +194,7 @@ impl Worker {
         self.publish()
     }
 
-    /// Merges neighboring runs into one, puts it in their place, publishes.
+    /// Merges neighboring runs into one and puts it in their place.
     fn merge(&mut self, inputs: &[Arc<Run>]) -> Result<(), WorkError> {
         let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
             return Ok(());
@@ -240,7 +240,9 @@ impl Worker {
             .extend(inputs.iter().map(|run| run.path.clone()));
         self.retired
             .extend(inputs.iter().map(|run| Arc::clone(run) as _));
-        self.publish()
+        // Published by the main loop: if that fails, no merge is to blame.
+        self.manifest_due = true;
+        Ok(())
     }
 
     /// Between two parts of a merge: writes tables that wait, or rests.

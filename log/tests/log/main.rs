@@ -8,6 +8,7 @@ mod commit;
 mod crash;
 mod damage;
 mod fault;
+mod index;
 mod rig;
 mod sim;
 mod space;
