@@ -26,9 +26,11 @@ use crate::storage::{PathError, Storage};
 #[doc(hidden)]
 pub mod bench_access;
 mod block;
+mod bloom;
 mod entry;
 mod files;
 mod filter;
+mod fuse;
 mod manifest;
 mod memtable;
 mod merge;

@@ -1,12 +1,14 @@
 //! Runs: sorted, immutable files that hold the entries of one stretch of the log.
 //!
 //! ```text
-//! header    4096 bytes: magic, run, first record, end, entries of each space, entries of a part
+//! header    4096 bytes: magic, run, first record, end, entries of each space, entries of a part,
+//!           whether small
 //! blocks    of space 0, then 1, then 2
-//! tail      chunks: fences of space 0, its filter's parts; the same of space 1; fences of space 2
+//! tail      chunks: fences of space 0, its filter; the same of space 1; fences of space 2
 //! ```
 //!
-//! A chunk is length, checksum (4 bytes each) and content. The fences are the first hash of each
+//! A chunk is length, checksum (4 bytes each) and content. A small run's filter is one chunk, a
+//! large one's is a chunk for each part. The fences are the first hash of each
 //! block, 8 bytes each. Header and tail are read at open and stay in memory; blocks are checked
 //! each time they are read.
 
@@ -14,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::block::{self, BLOCK_BYTES, BLOCK_ENTRIES, Block};
+use super::bloom::Bloom;
 use super::entry::Entry;
 use super::filter::Filter;
+use super::fuse::Fuse;
 use crate::error::{IndexDamage, ReadError};
 use crate::record::{KEY_SPACES, RELEASE_SPACES, RecordIndex};
 use crate::storage::{Storage, StorageFile};
@@ -31,6 +35,8 @@ pub(crate) struct RunHeader {
     pub(crate) entries: [u64; KEY_SPACES],
     /// Entries that a part of a filter has on average.
     pub(crate) part_entries: u32,
+    /// Whether it is filtered as a small run.
+    pub(crate) small: bool,
 }
 
 /// One run, open for reading.
@@ -40,7 +46,8 @@ pub(crate) struct Run {
     pub(crate) file_bytes: u64,
     file: Arc<dyn StorageFile>,
     fences: [Vec<u64>; KEY_SPACES],
-    filters: [Filter; RELEASE_SPACES],
+    /// One for each space of the release path.
+    filters: Vec<Filter>,
 }
 
 /// Name of a run's file.
@@ -67,6 +74,7 @@ impl RunHeader {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.extend_from_slice(&self.part_entries.to_le_bytes());
+        bytes.extend_from_slice(&u32::from(self.small).to_le_bytes());
         bytes.resize(BLOCK_BYTES, 0);
         block::seal(&mut bytes, self.id, 0);
         bytes
@@ -80,6 +88,7 @@ impl RunHeader {
             end: number(32)?,
             entries: [number(40)?, number(48)?, number(56)?],
             part_entries: number(64)? as u32,
+            small: number(64)? >> 32 == 1,
         };
         let good = bytes.starts_with(MAGIC) && header.id == id && header.part_entries > 0;
         (good && block::is_sealed(bytes, id, 0)).then_some(header)
@@ -116,7 +125,7 @@ impl Run {
         file: Arc<dyn StorageFile>,
         file_bytes: u64,
         fences: [Vec<u64>; KEY_SPACES],
-        filters: [Filter; RELEASE_SPACES],
+        filters: Vec<Filter>,
     ) -> Run {
         Run {
             header,
@@ -157,11 +166,11 @@ impl Run {
             content: Vec::new(),
         };
         let mut fences: [Vec<u64>; KEY_SPACES] = Default::default();
-        let mut filters: [Filter; RELEASE_SPACES] = Default::default();
+        let mut filters = Vec::new();
         for space in 0..KEY_SPACES {
             fences[space] = tail.fences(header.blocks(space))?;
-            if let Some(filter) = filters.get_mut(space) {
-                *filter = tail.filter(header.parts(space), header.entries[space])?;
+            if space < RELEASE_SPACES {
+                filters.push(tail.filter(&header, space)?);
             }
         }
         if tail.offset != file_bytes {
@@ -186,11 +195,10 @@ impl Run {
     }
 
     /// Sets the flag of each hash that may be here, without reading the disk.
-    ///
-    /// Nearly every look into a filter is a cache miss; in this loop they overlap.
     pub(crate) fn flag(&self, space: usize, hashes: &[u64], flags: &mut [bool]) {
-        for (hash, flag) in hashes.iter().zip(flags) {
-            *flag |= self.may_contain(space, *hash);
+        match self.filters.get(space) {
+            Some(filter) => filter.flag(hashes, flags),
+            None => flags.fill(true),
         }
     }
 
@@ -324,16 +332,24 @@ impl Tail<'_> {
         Ok(self.content.chunks_exact(8).map(fence).collect())
     }
 
-    fn filter(&mut self, parts: u32, entries: u64) -> Result<Filter, ReadError> {
-        let mut filter = Filter::with_capacity(parts, entries);
-        for _ in 0..parts {
-            let offset = self.offset;
+    fn filter(&mut self, header: &RunHeader, space: usize) -> Result<Filter, ReadError> {
+        let (parts, entries) = (header.parts(space), header.entries[space]);
+        let mut offset = self.offset;
+        let path = self.path;
+        let wrong = |offset| damage(path, offset, "a filter of a wrong length");
+        if header.small {
             self.next()?;
-            let pushed = filter.push_part(&self.content);
-            pushed.ok_or_else(|| damage(self.path, offset, "a filter of a wrong length"))?;
+            let bloom = Bloom::decode(&self.content, entries);
+            return bloom.map(Filter::Bloom).ok_or_else(|| wrong(offset));
         }
-        filter.shrink();
-        Ok(filter)
+        let mut fuse = Fuse::with_capacity(parts, entries);
+        for _ in 0..parts {
+            self.next()?;
+            fuse.push_part(&self.content).ok_or_else(|| wrong(offset))?;
+            offset = self.offset;
+        }
+        fuse.shrink();
+        Ok(Filter::Fuse(fuse))
     }
 
     /// Reads the next chunk into `content`.

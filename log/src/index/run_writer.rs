@@ -1,21 +1,18 @@
 //! Writes a run from beginning to end, in one pass, with little memory.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::block::{self, BLOCK_ENTRIES};
 use super::entry::Entry;
-use super::filter::{Filter, PartBuilder};
+use super::filter::{Filter, FilterBuilder};
 use super::run::{Run, RunHeader};
 use crate::record::{KEY_SPACES, RELEASE_SPACES};
 use crate::storage::{PathError, Storage, StorageFile, at};
 
 /// Bytes written in one call.
 const WRITE_BYTES: usize = 256 << 10;
-
-/// A part with more than this many times the average gets no filter: only keys that are no
-/// digests are so uneven.
-const PART_UNEVEN_MAX: usize = 4;
 
 /// A run file in the making.
 ///
@@ -33,10 +30,9 @@ pub(crate) struct RunWriter {
     /// Entries that do not fill a block yet.
     entries: Vec<Entry>,
     fences: [Vec<u64>; KEY_SPACES],
-    filters: [Filter; RELEASE_SPACES],
-    builder: PartBuilder,
-    hashes: Vec<u64>,
-    part: Vec<u8>,
+    /// One for each space of the release path that is not written yet.
+    builders: VecDeque<FilterBuilder>,
+    filters: Vec<Filter>,
 }
 
 impl RunWriter {
@@ -50,8 +46,11 @@ impl RunWriter {
         let file = storage.create(path).map_err(at(path))?;
         let blocks = |space| usize::try_from(header.blocks(space)).unwrap_or(0);
         let fences = std::array::from_fn(|space| Vec::with_capacity(blocks(space)));
-        let filter = |space| Filter::with_capacity(header.parts(space), header.entries[space]);
-        let filters = std::array::from_fn(filter);
+        let builder = |space| {
+            let (entries, parts) = (header.entries[space], header.parts(space));
+            FilterBuilder::new(header.small, entries, parts, header.part_entries)
+        };
+        let builders = (0..RELEASE_SPACES).map(builder).collect();
         Ok(RunWriter {
             buffer: header.encode(),
             header,
@@ -62,10 +61,8 @@ impl RunWriter {
             unsynced: 0,
             entries: Vec::new(),
             fences,
-            filters,
-            builder: PartBuilder::default(),
-            hashes: Vec::new(),
-            part: Vec::new(),
+            builders,
+            filters: Vec::new(),
         })
     }
 
@@ -81,15 +78,10 @@ impl RunWriter {
 
     /// Adds the entries of the next part of a space, sorted.
     pub(crate) fn push_part(&mut self, space: usize, entries: &[Entry]) -> Result<(), PathError> {
-        if let Some(filter) = self.filters.get_mut(space) {
-            self.hashes.clear();
-            self.hashes.extend(entries.iter().map(|entry| entry.hash));
-            self.hashes.dedup();
-            let hashes_max = PART_UNEVEN_MAX * self.header.part_entries as usize;
-            self.part.clear();
-            self.builder.build(&self.hashes, hashes_max, &mut self.part);
-            // What the builder writes has the right length.
-            let _ = filter.push_part(&self.part);
+        if space < RELEASE_SPACES
+            && let Some(builder) = self.builders.front_mut()
+        {
+            builder.push_part(entries.iter().map(|entry| entry.hash));
         }
         let mut rest = entries;
         if !self.entries.is_empty() {
@@ -111,6 +103,10 @@ impl RunWriter {
 
     /// Ends a space.
     pub(crate) fn end_space(&mut self, space: usize) -> Result<(), PathError> {
+        if space < RELEASE_SPACES {
+            let built = self.builders.pop_front().map(FilterBuilder::finish);
+            self.filters.extend(built);
+        }
         if self.entries.is_empty() {
             return Ok(());
         }
@@ -127,17 +123,7 @@ impl RunWriter {
                 .collect();
             self.fences[space] = fences;
             self.put_chunk(&bytes)?;
-            if space < RELEASE_SPACES {
-                let mut filter = std::mem::take(&mut self.filters[space]);
-                filter.shrink();
-                let mut bytes = Vec::new();
-                for part in 0..filter.parts() {
-                    bytes.clear();
-                    filter.put_part(part, &mut bytes);
-                    self.put_chunk(&bytes)?;
-                }
-                self.filters[space] = filter;
-            }
+            self.put_filter(space)?;
         }
         self.write()?;
         self.file.sync_data().map_err(at(&self.path))?;
@@ -150,6 +136,24 @@ impl RunWriter {
             self.fences,
             self.filters,
         ))
+    }
+
+    fn put_filter(&mut self, space: usize) -> Result<(), PathError> {
+        let filters = std::mem::take(&mut self.filters);
+        match filters.get(space) {
+            Some(Filter::Bloom(bloom)) => self.put_chunk(&bloom.encode())?,
+            Some(Filter::Fuse(fuse)) => {
+                let mut bytes = Vec::new();
+                for part in 0..fuse.parts() {
+                    bytes.clear();
+                    fuse.put_part(part, &mut bytes);
+                    self.put_chunk(&bytes)?;
+                }
+            }
+            None => {}
+        }
+        self.filters = filters;
+        Ok(())
     }
 
     /// A block of the entries kept.

@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// Held by who prepares the next snapshot.
+    changing: Mutex<()>,
     signals: Mutex<Signals>,
     /// Wakes the thread.
     work: Condvar,
@@ -123,6 +125,7 @@ impl Shared {
             limits,
             counters: Counters::default(),
             snapshot: RwLock::new(Arc::new(snapshot)),
+            changing: Mutex::default(),
             signals: Mutex::default(),
             work: Condvar::new(),
             room: Condvar::new(),
@@ -136,13 +139,16 @@ impl Shared {
 
     /// Puts a changed snapshot in the place of the current one.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Snapshot)) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = Snapshot::clone(&self.snapshot());
+        change(&mut changed);
+        let mut changed = Arc::new(changed);
+        // Lookups wait only while two pointers change places, even if this thread loses its turn.
         let mut current = self
             .snapshot
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut changed = Snapshot::clone(&current);
-        change(&mut changed);
-        *current = Arc::new(changed);
+        std::mem::swap(&mut *current, &mut changed);
     }
 
     /// Begins a new table; the last one waits to be written from now on.

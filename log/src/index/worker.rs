@@ -18,8 +18,7 @@ use crate::error::ReadError;
 use crate::record::{KEY_SPACES, RecordIndex};
 use crate::storage::{PathError, at};
 
-/// A merge works at most this long between two rests. It rests as long as it worked, unless a
-/// table waits.
+/// Longest rest between two pieces of work.
 const REST_MAX: Duration = Duration::from_millis(20);
 
 /// A failed merge is tried again after this many times the wait after other failures: it may have
@@ -169,9 +168,11 @@ impl Worker {
             end: table.end(),
             entries: table.entries().map(|entries| entries as u64),
             part_entries: self.shared.limits.part_entries,
+            small: true,
         };
-        let run = self.write_run(header, &mut |_, writer| {
+        let run = self.write_run(header, &mut |worker, writer| {
             for space in 0..KEY_SPACES {
+                let mut begin = Instant::now();
                 let entries = table.sorted(space);
                 let mut rest = entries.as_slice();
                 let parts = writer.header().parts(space);
@@ -181,6 +182,8 @@ impl Worker {
                     let (part, after) = rest.split_at(rest.partition_point(below));
                     writer.push_part(space, part)?;
                     rest = after;
+                    worker.rest_after(begin);
+                    begin = Instant::now();
                 }
                 writer.end_space(space)?;
             }
@@ -200,12 +203,19 @@ impl Worker {
             return Ok(());
         };
         let entries = |space: usize| inputs.iter().map(|run| run.header.entries[space]).sum();
+        let limits = &self.shared.limits;
+        let entries: [u64; KEY_SPACES] = std::array::from_fn(entries);
+        let small_max = limits.memtable_entries as u64 * limits.fan_in as u64;
         let header = RunHeader {
             id: self.take_id(),
             first: first.header.first,
             end: last.header.end,
-            entries: std::array::from_fn(entries),
+            entries,
             part_entries: self.shared.limits.part_entries,
+            small: entries
+                .into_iter()
+                .max()
+                .is_none_or(|entries| entries <= small_max),
         };
         let run = self.write_run(header, &mut |worker, writer| {
             let mut entries = Vec::new();
@@ -254,10 +264,19 @@ impl Worker {
         while self.shared.snapshot().tables.len() > 1 && self.write_waiting() {
             wrote = true;
         }
-        if !wrote && self.shared.limits.rests {
-            self.shared.rest(begin.elapsed().min(REST_MAX));
+        if !wrote {
+            self.rest_after(begin);
         }
         Ok(())
+    }
+
+    /// Rests as long as the work since `begin` took, unless there is more to write: on a machine with two
+    /// cores the release path needs both.
+    fn rest_after(&self, begin: Instant) {
+        // The one that is being written, and the one that takes new entries.
+        if self.shared.limits.rests && self.shared.snapshot().tables.len() <= 2 {
+            self.shared.rest(begin.elapsed().min(REST_MAX));
+        }
     }
 
     /// Writes one run file, durably: see `files.rs`. A file that failed is not used again.

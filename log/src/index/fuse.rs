@@ -1,4 +1,4 @@
-//! Filters: which hashes a run cannot have, in about 9.3 bits for each it has.
+//! Filters of large runs: in about 9.5 bits for each hash, so that memory stays small.
 //!
 //! Binary fuse filters (Graf and Lemire, "Binary Fuse Filters: Fast and Smaller Than Xor
 //! Filters", 2022) with three positions and 8-bit fingerprints, one for each part of the hashes.
@@ -13,9 +13,9 @@ const SEEDS_MAX: u64 = 64;
 /// `segments` of a part that lets everything pass: its hashes are too uneven to be worth a filter.
 const PASS_ALL: u32 = u32::MAX;
 
-/// The filter of one run and key space.
+/// The filter of one large run and key space.
 #[derive(Debug, Default)]
-pub(crate) struct Filter {
+pub(crate) struct Fuse {
     parts: Vec<Part>,
     fingerprints: Vec<u8>,
 }
@@ -45,11 +45,11 @@ impl Part {
 /// A part as it stands in a file: seed, segments, segment bits, fingerprints.
 pub(crate) const PART_HEADER_BYTES: usize = 16;
 
-impl Filter {
+impl Fuse {
     /// Room for `parts` parts and `entries` hashes. Untouched room costs nothing.
-    pub(crate) fn with_capacity(parts: u32, entries: u64) -> Filter {
+    pub(crate) fn with_capacity(parts: u32, entries: u64) -> Fuse {
         let bytes = usize::try_from(entries + entries / 4).unwrap_or(0);
-        Filter {
+        Fuse {
             parts: Vec::with_capacity(parts as usize),
             fingerprints: Vec::with_capacity(bytes),
         }
@@ -73,7 +73,7 @@ impl Filter {
         let at = |i: u32| self.fingerprints.get(part.start as usize + i as usize);
         match (at(a), at(b), at(c)) {
             (Some(a), Some(b), Some(c)) => a ^ b ^ c == fingerprint(x),
-            // `Filter::push_part` checked the lengths.
+            // `Fuse::push_part` checked the lengths.
             _ => true,
         }
     }
@@ -272,8 +272,8 @@ mod tests {
         hashes
     }
 
-    fn filter(all: &[u64], parts: u32) -> Filter {
-        let mut filter = Filter::with_capacity(parts, all.len() as u64);
+    fn filter(all: &[u64], parts: u32) -> Fuse {
+        let mut filter = Fuse::with_capacity(parts, all.len() as u64);
         let mut builder = PartBuilder::default();
         for part in 0..parts {
             let of_part: Vec<u64> = all
@@ -320,7 +320,7 @@ mod tests {
     fn too_many_hashes_for_a_part_let_everything_pass() {
         let mut bytes = Vec::new();
         PartBuilder::default().build(&hashes(11, 0), 10, &mut bytes);
-        let mut filter = Filter::default();
+        let mut filter = Fuse::default();
         filter.push_part(&bytes).unwrap();
         assert!(filter.may_contain(77));
     }
@@ -329,7 +329,7 @@ mod tests {
     fn no_hashes_let_nothing_pass() {
         let empty = filter(&[], 2);
         assert!(!empty.may_contain(1) && !empty.may_contain(u64::MAX));
-        assert!(!Filter::default().may_contain(1));
+        assert!(!Fuse::default().may_contain(1));
     }
 
     #[test]
@@ -338,12 +338,12 @@ mod tests {
         PartBuilder::default().build(&hashes(100, 0), 1000, &mut bytes);
         for length in 0..bytes.len() {
             assert!(
-                Filter::default().push_part(&bytes[..length]).is_none(),
+                Fuse::default().push_part(&bytes[..length]).is_none(),
                 "{length}"
             );
         }
         bytes.push(0);
-        assert!(Filter::default().push_part(&bytes).is_none());
+        assert!(Fuse::default().push_part(&bytes).is_none());
     }
 
     #[test]
