@@ -91,7 +91,7 @@ fn append(c: &mut Criterion) {
     let path = directory.path().join("log");
     Log::create(&path).unwrap();
     let (sender, answers) = mpsc::channel();
-    let keys = Arc::new(|_: &[u8]| Ok::<RecordKeys, _>([None, None]));
+    let keys = Arc::new(|_: &[u8]| Ok::<RecordKeys, _>(RecordKeys::default()));
     let key_file = directory.path().join("log.key");
     let key = SoftwareKey::generate(KeyAlgorithm::Ed25519).unwrap();
     key.write_new(&key_file).unwrap();

@@ -1,7 +1,9 @@
-//! The log's two key spaces: what a record claims for ever, and what a request asks for.
+//! The log's key spaces: what a record claims for ever, what a request asks for, and serial numbers.
 
 use birthmark_log::{ExtractError, IndexKey, RecordKeys};
 
+use crate::der::reader::Reader;
+use crate::der::tag;
 use crate::key::sha256;
 use crate::profile::Profile;
 use crate::record::{IssuedRecord, KIND_OFFICER, Record};
@@ -11,6 +13,8 @@ use crate::validate::ValidatedRequest;
 pub(crate) const KEY_SPACE: usize = 0;
 /// The log's key space of device identities.
 pub(crate) const IDENTITY_SPACE: usize = 1;
+/// The log's key space of serial numbers. Nothing on the way of a certificate asks for it.
+pub(crate) const SERIAL_SPACE: usize = 2;
 
 /// [`KIND_OFFICER`] as records that are not decoded carry it.
 const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
@@ -22,13 +26,17 @@ const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
 /// the key and the identity that it holds.
 pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
     match Record::decode(record).map_err(ExtractError::new)? {
-        Record::Issued(issued) => Ok(issued_keys(&issued)),
-        Record::Lost(_)
-        | Record::Other {
+        Record::Issued(issued) => {
+            let mut keys = issued_keys(&issued);
+            keys[SERIAL_SPACE] = certificate_serial(issued.certificate).map(serial_index_key);
+            Ok(keys)
+        }
+        Record::Lost(lost) => Ok([None, None, Some(serial_index_key(lost.serial))]),
+        Record::Other {
             kind: KIND_OFFICER_ACT,
             version: 1,
             ..
-        } => Ok([None, None]),
+        } => Ok(RecordKeys::default()),
         Record::Other { kind, version, .. } => Err(ExtractError::new(format!(
             "kind {kind} version {version} is of a later release: use that release"
         ))),
@@ -43,6 +51,7 @@ pub(crate) fn issued_keys(record: &IssuedRecord<'_>) -> RecordKeys {
         record
             .identity
             .map(|identity| identity_index_key(identity_domain, identity)),
+        None,
     ]
 }
 
@@ -58,7 +67,34 @@ pub(crate) fn request_keys(request: &ValidatedRequest<'_>, profile: &Profile) ->
             .identity
             .as_deref()
             .map(|identity| identity_index_key(identity_domain, identity)),
+        None,
     ]
+}
+
+/// The index key of a serial number, given as the content octets of its INTEGER. Ours are random, which
+/// is all that the index asks of a key; leading zeros do not count.
+pub(crate) fn serial_index_key(serial: &[u8]) -> IndexKey {
+    let zeros = serial.iter().take_while(|byte| **byte == 0).count();
+    let serial = &serial[zeros..];
+    let mut key = [0; 32];
+    let length = key.len() - 1;
+    if serial.len() > length {
+        // Longer than any serial number may be (RFC 5280 §4.1.2.2).
+        return IndexKey(sha256(serial));
+    }
+    key[..serial.len()].copy_from_slice(serial);
+    key[length] = serial.len() as u8;
+    IndexKey(key)
+}
+
+/// The content octets of a certificate's serial number; `None` when it cannot be read.
+fn certificate_serial(certificate: &[u8]) -> Option<&[u8]> {
+    let certificate = Reader::new(certificate).any().ok()?;
+    let tbs = certificate.reader().any().ok()?;
+    let mut fields = tbs.reader();
+    fields.optional(tag::context_constructed(0)).ok()?;
+    let serial = fields.expect(tag::INTEGER, "no serialNumber").ok()?;
+    Some(serial.content)
 }
 
 /// Fingerprints are SHA-256 already: the domain's digest only sets them apart.

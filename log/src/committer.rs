@@ -12,9 +12,8 @@ use crate::batch::{FrameKind, NO_RESERVATION, RESERVATION_HEAD_BYTES};
 use crate::clock::Stamp;
 use crate::commit::{Append, Commit, Committed, Reservation};
 use crate::error::AppendError;
-use crate::index::POSITIONS_MAX;
 use crate::preparer::Spare;
-use crate::record::{self, RECORD_BYTES_MAX, RecordIndex, RecordKeys, ReservationId};
+use crate::record::{self, RECORD_BYTES_MAX, RECORDS_MAX, RecordIndex, RecordKeys, ReservationId};
 use crate::room::frame_room;
 use crate::state::{State, count};
 use crate::waiting::{Backlog, Waiting};
@@ -274,7 +273,7 @@ impl Committer {
     }
 
     fn push_append(&mut self, append: &Append, time_ms: u64) {
-        let keys = match self.state.records.keys.keys(&append.record) {
+        let keys = match self.state.records.source.keys.keys(&append.record) {
             Ok(keys) => keys,
             Err(error) => return self.refuse(append.ticket, error.into()),
         };
@@ -297,6 +296,7 @@ impl Committer {
         if self.blocked {
             return Taken::All;
         }
+        let index_health = self.index_health();
         while let Some(reservation) = self.reservations.peek() {
             let ticket = reservation.ticket;
             let payload = RESERVATION_HEAD_BYTES + reservation.lost_record.len();
@@ -304,7 +304,8 @@ impl Committer {
             let admitted = stamp.admits.clone().map_err(AppendError::Clock);
             let checked = self
                 .check_reservation(reservation)
-                .and(self.check_positions());
+                .and(self.check_positions())
+                .and(index_health.clone());
             if let Err(error) = admitted.and(checked) {
                 self.reservations.pop();
                 self.refuse(ticket, error);
@@ -361,7 +362,7 @@ impl Committer {
         let lost_record = &reservation.lost_record;
         check_record(lost_record, reservation.record_bytes_max as usize)?;
         // Recovery may have to append it, and a record that cannot be read stops a start.
-        self.state.records.keys.keys(lost_record)?;
+        self.state.records.source.keys.keys(lost_record)?;
         Ok(())
     }
 
@@ -382,10 +383,19 @@ impl Committer {
         self.writer.room_after(payload_bytes) >= self.held + wanted + CLOSED_MARK_ROOM
     }
 
+    /// Nothing new is begun while the index cannot be written: it would grow in memory.
+    fn index_health(&self) -> Result<(), AppendError> {
+        let health = self.state.records.index_health();
+        health.map_err(|reason| AppendError::NoSpace {
+            bytes: 0,
+            reason: format!("the index cannot be written: {reason}").into(),
+        })
+    }
+
     /// Whether the index can hold the record of one more reservation.
     fn check_positions(&self) -> Result<(), AppendError> {
         let promised = self.writer.next_index() + (self.open.len() + self.items.len()) as u64;
-        if promised < POSITIONS_MAX {
+        if promised < RECORDS_MAX {
             return Ok(());
         }
         let reason = Arc::from("the log holds as many records as it can number");
@@ -414,6 +424,7 @@ impl Committer {
         if let Some(number) = written.begins_segment {
             state
                 .records
+                .source
                 .locations
                 .begin_segment(number, written.first_index);
             count(&state.counters.segments_begun, 1);
@@ -421,6 +432,7 @@ impl Committer {
         let offsets = self.items.iter().filter_map(Item::record_offset);
         state
             .records
+            .source
             .locations
             .extend(offsets.map(|offset| written.offset + offset));
         let frames = self.items.len() as u64;

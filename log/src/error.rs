@@ -29,6 +29,23 @@ pub struct Corruption {
     pub detail: String,
 }
 
+/// A file of the index that does not hold what was written to it. The log itself is not affected.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "the index is damaged: {file}, byte {offset}: {detail}; the log is not: \
+     check the disk, then rebuild the index (birthmark log reindex)",
+    file = file.display()
+)]
+#[non_exhaustive]
+pub struct IndexDamage {
+    /// The bad file.
+    pub file: PathBuf,
+    /// Byte offset in the file where the damage was noticed.
+    pub offset: u64,
+    /// What is wrong there.
+    pub detail: String,
+}
+
 /// [`Log::create`](crate::Log::create) did not make a log.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -205,6 +222,9 @@ pub enum ReadError {
     /// A file does not hold what was made durable in it.
     #[error(transparent)]
     Corrupt(#[from] Corruption),
+    /// A file of the index does not hold what was written to it.
+    #[error(transparent)]
+    Index(#[from] IndexDamage),
     /// The key extractor cannot read a record that is in the log.
     #[error("record {record} is intact but its keys cannot be read; use the version that wrote it")]
     Extract {
@@ -282,6 +302,9 @@ pub enum VerifyError {
     /// A file does not hold what was made durable in it.
     #[error(transparent)]
     Corrupt(#[from] Corruption),
+    /// A file of the index does not hold what was written to it.
+    #[error(transparent)]
+    Index(#[from] IndexDamage),
     /// The key extractor cannot read a record that is in the log.
     #[error("record {record} is intact but its keys cannot be read; use the version that wrote it")]
     Extract {

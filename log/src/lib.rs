@@ -57,7 +57,7 @@
 //! /// Every record of this example has one key: its last byte, 32 times.
 //! fn keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
 //!     let last = record.last().ok_or_else(|| ExtractError::new("the record is empty"))?;
-//!     Ok([Some(IndexKey([*last; 32])), None])
+//!     Ok([Some(IndexKey([*last; 32])), None, None])
 //! }
 //!
 //! /// The log's own key; its name is the log's origin.
@@ -119,6 +119,7 @@ mod published;
 mod publisher;
 mod queue;
 mod reader;
+mod rebuild;
 mod record;
 mod recovery;
 mod replay;
@@ -127,7 +128,6 @@ mod scan;
 mod segment;
 mod state;
 mod storage;
-mod table;
 pub mod tlog;
 mod verify;
 mod verify_tree;
@@ -137,15 +137,18 @@ mod writer;
 pub use crate::clock::{Clock, ClockError, SystemClock};
 pub use crate::commit::{Append, Commit, CommitSink, Committed, Reservation};
 pub use crate::error::{
-    AppendError, CloseError, Corruption, CreateError, OpenError, PublishError, ReadError,
-    VerifyError,
+    AppendError, CloseError, Corruption, CreateError, IndexDamage, OpenError, PublishError,
+    ReadError, VerifyError,
 };
+pub use crate::index::IndexMetrics;
+#[doc(hidden)]
+pub use crate::index::bench_access;
 pub use crate::log::{Log, Metrics, Options, Recovery};
 pub use crate::queue::InFlight;
 pub use crate::reader::{LogReader, Records};
 pub use crate::record::{
     ExtractError, IndexKey, KEY_SPACES, KeyExtractor, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,
-    RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
+    RELEASE_SPACES, RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
 };
 pub use crate::storage::{DiskStorage, LockGuard, MediumBytes, Storage, StorageFile, Volume};
 pub use crate::verify::{

@@ -81,12 +81,6 @@ impl Locations {
         });
     }
 
-    /// Whether no segment has begun yet.
-    pub(crate) fn is_empty(&self) -> bool {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.is_empty()
-    }
-
     /// The next records of the last segment are durable at these offsets.
     pub(crate) fn extend(&self, offsets: impl IntoIterator<Item = u32>) {
         let mut segments = self
@@ -157,12 +151,6 @@ impl Locations {
             .offsets
             .get((index.0 - segment.first_index) as usize)?;
         Some((segment.number, *offset))
-    }
-
-    /// Forgets the files that are open. Recovery calls it when it has put another file in the place of
-    /// one that the rebuild may have read from.
-    pub(crate) fn forget_files(&self) {
-        *self.files.lock().unwrap_or_else(PoisonError::into_inner) = OpenFiles::default();
     }
 
     fn file(&self, number: u64, path: &Path) -> io::Result<Arc<dyn StorageFile>> {

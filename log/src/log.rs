@@ -12,6 +12,7 @@ use crate::batch::{BatchBuffer, BatchPlace, FrameKind, NO_RESERVATION};
 use crate::clock::{Clock, ClockError, SystemClock};
 use crate::commit::{Append, Commit, CommitSink, Reservation};
 use crate::error::{AppendError, CloseError, CreateError, OpenError, PublishError, ReadError};
+use crate::index::IndexMetrics;
 use crate::integrate::Integrator;
 use crate::log_thread::{LogThread, SyncRule};
 use crate::preparer::{Preparer, Workshop};
@@ -94,6 +95,8 @@ pub struct Recovery {
     pub clean: bool,
     /// Segments in use.
     pub segments: u64,
+    /// Why the index on the disk was not used but made anew; `None` when it was used.
+    pub index_discarded: Option<String>,
 }
 
 /// Counters since open.
@@ -270,12 +273,27 @@ impl Log {
         self.state.records.find(space, key)
     }
 
+    /// The newest durable record with each of these keys, in their order: [`Log::find`] for many,
+    /// and cheaper than one by one.
+    pub fn find_batch(
+        &self,
+        space: usize,
+        keys: &[IndexKey],
+    ) -> Vec<Result<Option<RecordIndex>, ReadError>> {
+        self.state.records.find_batch(space, keys)
+    }
+
+    /// Counters and sizes of the index.
+    pub fn index_metrics(&self) -> IndexMetrics {
+        self.state.records.index_metrics()
+    }
+
     /// Reads a durable record and checks its checksum.
     ///
     /// # Errors
     /// [`ReadError::OutOfRange`] beyond the end; [`ReadError::Corrupt`] names the damaged file.
     pub fn read(&self, index: RecordIndex) -> Result<Vec<u8>, ReadError> {
-        self.state.records.locations.read(index)
+        self.state.records.source.locations.read(index)
     }
 
     /// Number of durable records.
@@ -310,7 +328,7 @@ impl Log {
             segments_begun: get(&counters.segments_begun),
             reservations_open: get(&counters.reservations_open),
             wakeups: get(&counters.wakeups),
-            published: self.state.records.locations.published.size(),
+            published: self.state.records.source.locations.published.size(),
         }
     }
 
@@ -336,7 +354,7 @@ impl Log {
         self.state.status().map_err(PublishError::Stopped)?;
         match self.state.publication().failure {
             Some(reason) => Err(PublishError::Later { reason }),
-            None => Ok(self.state.records.locations.published.size()),
+            None => Ok(self.state.records.source.locations.published.size()),
         }
     }
 
@@ -392,6 +410,7 @@ impl Log {
         // After the log thread: then nothing more becomes durable, and all of it is published.
         if let Some(publisher) = self.publisher.take() {
             publisher.close();
+            self.state.records.close_index();
         }
         Some(ended)
     }
@@ -417,7 +436,7 @@ fn start_publisher(
     signer: Arc<dyn CheckpointSigner>,
     options: &Options,
 ) -> Result<Publisher, OpenError> {
-    let published = &state.records.locations.published;
+    let published = &state.records.source.locations.published;
     let storage = Arc::clone(&options.storage);
     let integrator = Integrator::load(storage, &workshop.dir, Arc::clone(&signer), published)?;
     let parts = PublisherParts {

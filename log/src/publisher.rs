@@ -158,7 +158,8 @@ fn wait(parts: &PublisherParts, shared: &Shared) -> Next {
             .wait_timeout(wishes, wait)
             .unwrap_or_else(PoisonError::into_inner);
         wishes = woken;
-        let news = parts.state.records.len() > parts.state.records.locations.published.size();
+        let news =
+            parts.state.records.len() > parts.state.records.source.locations.published.size();
         if timeout.timed_out() && news {
             return Next::Publish(wishes.asked);
         }
@@ -175,7 +176,7 @@ fn publish_up_to(
     if parts.state.status().is_err() {
         return None;
     }
-    let published = &parts.state.records.locations.published;
+    let published = &parts.state.records.source.locations.published;
     let loaded = match integrator {
         Some(integrator) => Ok(integrator),
         None => Integrator::load(
@@ -212,7 +213,7 @@ fn publish_up_to(
 /// Segments `old` to `floor` hold nothing that is needed. They become the next ones, or go.
 fn give_up_segments(parts: &PublisherParts, old: u64, floor: u64) -> Result<(), IntegrateError> {
     // First: then nobody begins to read in them, and whoever does so now looks again afterwards.
-    parts.state.records.locations.retire_before(floor);
+    parts.state.records.source.locations.retire_before(floor);
     let workshop = &parts.workshop;
     for number in old..floor {
         let path = workshop.segments_dir().join(segment_name(number));

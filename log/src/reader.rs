@@ -444,6 +444,7 @@ impl From<ReadError> for VerifyError {
             ReadError::Storage { path, source } => VerifyError::Storage { path, source },
             ReadError::Extract { record, source } => VerifyError::Extract { record, source },
             ReadError::OutOfRange { record, len } => VerifyError::OutOfRange { record, len },
+            ReadError::Index(damage) => VerifyError::Index(damage),
             ReadError::NoSuchSpace { .. } => VerifyError::Storage {
                 path: PathBuf::new(),
                 source: io::Error::other(error),

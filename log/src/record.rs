@@ -28,9 +28,16 @@ impl fmt::Display for ReservationId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IndexKey(pub [u8; 32]);
 
-/// Number of independent key spaces. The release path needs two: the key fingerprint and the
-/// device identity.
-pub const KEY_SPACES: usize = 2;
+/// Number of independent key spaces: 0 the key fingerprint, 1 the device identity, 2 the serial
+/// number.
+pub const KEY_SPACES: usize = 3;
+
+/// The first spaces are looked up before a certificate is released. The others are as exact, but
+/// a lookup reads the disk each time.
+pub const RELEASE_SPACES: usize = 2;
+
+/// Records that a log can hold: the index has 40 bits for a position.
+pub(crate) const RECORDS_MAX: u64 = 1 << 40;
 
 /// The keys of one record, one slot per key space; `None` where the record has no such key.
 pub type RecordKeys = [Option<IndexKey>; KEY_SPACES];
@@ -52,7 +59,7 @@ pub const TIME_MS_MIN: u64 = 1 << 32;
 ///
 /// It must be a pure function of the record's bytes apart from the time stamp, must not panic,
 /// and must know every record kind ever written to the log: a kind without keys is
-/// `[None, None]`, not an error. Records that the log writes of its own accord are not shown to it.
+/// `[None; KEY_SPACES]`, not an error. Records that the log writes of its own accord are not shown to it.
 pub trait KeyExtractor: Send + Sync {
     /// The keys of `record`.
     ///

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::batch::{self, BLOCK_BYTES, Frame, FrameKind, NO_RESERVATION};
+use crate::batch::{self, BLOCK_BYTES, FrameKind};
 use crate::clock::{ClockLimits, ClockRule, saturating_ms};
 use crate::commit::Append;
 use crate::committer::{Committer, Position};
@@ -17,15 +17,14 @@ use crate::locations::Locations;
 use crate::log::{Options, Recovery};
 use crate::preparer::{Spare, Workshop};
 use crate::published::{self, checkpoint_path, read_checkpoint};
-use crate::record::{self, KeyExtractor, RecordIndex, RecordKeys, ReservationId};
-use crate::replay::{OpenReservation, Replay};
-use crate::scan::{
-    Fault, ScanError, SegmentScanner, Tail, Visitor, Walked, corrupt, segment_numbers, walk,
-};
+use crate::rebuild::{Walkthrough, walk_through};
+use crate::record::{self, KeyExtractor, ReservationId};
+use crate::replay::OpenReservation;
+use crate::scan::{ScanError, SegmentScanner, Tail, Walked, corrupt, segment_numbers};
 use crate::segment::{SEGMENT_BYTES_UNIT, SegmentHeader, random_salt, segment_name, segments_dir};
-use crate::state::{Records, State};
+use crate::state::State;
 use crate::storage::{self, PathError, Storage, StorageFile, UNFINISHED, at};
-use crate::tlog::{Checkpoint, CheckpointSigner, Note, VerifierKey};
+use crate::tlog::{Checkpoint, CheckpointSigner, VerifierKey};
 use crate::writer::{CurrentSegment, SPARES_MAX, SegmentWriter};
 
 /// A log that is ready for its threads.
@@ -45,23 +44,12 @@ pub(crate) fn recover(
 ) -> Result<Recovered, OpenError> {
     let storage = &*options.storage;
     let checkpoint = stored_checkpoint(storage, dir, signer.verifier_key())?;
-    let published = checkpoint
-        .as_ref()
-        .map_or(0, |(_, checkpoint)| checkpoint.size);
-    let locations = Locations::new(Arc::clone(&options.storage), dir, published);
-    if let Some((_, checkpoint)) = &checkpoint {
-        check_tree(dir, &locations, checkpoint)?;
-    }
-    let records = Records::new(locations, keys);
-    let mut rebuild = Rebuild {
-        replay: Replay::new(published),
-        records,
-        keyed: Vec::new(),
-        first_index: 0,
-    };
-    let walked = walk(storage, dir, &mut rebuild)?;
-    check_joined(dir, &walked, rebuild.first_index, published)?;
-    let Entered { replay, records } = rebuild.enter_keys()?;
+    let locations = open_published(Arc::clone(&options.storage), dir, checkpoint.as_ref())?;
+    let Walkthrough {
+        replay,
+        walked,
+        found,
+    } = walk_through(storage, dir, locations, keys)?;
 
     // Nothing is written before the clock is found good.
     let clock = clock_rule(options, replay.last_time_ms);
@@ -77,7 +65,8 @@ pub(crate) fn recover(
     let mut segments = walked.segments;
     let mut unused = remove_leftovers(storage, dir, &walked, options.segment_bytes)?;
     let (segment, cursor) = resume_tail(storage, dir, walked.tail, &mut unused, options)?;
-    records.locations.forget_files();
+    let entered = found.enter(Arc::clone(&options.storage), dir, &mut |_| {})?;
+    let (records, index_discarded) = entered;
     let state = Arc::new(State::new(records, clock));
     if let Some((text, _)) = checkpoint {
         state.set_checkpoint(text);
@@ -110,6 +99,7 @@ pub(crate) fn recover(
         last_time_ms: state.clock.last_ms(),
         clean,
         segments,
+        index_discarded,
     };
     Ok(Recovered {
         state,
@@ -154,122 +144,29 @@ fn stored_checkpoint(
         let path = checkpoint_path(dir);
         OpenError::from(corrupt(&path, 0, 0, detail))
     };
-    let note = Note::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
-    note.verified_by(key)
-        .map_err(|error| damaged(error.to_string()))?;
-    let checkpoint = Checkpoint::parse(&note.text).map_err(|error| damaged(error.to_string()))?;
-    Ok(Some((note.to_string(), checkpoint)))
+    let checkpoint =
+        Checkpoint::from_note(&bytes, key).map_err(|error| damaged(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
+    Ok(Some((text, checkpoint)))
 }
 
-/// The tiles must give the root that was signed.
-fn check_tree(dir: &Path, locations: &Locations, checkpoint: &Checkpoint) -> Result<(), OpenError> {
+/// Opens what is published: the tiles must give the root that was signed.
+fn open_published(
+    storage: Arc<dyn Storage>,
+    dir: &Path,
+    checkpoint: Option<&(String, Checkpoint)>,
+) -> Result<Locations, OpenError> {
+    let Some((_, checkpoint)) = checkpoint else {
+        return Ok(Locations::new(storage, dir, 0));
+    };
+    let locations = Locations::new(storage, dir, checkpoint.size);
     let tree = load_tree(&locations.published, checkpoint.size)?;
     if tree.root() == checkpoint.root {
-        return Ok(());
+        return Ok(locations);
     }
     let detail = "the tiles do not give the root of the checkpoint";
     let path = checkpoint_path(dir);
     Err(corrupt(&path, 0, checkpoint.size, detail).into())
-}
-
-/// The segments must go on where the published records end, or before.
-fn check_joined(
-    dir: &Path,
-    walked: &Walked,
-    first_index: u64,
-    published: u64,
-) -> Result<(), OpenError> {
-    let len = walked.tail.cursor.next_index;
-    let detail = if first_index > published {
-        format!("records {published} to {first_index} are in no segment and not published")
-    } else if len < published {
-        format!("the checkpoint covers {published} records, but the segments end at {len}")
-    } else {
-        return Ok(());
-    };
-    Err(corrupt(&checkpoint_path(dir), 0, len.min(published), detail).into())
-}
-
-/// Rebuilds the reservations and the locations, and gathers the keys.
-struct Rebuild {
-    replay: Replay,
-    records: Records,
-    /// Keys of the records in the segments.
-    keyed: Vec<(RecordIndex, RecordKeys)>,
-    /// First record that is in the segments.
-    first_index: u64,
-}
-
-/// Records whose keys are in the index.
-struct Entered {
-    replay: Replay,
-    records: Records,
-}
-
-impl Rebuild {
-    /// Enters the keys of all records, those that are in no segment any more first.
-    fn enter_keys(self) -> Result<Entered, OpenError> {
-        let Rebuild {
-            replay,
-            records,
-            keyed,
-            first_index,
-        } = self;
-        let mut older = Vec::with_capacity(ENTERED_AT_ONCE);
-        let locations = &records.locations;
-        locations
-            .published
-            .for_each(0, first_index, |index, record| -> Result<(), OpenError> {
-                let keys = records.keys.keys(record);
-                let keys = keys.map_err(|source| OpenError::Extract {
-                    record: index,
-                    source,
-                })?;
-                older.push((index, keys));
-                if older.len() == ENTERED_AT_ONCE {
-                    records.index(&older);
-                    older.clear();
-                }
-                Ok(())
-            })?;
-        records.index(&older);
-        records.index(&keyed);
-        records.publish();
-        Ok(Entered { replay, records })
-    }
-}
-
-/// Records whose keys are entered in one go.
-const ENTERED_AT_ONCE: usize = 1024;
-
-impl Visitor for Rebuild {
-    fn segment(&mut self, header: &SegmentHeader) {
-        if self.records.locations.is_empty() {
-            self.first_index = header.first_index;
-        }
-        self.replay.begin_segment(header);
-        self.records
-            .locations
-            .begin_segment(header.number, header.first_index);
-    }
-
-    fn frame(&mut self, offset: u32, index: RecordIndex, frame: &Frame<'_>) -> Result<(), Fault> {
-        self.replay.apply(index, frame)?;
-        if frame.kind == FrameKind::Record {
-            self.records.locations.extend([offset]);
-            if frame.reservation != NO_RESERVATION {
-                let keys = self
-                    .records
-                    .keys
-                    .keys(frame.payload)
-                    .map_err(Fault::Extract)?;
-                self.keyed.push((index, keys));
-            }
-        }
-        Ok(())
-    }
-
-    fn batch_end(&mut self, _bytes: u64) {}
 }
 
 fn clock_rule(options: &Options, last_ms: u64) -> ClockRule {
@@ -511,10 +408,12 @@ impl From<ReadError> for OpenError {
             ReadError::Corrupt(corruption) => OpenError::Corrupt(corruption),
             ReadError::Storage { path, source } => OpenError::Storage { path, source },
             ReadError::Extract { record, source } => OpenError::Extract { record, source },
-            ReadError::OutOfRange { .. } | ReadError::NoSuchSpace { .. } => OpenError::Storage {
-                path: PathBuf::new(),
-                source: io::Error::other(error),
-            },
+            ReadError::OutOfRange { .. } | ReadError::NoSuchSpace { .. } | ReadError::Index(_) => {
+                OpenError::Storage {
+                    path: PathBuf::new(),
+                    source: io::Error::other(error),
+                }
+            }
         }
     }
 }

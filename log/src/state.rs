@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::clock::ClockRule;
 use crate::error::{AppendError, ReadError};
-use crate::index::Index;
+use crate::index::{Index, IndexMetrics, RecordSource};
 use crate::locations::Locations;
-use crate::record::{IndexKey, KEY_SPACES, KeyExtractor, RecordIndex, RecordKeys};
+use crate::record::{IndexKey, KeyExtractor, RecordIndex, RecordKeys};
+use crate::tlog::leaf_hash;
 
 /// Shared by the log thread and its callers.
 pub(crate) struct State {
@@ -32,11 +33,16 @@ pub(crate) struct Publication {
 
 /// The durable records and the index over them. Only one thread at a time adds to them.
 pub(crate) struct Records {
-    pub(crate) locations: Locations,
-    pub(crate) keys: Arc<dyn KeyExtractor>,
+    pub(crate) source: Arc<Source>,
     index: Index,
     /// Records that are found by their keys and read.
     len: AtomicU64,
+}
+
+/// The durable records, and what finds their keys.
+pub(crate) struct Source {
+    pub(crate) locations: Locations,
+    pub(crate) keys: Arc<dyn KeyExtractor>,
 }
 
 /// Counters since open.
@@ -103,19 +109,29 @@ impl State {
 }
 
 impl Records {
-    pub(crate) fn new(locations: Locations, keys: Arc<dyn KeyExtractor>) -> Records {
-        Records {
-            locations,
-            keys,
-            index: Index::new(),
-            len: AtomicU64::new(0),
-        }
+    /// Records whose keys are all in the index.
+    pub(crate) fn new(source: Arc<Source>, index: Index) -> Records {
+        let len = AtomicU64::new(source.locations.len());
+        Records { source, index, len }
     }
 
     /// Enters the keys of records whose locations are known already.
     pub(crate) fn index(&self, batch: &[(RecordIndex, RecordKeys)]) {
-        self.index
-            .insert(batch, &|space, key, at| self.has_key(space, key, at));
+        self.index.insert(batch);
+    }
+
+    /// Whether the index can be written.
+    pub(crate) fn index_health(&self) -> Result<(), String> {
+        self.index.health()
+    }
+
+    pub(crate) fn index_metrics(&self) -> IndexMetrics {
+        self.index.metrics()
+    }
+
+    /// Writes the index as far as that helps the next start. What fails here is done again then.
+    pub(crate) fn close_index(&self) {
+        let _ = self.index.close();
     }
 
     /// Number of durable records, all of them entered.
@@ -125,7 +141,8 @@ impl Records {
 
     /// Counts the records whose locations and keys have been entered.
     pub(crate) fn publish(&self) {
-        self.len.store(self.locations.len(), Ordering::Release);
+        self.len
+            .store(self.source.locations.len(), Ordering::Release);
     }
 
     /// The newest record with this key.
@@ -134,13 +151,20 @@ impl Records {
         space: usize,
         key: &IndexKey,
     ) -> Result<Option<RecordIndex>, ReadError> {
-        if space >= KEY_SPACES {
-            return Err(ReadError::NoSuchSpace { space });
-        }
-        self.index
-            .find(space, key, &|space, key, at| self.has_key(space, key, at))
+        self.index.find(space, key)
     }
 
+    /// The newest record with each of these keys.
+    pub(crate) fn find_batch(
+        &self,
+        space: usize,
+        keys: &[IndexKey],
+    ) -> Vec<Result<Option<RecordIndex>, ReadError>> {
+        self.index.find_batch(space, keys)
+    }
+}
+
+impl RecordSource for Source {
     fn has_key(
         &self,
         space: usize,
@@ -153,5 +177,9 @@ impl Records {
             .keys(&bytes)
             .map_err(|source| ReadError::Extract { record, source })?;
         Ok(keys[space].as_ref() == Some(key))
+    }
+
+    fn digest(&self, record: RecordIndex) -> Result<[u8; 32], ReadError> {
+        Ok(leaf_hash(&self.locations.read(record)?).0)
     }
 }

@@ -7,11 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::batch::{Frame, FrameKind, NO_RESERVATION};
-use crate::error::VerifyError;
+use crate::error::{IndexDamage, VerifyError};
 use crate::floor::read_floor;
+use crate::index::{self, EntrySum};
 use crate::log::LOCK_FILE;
 use crate::published::{Published, checkpoint_path, read_checkpoint, read_vkey};
-use crate::record::{ExtractError, KeyExtractor, RecordIndex};
+use crate::rebuild::index_dir;
+use crate::record::{ExtractError, KEY_SPACES, KeyExtractor, RecordIndex, RecordKeys};
 use crate::replay::Replay;
 use crate::scan::{Fault, ScanError, Visitor, Walked, corrupt, segment_numbers, walk};
 use crate::segment::SegmentHeader;
@@ -22,7 +24,7 @@ use crate::verify_tree::verify_tree;
 /// What to check beyond the structure, and how.
 #[derive(Clone, Copy, Default)]
 pub struct Verification<'a> {
-    /// Every record's keys must be readable.
+    /// Every record's keys must be readable, and the index must hold exactly these.
     pub keys: Option<&'a dyn KeyExtractor>,
     /// The checkpoint must be signed by this key. Default: the key that is kept with the log, which
     /// whoever can change the log can change, too.
@@ -70,6 +72,9 @@ pub struct VerifyReport {
     pub checkpoint: Option<Checkpoint>,
     /// The verifier key that the checkpoint's signature was checked with.
     pub vkey: Option<String>,
+    /// Records whose keys are in the index on the disk, as they must be. Looked at only when the
+    /// keys of the records were.
+    pub indexed: u64,
     /// Reservations ever made. 0 for a copy of the published files.
     pub reservations: u64,
     /// Reservations without a record: the next open appends a lost record for each.
@@ -125,14 +130,24 @@ pub fn verify_on(
         records_total: AtomicU64::new(size),
         progress: verification.progress,
     };
+    let index = match verification.keys {
+        Some(_) => verify_index(&**storage, dir)?,
+        None => None,
+    };
+    let mut sums = KeySums::below(index.as_ref().map_or(0, |index| index.watermark));
     if let Some(signed) = &signed {
-        let root = verify_tree(&published, &signed.checkpoint.root, verification, &count)?;
+        let signed_root = &signed.checkpoint.root;
+        let root = verify_tree(&published, signed_root, verification, &count, &mut sums)?;
         if root != signed.checkpoint.root {
             let detail = "the tiles do not give the root of the checkpoint";
             return Err(corrupt(&checkpoint_path(dir), 0, size, detail).into());
         }
     }
-    let mut report = verify_segments(&**storage, dir, &published, verification, &count)?;
+    let mut report = verify_segments(&**storage, dir, &published, verification, &count, &mut sums)?;
+    if let Some(index) = index {
+        report.indexed = index.watermark;
+        compare_index(dir, &index, &sums, report.records)?;
+    }
     if signed.is_none() && report.segments == 0 {
         return Err(VerifyError::Missing {
             dir: dir.to_owned(),
@@ -179,6 +194,78 @@ fn signed_checkpoint(
     }))
 }
 
+/// Reads the files of the index; again when a writer has merged them meanwhile.
+fn verify_index(storage: &dyn Storage, dir: &Path) -> Result<Option<index::Verified>, VerifyError> {
+    for _ in 1..WALK_TRIES {
+        match index::verify(storage, &index_dir(dir)) {
+            Err(_) if has_writer(storage, dir) => thread::sleep(WALK_AGAIN_AFTER),
+            verified => return verified,
+        }
+    }
+    index::verify(storage, &index_dir(dir))
+}
+
+/// The index must hold the keys of the records that it covers, and nothing else.
+fn compare_index(
+    dir: &Path,
+    index: &index::Verified,
+    sums: &KeySums,
+    records: u64,
+) -> Result<(), VerifyError> {
+    let detail = if index.watermark > records {
+        "the index covers more records than there are"
+    } else if index.sums != sums.sums() {
+        "the index does not hold exactly the keys of the records"
+    } else {
+        return Ok(());
+    };
+    Err(VerifyError::Index(IndexDamage {
+        file: index_dir(dir),
+        offset: 0,
+        detail: detail.to_owned(),
+    }))
+}
+
+/// Sums over the keys of records, to be compared with those of the index.
+pub(crate) struct KeySums {
+    watermark: u64,
+    sums: [EntrySum; KEY_SPACES],
+}
+
+impl KeySums {
+    /// Sums over the records before `watermark`.
+    pub(crate) fn below(watermark: u64) -> KeySums {
+        KeySums {
+            watermark,
+            sums: Default::default(),
+        }
+    }
+
+    pub(crate) fn watermark(&self) -> u64 {
+        self.watermark
+    }
+
+    pub(crate) fn merge(&mut self, other: &KeySums) {
+        for (sum, other) in self.sums.iter_mut().zip(&other.sums) {
+            sum.merge(other);
+        }
+    }
+
+    fn add(&mut self, index: RecordIndex, keys: &RecordKeys) {
+        if index.0 < self.watermark {
+            for (sum, key) in self.sums.iter_mut().zip(keys) {
+                if let Some(key) = key {
+                    sum.add(key, index);
+                }
+            }
+        }
+    }
+
+    fn sums(&self) -> [EntrySum; KEY_SPACES] {
+        self.sums
+    }
+}
+
 /// Counts records for the progress.
 pub(crate) struct Count<'a> {
     records: AtomicU64,
@@ -206,7 +293,9 @@ fn verify_segments(
     published: &Published,
     verification: &Verification<'_>,
     count: &Count<'_>,
+    sums: &mut KeySums,
 ) -> Result<VerifyReport, VerifyError> {
+    let watermark = sums.watermark();
     if let Err(ScanError::Missing { .. }) = segment_numbers(storage, dir) {
         return Ok(report_of(published.size(), &Replay::new(0), None));
     }
@@ -221,10 +310,12 @@ fn verify_segments(
             records: published.size(),
             uncounted: 0,
             count,
+            sums: KeySums::below(watermark),
         };
         let error = match walk(storage, dir, &mut check) {
             Ok(walked) => {
                 check.check_joined(dir, &walked)?;
+                sums.merge(&check.sums);
                 return Ok(report_of(check.records, &check.replay, Some(walked)));
             }
             Err(error) => VerifyError::from(error),
@@ -267,6 +358,7 @@ fn report_of(records: u64, replay: &Replay, walked: Option<Walked>) -> VerifyRep
         records,
         checkpoint: None,
         vkey: None,
+        indexed: 0,
         reservations: replay.next_reservation - (NO_RESERVATION + 1),
         reservations_open: replay.open.len() as u64,
         segments: walked.as_ref().map_or(0, |walked| walked.segments),
@@ -287,6 +379,7 @@ struct Check<'a> {
     records: u64,
     uncounted: u64,
     count: &'a Count<'a>,
+    sums: KeySums,
 }
 
 impl Check<'_> {
@@ -332,7 +425,8 @@ impl Visitor for Check<'_> {
         self.records += 1;
         self.uncounted += 1;
         if frame.reservation != NO_RESERVATION {
-            self.verification.look_at(index, frame.payload)?;
+            self.verification
+                .look_at(index, frame.payload, &mut self.sums)?;
         }
         Ok(())
     }
@@ -344,9 +438,15 @@ impl Visitor for Check<'_> {
 
 impl Verification<'_> {
     /// What was asked for on each record.
-    pub(crate) fn look_at(&self, index: RecordIndex, record: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn look_at(
+        &self,
+        index: RecordIndex,
+        record: &[u8],
+        sums: &mut KeySums,
+    ) -> Result<(), Fault> {
         if let Some(keys) = self.keys {
-            keys.keys(record).map_err(Fault::Extract)?;
+            let keys = keys.keys(record).map_err(Fault::Extract)?;
+            sums.add(index, &keys);
         }
         if let Some(check) = self.record {
             check(index, record).map_err(Fault::Extract)?;

@@ -10,7 +10,7 @@ use crate::published::{Published, bundle_at, damage, public_dir, tile_of};
 use crate::record::RecordIndex;
 use crate::scan::{Fault, corrupt};
 use crate::tlog::{HASH_BYTES, Hash, TILE_WIDTH, TileId, TreeBuilder, level_hashes, node_hash};
-use crate::verify::{Count, Verification};
+use crate::verify::{Count, KeySums, Verification};
 
 /// Checks every published record, and every tile from the lowest level up. Gives the root, which
 /// must be `signed`.
@@ -19,9 +19,10 @@ pub(crate) fn verify_tree(
     signed: &Hash,
     verification: &Verification<'_>,
     count: &Count<'_>,
+    sums: &mut KeySums,
 ) -> Result<Hash, VerifyError> {
     let size = published.size();
-    let mut roots = verify_bundles(published, verification, count)
+    let mut roots = verify_bundles(published, verification, count, sums)
         .map_err(|(number, error)| blame(published, signed, number, error))?;
     for level in 1.. {
         let hashes = level_hashes(size, level);
@@ -74,6 +75,7 @@ fn verify_bundles(
     published: &Published,
     verification: &Verification<'_>,
     count: &Count<'_>,
+    sums: &mut KeySums,
 ) -> Result<Vec<Hash>, (u64, VerifyError)> {
     let size = published.size();
     let bundles = size.div_ceil(TILE_WIDTH);
@@ -84,18 +86,22 @@ fn verify_bundles(
         next: AtomicU64::new(0),
         end: AtomicU64::new(bundles),
         first_failure: Mutex::new(None),
+        watermark: sums.watermark(),
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = verification.threads.unwrap_or(cores).max(1);
-    let mut roots: Vec<(u64, Hash)> = thread::scope(|scope| {
+    let mut roots: Vec<(u64, Hash)> = Vec::new();
+    thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
-        running
-            .into_iter()
-            .flat_map(|thread| match thread.join() {
-                Ok(roots) => roots,
+        for thread in running {
+            match thread.join() {
+                Ok(done) => {
+                    roots.extend(done.roots);
+                    sums.merge(&done.sums);
+                }
                 Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
+            }
+        }
     });
     let failure = work.first_failure.into_inner();
     if let Some(failure) = failure.unwrap_or_else(PoisonError::into_inner) {
@@ -114,17 +120,26 @@ struct Work<'a> {
     /// Bundles from here on need no look: one before is bad, or there are none.
     end: AtomicU64,
     first_failure: Mutex<Option<(u64, VerifyError)>>,
+    /// Records before this one are in the index.
+    watermark: u64,
+}
+
+/// What one thread found.
+struct Done {
+    roots: Vec<(u64, Hash)>,
+    sums: KeySums,
 }
 
 impl Work<'_> {
-    fn run(&self) -> Vec<(u64, Hash)> {
+    fn run(&self) -> Done {
         let mut roots = Vec::new();
+        let mut sums = KeySums::below(self.watermark);
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.end.load(Ordering::Relaxed) {
-                return roots;
+                return Done { roots, sums };
             }
-            match self.verify_bundle(number) {
+            match self.verify_bundle(number, &mut sums) {
                 Ok(Some(root)) => roots.push((number, root)),
                 Ok(None) => {}
                 Err(error) => self.fail(number, error),
@@ -132,11 +147,11 @@ impl Work<'_> {
         }
     }
 
-    fn verify_bundle(&self, number: u64) -> Result<Option<Hash>, VerifyError> {
+    fn verify_bundle(&self, number: u64, sums: &mut KeySums) -> Result<Option<Hash>, VerifyError> {
         let id = bundle_at(number, self.published.size());
         let look = |index: RecordIndex, record: &[u8]| {
             self.verification
-                .look_at(index, record)
+                .look_at(index, record, sums)
                 .map_err(|fault| match fault {
                     Fault::Extract(source) => VerifyError::Extract {
                         record: index,

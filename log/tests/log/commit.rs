@@ -267,7 +267,7 @@ fn the_newest_record_with_a_key_is_found() {
     // The extractor sees one key for all: each record replaces the one before.
     let sim = new_sim();
     let answers = Arc::new(crate::rig::Answers::default());
-    let one_key = |record: &[u8]| Ok([keys(record)?[0].map(|_| key(0, 77)), None]);
+    let one_key = |record: &[u8]| Ok([keys(record)?[0].map(|_| key(0, 77)), None, None]);
     let open = || {
         Log::open(
             Path::new(DIR),
@@ -284,7 +284,7 @@ fn the_newest_record_with_a_key_is_found() {
         assert_eq!(log.find(0, &key(0, 77)).unwrap(), Some(RecordIndex(ticket)));
     }
     assert_eq!(log.find(1, &key(0, 77)).unwrap(), None);
-    assert!(log.find(2, &key(0, 77)).is_err());
+    assert!(log.find(3, &key(0, 77)).is_err());
     drop(log);
     assert_eq!(open().find(0, &key(0, 77)).unwrap(), Some(RecordIndex(49)));
 }

@@ -8,6 +8,8 @@ mod commit;
 mod crash;
 mod damage;
 mod fault;
+mod index;
+mod index_damage;
 mod rig;
 mod sim;
 mod space;
