@@ -117,17 +117,41 @@ impl Memtable {
         }
     }
 
-    /// All entries of a space, in order.
-    pub(crate) fn sorted(&self, space: usize) -> Vec<Entry> {
+    /// Puts all entries of a space into `out`, in order.
+    pub(crate) fn sorted(&self, space: usize, out: &mut Vec<Entry>) {
         let tables = self.read();
+        out.clear();
         match space.checked_sub(RELEASE_SPACES) {
-            None => tables.release[space].sorted(self.first),
+            None => tables.release[space].sorted(self.first, out),
             Some(other) => {
-                let mut entries = tables.others[other].clone();
-                entries.sort_unstable();
-                entries
+                out.extend_from_slice(&tables.others[other]);
+                out.sort_unstable();
             }
         }
+    }
+
+    /// Empties it, for another stretch. Its memory stays: allocators keep what is freed in such
+    /// pieces, and the system would hand it out again page by page, on the release path.
+    pub(crate) fn recycle(&mut self) {
+        let tables = self
+            .tables
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        for table in &mut tables.release {
+            table.hashes.fill(0);
+            table.len = 0;
+        }
+        tables.others.iter_mut().for_each(Vec::clear);
+    }
+
+    /// Begins the stretch of an empty one.
+    pub(crate) fn begin(&mut self, first: u64) {
+        self.first = first;
+        let tables = self
+            .tables
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        tables.end = first;
     }
 
     /// Bytes of memory.
@@ -233,8 +257,8 @@ impl Table {
             .map(|(_, position)| *position)
     }
 
-    fn sorted(&self, first: u64) -> Vec<Entry> {
-        let mut entries = Vec::with_capacity(self.len);
+    fn sorted(&self, first: u64, entries: &mut Vec<Entry>) {
+        entries.reserve(self.len);
         // Entries leave their homes only within a stretch of taken slots.
         let mut stretch = 0;
         for (&hash, &position) in self.hashes.iter().zip(&self.positions) {
@@ -249,7 +273,6 @@ impl Table {
             }
         }
         entries[stretch..].sort_unstable();
-        entries
     }
 }
 
@@ -271,7 +294,11 @@ mod tests {
             keys in prop::collection::vec(any::<[Option<u64>; KEY_SPACES]>(), 0..3000),
         ) {
             let mask = if top { !0 << mask_bits } else { (1 << mask_bits) - 1 };
-            let table = Memtable::new(1000, 0, mask);
+            let mut table = Memtable::new(1, 0, mask);
+            table.insert(&[(RecordIndex(5), [Some(IndexKey([7; 32])); KEY_SPACES])]);
+            table.recycle();
+            table.begin(1000);
+            let mut sorted = Vec::new();
             let mut model: [BTreeSet<Entry>; KEY_SPACES] = Default::default();
             for (position, keys) in (1000..).zip(&keys) {
                 let keys = keys.map(|key| {
@@ -288,7 +315,8 @@ mod tests {
             }
             for (space, model) in model.iter().enumerate() {
                 let expected: Vec<Entry> = model.iter().copied().collect();
-                prop_assert_eq!(table.sorted(space), expected.clone());
+                table.sorted(space, &mut sorted);
+                prop_assert_eq!(&sorted, &expected);
                 for entry in expected.iter().step_by(100) {
                     let mut positions: Vec<RecordIndex> = expected
                         .iter()

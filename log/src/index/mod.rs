@@ -263,6 +263,3 @@ impl Drop for Index {
         let _ = self.close();
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -63,6 +63,8 @@ pub(crate) fn open(
         anchor: (0, [0; 32]),
         garbage: Vec::new(),
         retired: Vec::new(),
+        written: Vec::new(),
+        entries: Vec::new(),
         write_after: None,
         merge_after: None,
     };

@@ -167,8 +167,8 @@ impl Run {
         };
         let mut fences: [Vec<u64>; KEY_SPACES] = Default::default();
         let mut filters = Vec::new();
-        for space in 0..KEY_SPACES {
-            fences[space] = tail.fences(header.blocks(space))?;
+        for (space, fences) in fences.iter_mut().enumerate() {
+            *fences = tail.fences(header.blocks(space))?;
             if space < RELEASE_SPACES {
                 filters.push(tail.filter(&header, space)?);
             }

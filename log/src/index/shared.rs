@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// An empty table, so that the next one costs no memory from the system.
+    spare: Mutex<Option<Memtable>>,
     /// Held by who prepares the next snapshot.
     changing: Mutex<()>,
     signals: Mutex<Signals>,
@@ -125,6 +127,7 @@ impl Shared {
             limits,
             counters: Counters::default(),
             snapshot: RwLock::new(Arc::new(snapshot)),
+            spare: Mutex::default(),
             changing: Mutex::default(),
             signals: Mutex::default(),
             work: Condvar::new(),
@@ -157,12 +160,34 @@ impl Shared {
             let Some(last) = snapshot.tables.last() else {
                 return;
             };
-            let entries = last.entries().into_iter().max().unwrap_or(0);
-            let next = Memtable::new(last.end(), entries, self.limits.hash_mask);
+            let recycled = self
+                .spare
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            let next = match recycled {
+                Some(mut table) => {
+                    table.begin(last.end());
+                    table
+                }
+                None => {
+                    let entries = last.entries().into_iter().max().unwrap_or(0);
+                    Memtable::new(last.end(), entries, self.limits.hash_mask)
+                }
+            };
             snapshot.tables.push(Arc::new(next));
         });
         self.signals().called = true;
         self.work.notify_one();
+    }
+
+    /// Keeps a table that was written for the next stretch, unless one is kept already.
+    pub(crate) fn recycle(&self, mut table: Memtable) {
+        let lock = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock().is_none() {
+            table.recycle();
+            *lock() = Some(table);
+        }
     }
 
     /// Waits on the index's thread until somebody calls, or the time is over.

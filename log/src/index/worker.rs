@@ -40,6 +40,10 @@ pub(crate) struct Worker {
     /// Parts of earlier snapshots. Whoever drops the last reference frees memory and deletes a
     /// file; that takes time, so it is this thread.
     pub(crate) retired: Vec<Arc<dyn Any + Send + Sync>>,
+    /// Tables that were written. One of them is emptied and used again.
+    pub(crate) written: Vec<Arc<Memtable>>,
+    /// The entries that are being written. Kept, like the tables.
+    pub(crate) entries: Vec<Entry>,
     /// Nothing is written before, after a failure.
     pub(crate) write_after: Option<Instant>,
     pub(crate) merge_after: Option<Instant>,
@@ -59,13 +63,24 @@ impl Worker {
         // When this thread panics, lookups go on and the index says that it cannot be written.
         let ended = Ended(Arc::clone(&self.shared));
         while !self.shared.is_closing() {
-            self.retired.retain(|part| Arc::strong_count(part) > 1);
+            self.tidy();
             if !self.write_waiting() && !self.merge_due() {
                 self.shared.rest(self.rest());
             }
         }
         self.finish();
         drop(ended);
+    }
+
+    /// Frees what nobody uses any more.
+    fn tidy(&mut self) {
+        self.retired.retain(|part| Arc::strong_count(part) > 1);
+        for table in std::mem::take(&mut self.written) {
+            match Arc::try_unwrap(table) {
+                Ok(table) => self.shared.recycle(table),
+                Err(table) => self.written.push(table),
+            }
+        }
     }
 
     /// Writes the oldest full table and the manifest, if that is due. `false` when there was
@@ -81,7 +96,7 @@ impl Worker {
         };
         drop(snapshot);
         let written = match waiting {
-            Some(table) => self.flush(&table),
+            Some(table) => self.flush(table),
             None if self.manifest_due => self.publish(),
             None => return false,
         };
@@ -137,7 +152,8 @@ impl Worker {
             .into_iter()
             .flatten()
             .min();
-        let retired = (!self.retired.is_empty()).then(|| Instant::now() + self.shared.limits.retry);
+        let unused = !self.retired.is_empty() || !self.written.is_empty();
+        let retired = unused.then(|| Instant::now() + self.shared.limits.retry);
         let until = after.into_iter().chain(retired).min();
         until.map_or(Duration::MAX, |until| {
             until.saturating_duration_since(Instant::now())
@@ -161,7 +177,7 @@ impl Worker {
     }
 
     /// Writes a table as a run, puts it in the table's place, publishes.
-    fn flush(&mut self, table: &Arc<Memtable>) -> Result<(), WorkError> {
+    fn flush(&mut self, table: Arc<Memtable>) -> Result<(), WorkError> {
         let header = RunHeader {
             id: self.take_id(),
             first: table.first,
@@ -173,7 +189,8 @@ impl Worker {
         let run = self.write_run(header, &mut |worker, writer| {
             for space in 0..KEY_SPACES {
                 let mut begin = Instant::now();
-                let entries = table.sorted(space);
+                let mut entries = std::mem::take(&mut worker.entries);
+                table.sorted(space, &mut entries);
                 let mut rest = entries.as_slice();
                 let parts = writer.header().parts(space);
                 for part in 0..parts {
@@ -185,15 +202,16 @@ impl Worker {
                     worker.rest_after(begin);
                     begin = Instant::now();
                 }
+                worker.entries = entries;
                 writer.end_space(space)?;
             }
             Ok(())
         })?;
         self.shared.change(|snapshot| {
-            snapshot.tables.retain(|other| !Arc::ptr_eq(other, table));
+            snapshot.tables.retain(|other| !Arc::ptr_eq(other, &table));
             snapshot.runs.push(Arc::new(run));
         });
-        self.retired.push(Arc::clone(table) as _);
+        self.written.push(table);
         self.publish()
     }
 
@@ -263,6 +281,7 @@ impl Worker {
         let mut wrote = false;
         while self.shared.snapshot().tables.len() > 1 && self.write_waiting() {
             wrote = true;
+            self.tidy();
         }
         if !wrote {
             self.rest_after(begin);

@@ -1,24 +1,24 @@
-//! The large index by itself: exact under collisions, crashes, faults, a full disk and damage.
+//! The index by itself: exact under collisions, crashes, faults and on a full disk.
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use birthmark_log::bench_access::{IndexAccess, Limits, Source, sums, verify};
-use birthmark_log::{IndexKey, KEY_SPACES, ReadError, RecordIndex, RecordKeys, VerifyError};
+use birthmark_log::{IndexKey, KEY_SPACES, ReadError, RecordIndex, RecordKeys};
 
 use crate::rig::Random;
 use crate::sim::{FaultKind, Sim};
 
-const DIR: &str = "/log/index";
+pub(crate) const DIR: &str = "/log/index";
 
 /// A failing test ends, however slow the machine: no healthy wait comes near this.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Tables, parts and hashes so small that everything happens all the time.
-fn tiny(random: &mut Random) -> Limits {
+pub(crate) fn tiny(random: &mut Random) -> Limits {
     Limits {
         memtable_entries: 8 + random.below(40) as usize,
         waiting_max: 4,
@@ -35,23 +35,23 @@ fn tiny(random: &mut Random) -> Limits {
 
 /// The records that exist, in the place of a log. Clones share them.
 #[derive(Clone, Default)]
-struct World {
-    records: Arc<Mutex<Vec<RecordKeys>>>,
+pub(crate) struct World {
+    pub(crate) records: Arc<Mutex<Vec<RecordKeys>>>,
     /// Records that cannot be read.
-    unreadable: Arc<Mutex<Vec<u64>>>,
+    pub(crate) unreadable: Arc<Mutex<Vec<u64>>>,
     /// Another log with the same keys has other leaf hashes.
-    salt: u8,
+    pub(crate) salt: u8,
 }
 
 impl World {
-    fn records(&self) -> Vec<RecordKeys> {
+    pub(crate) fn records(&self) -> Vec<RecordKeys> {
         self.records
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.records
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -59,7 +59,7 @@ impl World {
     }
 
     /// The first records of this world.
-    fn up_to(&self, len: u64) -> World {
+    pub(crate) fn up_to(&self, len: u64) -> World {
         let mut records = self.records();
         records.truncate(len as usize);
         World {
@@ -69,7 +69,7 @@ impl World {
     }
 
     /// Some more records. About every second key has been there before.
-    fn grow(&self, count: u64, random: &mut Random) -> Vec<(RecordIndex, RecordKeys)> {
+    pub(crate) fn grow(&self, count: u64, random: &mut Random) -> Vec<(RecordIndex, RecordKeys)> {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = Vec::new();
         for _ in 0..count {
@@ -83,19 +83,19 @@ impl World {
         batch
     }
 
-    fn from(&self, first: u64) -> Vec<(RecordIndex, RecordKeys)> {
+    pub(crate) fn from(&self, first: u64) -> Vec<(RecordIndex, RecordKeys)> {
         let records = self.records();
         let numbered = (0..).map(RecordIndex).zip(records);
         numbered.skip(first as usize).collect()
     }
 
-    fn open(&self, sim: &Sim, limits: &Limits) -> (IndexAccess, u64, Option<String>) {
+    pub(crate) fn open(&self, sim: &Sim, limits: &Limits) -> (IndexAccess, u64, Option<String>) {
         let (storage, source) = (Arc::new(sim.clone()), Arc::new(self.clone()));
         IndexAccess::open(storage, Path::new(DIR), self.len(), source, limits.clone()).unwrap()
     }
 
     /// Opens and brings up to date.
-    fn rebuilt(&self, sim: &Sim, limits: &Limits) -> IndexAccess {
+    pub(crate) fn rebuilt(&self, sim: &Sim, limits: &Limits) -> IndexAccess {
         let (index, watermark, _) = self.open(sim, limits);
         assert!(watermark <= self.len());
         for batch in self.from(watermark).chunks(7) {
@@ -105,7 +105,7 @@ impl World {
     }
 
     /// The newest record of each key.
-    fn newest(&self) -> [HashMap<IndexKey, RecordIndex>; KEY_SPACES] {
+    pub(crate) fn newest(&self) -> [HashMap<IndexKey, RecordIndex>; KEY_SPACES] {
         let mut newest: [HashMap<_, _>; KEY_SPACES] = Default::default();
         for (record, keys) in self.from(0) {
             for (newest, key) in newest.iter_mut().zip(keys) {
@@ -117,7 +117,7 @@ impl World {
 
     /// Every key is found, and as many others are not. Gives the number of errors; a wrong answer
     /// fails.
-    fn check(&self, index: &IndexAccess, about: &str) -> usize {
+    pub(crate) fn check(&self, index: &IndexAccess, about: &str) -> usize {
         let mut errors = 0;
         for (space, newest) in self.newest().iter().enumerate() {
             let known = newest.keys().copied();
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// What the files say is what they should say.
-    fn check_files(&self, sim: &Sim, limits: &Limits) {
+    pub(crate) fn check_files(&self, sim: &Sim, limits: &Limits) {
         let verified = verify(sim, Path::new(DIR)).unwrap();
         let (watermark, found) = verified.unwrap_or((0, [(0, 0); KEY_SPACES]));
         assert_eq!(
@@ -173,7 +173,7 @@ fn out_of_range(record: RecordIndex, len: usize) -> ReadError {
     ReadError::OutOfRange { record, len }
 }
 
-fn key(space: usize, number: u64) -> IndexKey {
+pub(crate) fn key(space: usize, number: u64) -> IndexKey {
     let mut key = [space as u8; 32];
     key[..8].copy_from_slice(&Random(number).next().to_le_bytes());
     key[8..16].copy_from_slice(&number.to_le_bytes());
@@ -181,7 +181,7 @@ fn key(space: usize, number: u64) -> IndexKey {
 }
 
 /// Waits for something that the index does by itself.
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
         assert!(begin.elapsed() < PATIENCE, "{what} did not come");
@@ -189,7 +189,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn settle(index: &IndexAccess) {
+pub(crate) fn settle(index: &IndexAccess) {
     wait_for("an end of writing", || {
         index.metrics().waiting == 0 && index.health().is_ok()
     });
@@ -340,228 +340,6 @@ fn a_full_disk_is_reported_and_outlived() {
     assert_eq!(world.check(&index, "with space again"), 0);
     index.close().unwrap();
     world.check_files(&sim, &limits);
-}
-
-#[test]
-fn a_flipped_bit_gives_an_error_or_the_right_answer() {
-    let random = &mut Random(4);
-    let (sim, world) = (Sim::default(), World::default());
-    let limits = Limits {
-        memtable_entries: 700,
-        fan_in: 100,
-        tail_at_close: 0,
-        part_entries: 500,
-        hash_mask: u64::MAX,
-        ..tiny(random)
-    };
-    let index = world.open(&sim, &limits).0;
-    index.insert(&world.grow(1500, random));
-    index.close().unwrap();
-    drop(index);
-    let (mut discarded, mut failed, mut harmless) = (0, 0, 0);
-    for path in sim.files() {
-        let length = sim.content(&path).len();
-        for at in (0..length).step_by(13) {
-            let sim = sim.copy();
-            sim.flip(&path, at, 1 << (at % 8));
-            let about = format!("{} byte {at}", path.display());
-            match verify(&sim, Path::new(DIR)) {
-                Err(VerifyError::Index(damage)) => assert_eq!(damage.file, path, "{about}"),
-                other => panic!("{about}: {other:?}"),
-            }
-            let (index, watermark, reason) = world.open(&sim, &limits);
-            discarded += u64::from(reason.is_some());
-            if let Some(reason) = reason {
-                assert!(reason.contains(path.to_str().unwrap()) || reason.contains("manifest"));
-            }
-            for batch in world.from(watermark).chunks(500) {
-                index.insert(batch);
-            }
-            match world.check(&index, &about) {
-                0 => harmless += 1,
-                _ => failed += 1,
-            }
-        }
-    }
-    println!(
-        "{discarded} of the flips discarded at open, {failed} failed lookups, {harmless} left none wrong"
-    );
-    assert!(discarded > 100 && failed > 100);
-}
-
-#[test]
-fn every_truncation_is_noticed_at_open() {
-    let random = &mut Random(5);
-    let (sim, world) = (Sim::default(), World::default());
-    let limits = Limits {
-        memtable_entries: 300,
-        fan_in: 100,
-        tail_at_close: 0,
-        ..tiny(random)
-    };
-    let index = world.open(&sim, &limits).0;
-    index.insert(&world.grow(600, random));
-    index.close().unwrap();
-    drop(index);
-    let files: Vec<PathBuf> = sim.files();
-    assert!(files.len() >= 3);
-    for path in files {
-        let content = sim.content(&path);
-        for length in (0..content.len()).step_by(97).chain([content.len() - 1]) {
-            let sim = sim.copy();
-            sim.set_content(&path, content[..length].to_vec());
-            let (_, watermark, discarded) = world.open(&sim, &limits);
-            assert!(
-                discarded.is_some() && watermark < 600,
-                "{} {length}",
-                path.display()
-            );
-            drop(world.rebuilt(&sim, &limits));
-        }
-    }
-}
-
-#[test]
-fn a_damaged_run_costs_only_what_is_behind_it() {
-    let random = &mut Random(6);
-    let (sim, world) = (Sim::default(), World::default());
-    let limits = Limits {
-        memtable_entries: 100,
-        fan_in: 100,
-        tail_at_close: 0,
-        ..tiny(random)
-    };
-    let index = world.open(&sim, &limits).0;
-    for _ in 0..3 {
-        index.insert(&world.grow(100, random));
-    }
-    index.close().unwrap();
-    drop(index);
-    let runs: Vec<PathBuf> = sim
-        .files()
-        .into_iter()
-        .filter(|path| !path.ends_with("MANIFEST"))
-        .collect();
-    assert_eq!(runs.len(), 3);
-    sim.flip(&runs[1], 20, 1);
-    let (index, watermark, discarded) = world.open(&sim, &limits);
-    assert_eq!(watermark, 100);
-    assert!(discarded.unwrap().contains(runs[1].to_str().unwrap()));
-    index.insert(&world.from(watermark));
-    assert_eq!(world.check(&index, "one of three runs damaged"), 0);
-    index.close().unwrap();
-    world.check_files(&sim, &limits);
-}
-
-#[test]
-fn damage_found_by_a_merge_stops_merging_and_is_reported() {
-    let random = &mut Random(7);
-    let (sim, world) = (Sim::default(), World::default());
-    let limits = Limits {
-        memtable_entries: 100,
-        fan_in: 4,
-        tail_at_close: 0,
-        hash_mask: u64::MAX,
-        ..tiny(random)
-    };
-    let index = world.open(&sim, &limits).0;
-    index.insert(&world.grow(100, random));
-    index.close().unwrap();
-    drop(index);
-    let run = sim
-        .files()
-        .into_iter()
-        .find(|path| !path.ends_with("MANIFEST"))
-        .unwrap();
-    sim.flip(&run, 4096 + 9, 1);
-    let (index, _, discarded) = world.open(&sim, &limits);
-    assert_eq!(discarded, None);
-    for _ in 0..5 {
-        index.insert(&world.grow(100, random));
-    }
-    wait_for("a complaint", || index.health().is_err());
-    let complaint = index.health().unwrap_err();
-    assert!(
-        complaint.contains("byte 4096") && complaint.contains("reindex"),
-        "{complaint}"
-    );
-    assert!(world.check(&index, "a damaged block") > 0);
-}
-
-#[test]
-fn an_index_of_another_log_is_thrown_away() {
-    let random = &mut Random(8);
-    let (sim, world) = (Sim::default(), World::default());
-    let limits = Limits {
-        tail_at_close: 0,
-        ..tiny(random)
-    };
-    let index = world.open(&sim, &limits).0;
-    index.insert(&world.grow(200, random));
-    index.close().unwrap();
-    drop(index);
-
-    let shorter = world.up_to(199);
-    let other = World {
-        salt: 1,
-        ..world.clone()
-    };
-    let unreadable = world.up_to(200);
-    unreadable.unreadable.lock().unwrap().push(199);
-    for (world, says) in [(shorter, "the log has 199"), (other, "another record 199")] {
-        let sim = sim.copy();
-        let (index, watermark, discarded) = world.open(&sim, &limits);
-        assert_eq!(watermark, 0);
-        assert!(discarded.unwrap().contains(says));
-        assert_eq!(sim.files(), Vec::<PathBuf>::new());
-        drop(index);
-        assert_eq!(world.check(&world.rebuilt(&sim, &limits), says), 0);
-    }
-    let (_, watermark, discarded) = world.open(&sim, &limits);
-    assert_eq!((watermark, discarded), (200, None));
-}
-
-#[test]
-fn a_record_that_cannot_be_read_is_an_error_and_not_an_absence() {
-    let random = &mut Random(9);
-    let (sim, world) = (Sim::default(), World::default());
-    let limits = Limits {
-        memtable_entries: 100,
-        ..tiny(random)
-    };
-    let index = world.open(&sim, &limits).0;
-    // One in memory and one on the disk.
-    let batch: Vec<_> = (0..150)
-        .map(|record| {
-            (
-                RecordIndex(record),
-                [Some(key(0, record)), None, Some(key(2, record))],
-            )
-        })
-        .collect();
-    *world.records.lock().unwrap() = batch.iter().map(|(_, keys)| *keys).collect();
-    for batch in batch.chunks(50) {
-        index.insert(batch);
-    }
-    settle(&index);
-    for record in [10, 140] {
-        assert_eq!(
-            index.find(0, &key(0, record)).unwrap(),
-            Some(RecordIndex(record))
-        );
-        world.unreadable.lock().unwrap().push(record);
-        for space in [0, 2] {
-            assert!(index.find(space, &key(space, record)).is_err());
-            let both = index.find_batch(space, &[key(space, record), key(space, 50)]);
-            assert!(both[0].is_err());
-            assert_eq!(*both[1].as_ref().unwrap(), Some(RecordIndex(50)));
-        }
-    }
-    assert!(matches!(
-        index.find(3, &key(0, 1)),
-        Err(ReadError::NoSuchSpace { space: 3 })
-    ));
-    assert!(index.find_batch(3, &[key(0, 1)])[0].is_err());
 }
 
 #[test]

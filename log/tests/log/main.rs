@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod fault;
 mod index;
+mod index_damage;
 mod rig;
 mod sim;
 mod space;
