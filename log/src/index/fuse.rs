@@ -134,8 +134,11 @@ pub(crate) struct PartBuilder {
     counts: Vec<u8>,
     /// Positions that one hash alone uses.
     alone: Vec<u32>,
-    /// Hashes in the order in which they came off, and by which of their positions.
-    order: Vec<(u64, u8)>,
+    /// Hashes in the order in which they came off.
+    order: Vec<u64>,
+    /// Which of its positions each of them had for itself. Apart, because pairs would be padded
+    /// to 16 bytes and all of this has to stay in the second cache.
+    which: Vec<u8>,
 }
 
 impl PartBuilder {
@@ -168,6 +171,7 @@ impl PartBuilder {
         self.counts.clear();
         self.counts.resize(length, 0);
         self.order.clear();
+        self.which.clear();
         let mut crowded = false;
         for &hash in hashes {
             let x = scatter(hash, seed);
@@ -191,7 +195,8 @@ impl PartBuilder {
                 continue;
             }
             let (x, which) = (self.xors[at as usize], count & 3);
-            self.order.push((x, which));
+            self.order.push(x);
+            self.which.push(which);
             let all = positions(x, segments, segment_bits);
             for other in [(which + 1) % 3, (which + 2) % 3] {
                 let at = all[usize::from(other)];
@@ -211,7 +216,7 @@ impl PartBuilder {
         let start = out.len();
         out.resize(start + ((segments as usize + 2) << segment_bits), 0);
         let fingerprints = &mut out[start..];
-        for &(x, which) in self.order.iter().rev() {
+        for (&x, &which) in self.order.iter().zip(&self.which).rev() {
             let all = positions(x, segments, segment_bits);
             let at = |which: u8| all[usize::from(which % 3)] as usize;
             let others = fingerprints[at(which + 1)] ^ fingerprints[at(which + 2)];
