@@ -18,6 +18,10 @@ use birthmark_log::{
     DiskStorage, IndexKey, KEY_SPACES, RELEASE_SPACES, ReadError, RecordIndex, RecordKeys,
 };
 
+/// The allocator of the command line.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CHUNK: u64 = 128;
 const KNOWN_EVERY: u64 = 1000;
 

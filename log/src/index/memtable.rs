@@ -15,6 +15,8 @@ pub(crate) struct Memtable {
 }
 
 struct Tables {
+    /// What positions are counted from: the first record that was inserted.
+    base: u64,
     /// One past the last record.
     end: u64,
     release: [Table; RELEASE_SPACES],
@@ -26,6 +28,7 @@ impl Memtable {
     /// An empty one for the records from `first` on, with room for `entries` in each space.
     pub(crate) fn new(first: u64, entries: usize, hash_mask: u64) -> Memtable {
         let tables = Tables {
+            base: first,
             end: first,
             release: std::array::from_fn(|_| Table::with_capacity(entries)),
             others: std::array::from_fn(|_| Vec::with_capacity(entries)),
@@ -40,12 +43,14 @@ impl Memtable {
     /// Enters keys of records that follow the last one.
     pub(crate) fn insert(&self, batch: &[(RecordIndex, RecordKeys)]) {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.base = tables.base_for(self.first, batch);
+        let base = tables.base;
         for space in 0..KEY_SPACES {
             for (record, keys) in batch {
                 if let Some(key) = &keys[space] {
                     let hash = self.hash(key);
                     match space.checked_sub(RELEASE_SPACES) {
-                        None => tables.release[space].insert(hash, (record.0 - self.first) as u32),
+                        None => tables.release[space].insert(hash, (record.0 - base) as u32),
                         Some(other) => tables.others[other].push(Entry {
                             hash,
                             position: record.0,
@@ -61,12 +66,12 @@ impl Memtable {
 
     /// Whether these records still belong into it, so that no space has more than `entries_max`.
     pub(crate) fn has_room(&self, batch: &[(RecordIndex, RecordKeys)], entries_max: usize) -> bool {
-        let near = batch
-            .last()
-            .is_none_or(|(last, _)| last.0 - self.first < u64::from(u32::MAX));
-        let entries = self.entries();
-        near && entries.into_iter().max().unwrap_or(0) + batch.len() <= entries_max
-            || self.end() == self.first
+        let entries = self.entries().into_iter().max().unwrap_or(0);
+        let tables = self.read();
+        let base = tables.base_for(self.first, batch);
+        let near = |(last, _): &(RecordIndex, RecordKeys)| last.0 - base < u64::from(u32::MAX);
+        let few = entries + batch.len() <= entries_max || tables.end == self.first;
+        few && batch.last().is_none_or(near)
     }
 
     /// Entries of each space.
@@ -89,7 +94,7 @@ impl Memtable {
         let mut found: Vec<RecordIndex> = match space.checked_sub(RELEASE_SPACES) {
             None => tables.release[space]
                 .with_hash(hash)
-                .map(|position| RecordIndex(self.first + u64::from(position)))
+                .map(|position| RecordIndex(tables.base + u64::from(position)))
                 .collect(),
             Some(other) => tables.others[other]
                 .iter()
@@ -122,7 +127,7 @@ impl Memtable {
         let tables = self.read();
         out.clear();
         match space.checked_sub(RELEASE_SPACES) {
-            None => tables.release[space].sorted(self.first, out),
+            None => tables.release[space].sorted(tables.base, out),
             Some(other) => {
                 out.extend_from_slice(&tables.others[other]);
                 out.sort_unstable();
@@ -151,7 +156,7 @@ impl Memtable {
             .tables
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
-        tables.end = first;
+        (tables.base, tables.end) = (first, first);
     }
 
     /// Bytes of memory.
@@ -178,6 +183,16 @@ impl Memtable {
     }
 }
 
+impl Tables {
+    /// What positions are counted from once this batch is there.
+    fn base_for(&self, first: u64, batch: &[(RecordIndex, RecordKeys)]) -> u64 {
+        match batch.first() {
+            Some((record, _)) if self.end == first => record.0,
+            _ => self.base,
+        }
+    }
+}
+
 /// Slots of the smallest table.
 const SLOTS_MIN: usize = 1 << 10;
 
@@ -189,7 +204,7 @@ const SLOTS_BEHIND: usize = 1 << 10;
 struct Table {
     /// 0 where there is no entry.
     hashes: Vec<u64>,
-    /// Positions, counted from the first record of the memtable.
+    /// Positions, counted from the base.
     positions: Vec<u32>,
     /// How far a hash is shifted to get its home.
     shift: u32,
@@ -257,7 +272,7 @@ impl Table {
             .map(|(_, position)| *position)
     }
 
-    fn sorted(&self, first: u64, entries: &mut Vec<Entry>) {
+    fn sorted(&self, base: u64, entries: &mut Vec<Entry>) {
         entries.reserve(self.len);
         // Entries leave their homes only within a stretch of taken slots.
         let mut stretch = 0;
@@ -268,7 +283,7 @@ impl Table {
                 }
                 stretch = entries.len();
             } else {
-                let position = first + u64::from(position);
+                let position = base + u64::from(position);
                 entries.push(Entry { hash, position });
             }
         }

@@ -3,7 +3,7 @@
 //! The newest entries are in tables in memory. A full table is written as a sorted file, a *run*;
 //! runs are merged, so that there are few. An entry is a hash of the key and the record's
 //! position. Per run and key space of the release path a filter says which hashes are not there,
-//! in about 9.5 bits per entry of memory, so a new device rarely meets the disk. An equal hash
+//! in about 9.6 bits per entry of memory, so a new device rarely meets the disk. An equal hash
 //! proves nothing: each match is confirmed by reading the record.
 //!
 //! # Invariants
@@ -49,7 +49,8 @@ pub(crate) use verify::{Verified, verify};
 
 use shared::{Shared, Snapshot, count};
 
-/// What the index asks of the log.
+/// What the index asks of the log. It asks, on any thread, about every record that was inserted, from
+/// the moment when it is: a record must be readable before its keys are inserted.
 pub(crate) trait RecordSource: Send + Sync {
     /// Whether a record has a key, by reading it.
     fn has_key(&self, space: usize, key: &IndexKey, record: RecordIndex)
@@ -110,7 +111,17 @@ impl Index {
         /// Far below a table, so that tables end near their limit.
         const CHUNK: usize = 1 << 12;
         let limits = &self.shared.limits;
-        for chunk in batch.chunks(limits.memtable_entries.clamp(1, CHUNK)) {
+        let chunk = limits.memtable_entries.clamp(1, CHUNK);
+        // Tables count positions from their base in 32 bits.
+        let spread = |chunk: &[(RecordIndex, RecordKeys)]| match chunk {
+            [first, .., last] => last.0.0 - first.0.0 >= u64::from(u32::MAX),
+            _ => false,
+        };
+        let parts = batch.chunks(chunk).flat_map(|chunk| match spread(chunk) {
+            true => chunk.chunks(1),
+            false => chunk.chunks(chunk.len()),
+        });
+        for chunk in parts {
             // Only this thread begins tables while the index is open.
             let mut snapshot = self.shared.snapshot();
             let fits =

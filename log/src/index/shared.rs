@@ -44,7 +44,7 @@ impl Default for Limits {
             memtable_entries: 3 << 18,
             waiting_max: 4,
             fan_in: 4,
-            part_entries: 1 << 16,
+            part_entries: 1 << 15,
             sync_bytes: 4 << 20,
             tail_at_close: 1 << 16,
             retry: Duration::from_secs(1),

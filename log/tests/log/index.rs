@@ -406,3 +406,50 @@ fn new_keys_hardly_ever_reach_the_disk_and_known_ones_always() {
     // Expected 78, standard deviation 9.
     assert!((30..130).contains(&metrics.disk_probes_new), "{metrics:?}");
 }
+
+#[test]
+fn records_far_apart_are_told_apart() {
+    let (sim, limits) = (Sim::default(), tiny(&mut Random(11)));
+    let far = [0, 1 << 31, (1 << 32) + 5, (1 << 35) + 1, (1 << 39) + 7];
+    let storage = Arc::new(sim.clone());
+    let source = Arc::new(AnyRecord);
+    let open = |len| {
+        let opened = IndexAccess::open(
+            storage.clone(),
+            Path::new(DIR),
+            len,
+            source.clone(),
+            limits.clone(),
+        );
+        opened.unwrap()
+    };
+    let (index, ..) = open(0);
+    let record = |&at| (RecordIndex(at), [Some(key(0, at)), None, Some(key(2, at))]);
+    index.insert(&far.iter().map(record).collect::<Vec<_>>());
+    let check = |index: &IndexAccess| {
+        for at in far {
+            for space in [0, 2] {
+                assert_eq!(
+                    index.find(space, &key(space, at)).unwrap(),
+                    Some(RecordIndex(at))
+                );
+            }
+        }
+    };
+    check(&index);
+    index.close().unwrap();
+    check(&index);
+}
+
+/// A log in which each record has the keys of its number.
+struct AnyRecord;
+
+impl Source for AnyRecord {
+    fn has_key(&self, space: usize, asked: &IndexKey, at: RecordIndex) -> Result<bool, ReadError> {
+        Ok(*asked == key(space, at.0))
+    }
+
+    fn digest(&self, _: RecordIndex) -> Result<[u8; 32], ReadError> {
+        Ok([0; 32])
+    }
+}
