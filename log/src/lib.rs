@@ -115,6 +115,7 @@ mod locations;
 mod log;
 mod log_thread;
 mod preparer;
+mod proofs;
 mod published;
 mod publisher;
 mod queue;
@@ -141,6 +142,7 @@ pub use crate::error::{
     VerifyError,
 };
 pub use crate::log::{Log, Metrics, Options, Recovery};
+pub use crate::proofs::LogProofError;
 pub use crate::queue::InFlight;
 pub use crate::reader::{LogReader, Records};
 pub use crate::record::{
