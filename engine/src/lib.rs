@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod certificate;
 mod check;
 mod checkpoint;
@@ -57,6 +58,7 @@ mod tbs;
 mod template;
 mod validate;
 
+pub use audit::{AuditError, certificate_serial, verify_issued};
 pub use checkpoint::{LogKey, LogKeyError};
 pub use configuration::{Configuration, ConfigurationError};
 pub use csr::CSR_BYTES_MAX;
