@@ -7,14 +7,16 @@ use std::process::ExitCode;
 
 use crate::args::{
     Arguments, CaCommand, CaInitArguments, Command, DemoArguments, IssueArguments, LogCommand,
-    LogShowArguments,
+    LogExportArguments, LogProofArguments, LogVerifyArguments,
 };
 use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa};
 use crate::console::Console;
 use crate::demo::{self, DemoError, DemoPlan};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan};
-use crate::records::{self, Selection};
+use crate::records::{
+    self, ExportFormat, ExportPlan, ProofPlan, ProofSubject, RecordsError, Selection, VerifyPlan,
+};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +109,9 @@ pub enum CommandError {
     /// The log cannot be read or is damaged.
     #[error(transparent)]
     Log(#[from] birthmark_log::VerifyError),
+    /// A command over the log fails or refuses.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
     /// A record of the log is not one.
     #[error("record {index} cannot be read; use the version that wrote it")]
     Record {
@@ -149,6 +154,7 @@ impl CommandError {
             }
             CommandError::Demo(DemoError::NotADemo { .. } | DemoError::SoftHsm(_)) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
+            CommandError::Records(error) => error.exit(),
             CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
         }
@@ -219,25 +225,101 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
                 console,
             )
         }
-        Command::Log(LogCommand::Verify(arguments)) => {
-            records::verify(&arguments.dir, arguments.json, console)
-        }
-        Command::Log(LogCommand::Show(arguments)) => {
-            let LogShowArguments {
+        Command::Log(command) => log(command, console),
+    }
+}
+
+fn log(command: LogCommand, console: &mut Console<'_>) -> Result<Exit, CommandError> {
+    match command {
+        LogCommand::Verify(LogVerifyArguments {
+            dir,
+            signatures,
+            issuer: issuers,
+            vkey,
+            threads,
+            json,
+        }) => {
+            let plan = VerifyPlan {
                 dir,
-                index,
-                serial,
-                limit,
+                signatures,
+                issuers,
+                vkey,
+                threads: threads.map(usize::from),
                 json,
-            } = arguments;
-            let selection = match (index, serial) {
+            };
+            records::verify(&plan, console)
+        }
+        LogCommand::Show(arguments) => {
+            let selection = match (arguments.index, arguments.serial) {
                 (Some(index), _) => Selection::Index(index),
                 (None, Some(serial)) => Selection::Serial(serial.0),
-                (None, None) => Selection::Newest(limit),
+                (None, None) => Selection::Newest(arguments.limit),
             };
-            records::show(&dir, &selection, json, console)
+            records::show(&arguments.dir, &selection, arguments.json, console)
         }
+        LogCommand::Vkey(arguments) => records::vkey(&arguments.dir, arguments.json, console),
+        LogCommand::Checkpoint(arguments) => {
+            records::checkpoint(&arguments.dir, arguments.json, console)
+        }
+        LogCommand::Proof(arguments) => log_proof(arguments, console),
+        LogCommand::VerifyProof(arguments) => records::verify_proof(
+            &arguments.receipt,
+            &arguments.cert,
+            &arguments.vkey,
+            arguments.json,
+            console,
+        ),
+        LogCommand::Consistency(arguments) => records::consistency(
+            &arguments.dir,
+            &arguments.old,
+            &arguments.new,
+            arguments.vkey.as_deref(),
+            arguments.json,
+            console,
+        ),
+        LogCommand::Export(arguments) => log_export(arguments, console),
     }
+}
+
+fn log_proof(
+    arguments: LogProofArguments,
+    console: &mut Console<'_>,
+) -> Result<Exit, CommandError> {
+    let subject = arguments.subject;
+    // The grammar wants exactly one of them.
+    let subject = match (subject.cert, subject.serial) {
+        (Some(path), _) => ProofSubject::Certificate(path),
+        (None, Some(serial)) => ProofSubject::Serial(serial.0),
+        (None, None) => ProofSubject::Index(subject.index.unwrap_or_default()),
+    };
+    let plan = ProofPlan {
+        dir: arguments.dir,
+        subject,
+        out: arguments.out,
+        bare: arguments.bare,
+    };
+    records::prove(&plan, console)
+}
+
+fn log_export(
+    arguments: LogExportArguments,
+    console: &mut Console<'_>,
+) -> Result<Exit, CommandError> {
+    // The grammar wants exactly one of them.
+    let format = match (arguments.format.csv, arguments.format.pem) {
+        (true, _) => ExportFormat::Csv,
+        (false, true) => ExportFormat::Pem,
+        (false, false) => ExportFormat::Ndjson,
+    };
+    let plan = ExportPlan {
+        dir: arguments.dir,
+        format,
+        profile: arguments.profile,
+        lot: arguments.lot,
+        since_ms: arguments.since,
+        out: arguments.out,
+    };
+    records::export(&plan, console)
 }
 
 /// The line's values, each key once.

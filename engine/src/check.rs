@@ -41,7 +41,11 @@ impl From<DerError> for Finding {
     }
 }
 
-pub(crate) fn ensure(holds: bool, finding: &'static str, rule: &'static str) -> Result<(), Finding> {
+pub(crate) fn ensure(
+    holds: bool,
+    finding: &'static str,
+    rule: &'static str,
+) -> Result<(), Finding> {
     if holds {
         Ok(())
     } else {
@@ -69,10 +73,7 @@ pub(crate) fn check_certificate(
 }
 
 /// The certificate names this issuer and its algorithm, and is signed with its key.
-pub(crate) fn check_issued_by(
-    view: &CertificateView<'_>,
-    issuer: &Issuer,
-) -> Result<(), Finding> {
+pub(crate) fn check_issued_by(view: &CertificateView<'_>, issuer: &Issuer) -> Result<(), Finding> {
     let algorithm = issuer.signature_algorithm();
     ensure(
         view.tbs_algorithm == algorithm && view.signature_algorithm == algorithm,

@@ -75,11 +75,9 @@ impl LogReader {
         let Some(text) = read_vkey(published.storage(), published.dir())? else {
             return Ok(None);
         };
-        let key = text
-            .parse()
-            .map_err(|error: tlog::KeyError| {
-                corrupt(&vkey_path(published.dir()), 0, 0, error.to_string())
-            })?;
+        let key = text.parse().map_err(|error: tlog::KeyError| {
+            corrupt(&vkey_path(published.dir()), 0, 0, error.to_string())
+        })?;
         Ok(Some(key))
     }
 
@@ -188,10 +186,7 @@ impl HashReader for Tiles<'_> {
             .saturating_sub(id.index * TILE_WIDTH)
             .min(TILE_WIDTH) as u16;
         let width = present.max(id.width);
-        let mut bytes = self
-            .0
-            .tile(TileId { width, ..id })
-            .map_err(damage(first))?;
+        let mut bytes = self.0.tile(TileId { width, ..id }).map_err(damage(first))?;
         bytes.truncate(id.byte_len());
         Ok(bytes)
     }
@@ -214,12 +209,12 @@ impl Scan<'_> {
             if number >= self.end.load(Ordering::Relaxed) {
                 return;
             }
-            let shown = self
-                .published
-                .check_bundle(bundle_at(number, self.size), |index, record| {
-                    show(index, record);
-                    Ok::<_, VerifyError>(())
-                });
+            let shown =
+                self.published
+                    .check_bundle(bundle_at(number, self.size), |index, record| {
+                        show(index, record);
+                        Ok::<_, VerifyError>(())
+                    });
             if let Err(error) = shown {
                 self.fail(number, error);
             }
