@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use birthmark_log::LogReader;
-use birthmark_log::tlog::{Checkpoint, Hash, NOTE_BYTES_MAX, VerifierKey, verify_consistency};
+use birthmark_log::tlog::{
+    Checkpoint, Hash, NOTE_BYTES_MAX, ProofError, VerifierKey, verify_consistency,
+};
+use birthmark_log::{LogProofError, LogReader};
 use serde::Serialize;
 
 use super::checkpoint::{Signed, log_vkey, signed};
@@ -53,9 +55,19 @@ pub fn consistency(
     let dir = log_directory(dir);
     let vkey = vkey.map(read_vkey).transpose()?;
     let reader = LogReader::open(&dir)?;
+    let key = log_vkey(&reader, &dir, vkey.as_ref())?;
+    let (old, new) = (named(old, &key)?, named(new, &key)?);
+    // After the arguments, one of which may be the file that the writer replaces.
+    let Signed { checkpoint, .. } = signed(&reader, &dir, Some(&key))?;
+    let root = reader.root(checkpoint.size).map_err(RecordsError::Proof)?;
+    if root != checkpoint.root {
+        let (computed, expected) = (root, checkpoint.root);
+        let source = ProofError::Root { computed, expected };
+        return Err(RecordsError::Unproven { source }.into());
+    }
     let (old, new) = (
-        state(&reader, &dir, old, vkey.as_ref())?,
-        state(&reader, &dir, new, vkey.as_ref())?,
+        old.in_log(&reader, &checkpoint)?,
+        new.in_log(&reader, &checkpoint)?,
     );
     if old.size > new.size {
         return Err(RecordsError::Order {
@@ -69,8 +81,12 @@ pub fn consistency(
     let proof = reader
         .consistency_proof(old.size, new.size)
         .map_err(RecordsError::Proof)?;
-    verify_consistency(old.size, old.root_hash, new.size, new.root_hash, &proof)
-        .map_err(|source| RecordsError::Inconsistent { source })?;
+    verify_consistency(old.size, old.root_hash, new.size, new.root_hash, &proof).map_err(
+        |source| RecordsError::Inconsistent {
+            what: old.name.clone(),
+            source,
+        },
+    )?;
     let proof: Vec<String> = proof.iter().map(ToString::to_string).collect();
     let written = if json {
         let (old, new) = (&old, &new);
@@ -104,49 +120,76 @@ pub fn consistency(
     Ok(Exit::Done)
 }
 
+/// An argument, read.
+struct Named {
+    name: String,
+    size: u64,
+    /// What was signed, if the argument is a checkpoint.
+    checkpoint: Option<Checkpoint>,
+}
+
 /// A number is a size, anything else a file.
-fn state(
-    reader: &LogReader,
-    dir: &Path,
-    argument: &str,
-    vkey: Option<&VerifierKey>,
-) -> Result<State, CommandError> {
+fn named(argument: &str, key: &VerifierKey) -> Result<Named, CommandError> {
     let name = argument.to_owned();
-    if let Ok(size) = argument.parse::<u64>() {
-        let Signed { checkpoint, .. } = signed(reader, dir, vkey)?;
-        // The whole log has the root that was signed, whatever its tiles say.
-        let root = match size == checkpoint.size {
-            true => checkpoint.root,
-            false => reader.root(size).map_err(RecordsError::Proof)?,
-        };
-        return Ok(State {
+    if let Ok(size) = argument.parse() {
+        let checkpoint = None;
+        return Ok(Named {
             name,
             size,
-            root: root.to_string(),
-            origin: None,
-            root_hash: root,
+            checkpoint,
         });
     }
     let path = PathBuf::from(argument);
     let bytes = read(&path, NOTE_BYTES_MAX as u64)?;
-    let key = log_vkey(reader, dir, vkey)?;
-    let Checkpoint { origin, size, root } = Checkpoint::from_note(&bytes, &key)
+    let checkpoint = Checkpoint::from_note(&bytes, key)
         .map_err(|source| RecordsError::Checkpoint { path, source })?;
-    // Looked up after the argument was read, which may be the file that the writer replaces.
-    let published = signed(reader, dir, vkey)?.checkpoint.size;
-    if size > published {
-        return Err(RecordsError::Beyond {
-            what: name,
-            size,
-            published,
-        }
-        .into());
-    }
-    Ok(State {
+    Ok(Named {
         name,
-        size,
-        root: root.to_string(),
-        origin: Some(origin),
-        root_hash: root,
+        size: checkpoint.size,
+        checkpoint: Some(checkpoint),
     })
+}
+
+impl Named {
+    /// The log's state of this size. The log's own checkpoint must continue it: only then its root
+    /// is one that the log stands by.
+    fn in_log(self, reader: &LogReader, log: &Checkpoint) -> Result<State, CommandError> {
+        let Named {
+            name,
+            size,
+            checkpoint,
+        } = self;
+        if size > log.size {
+            let published = log.size;
+            return Err(match checkpoint {
+                Some(_) => RecordsError::Beyond {
+                    what: name,
+                    size,
+                    published,
+                },
+                None => LogProofError::NotPublished { size, published }.into(),
+            }
+            .into());
+        }
+        let root = match &checkpoint {
+            Some(checkpoint) => checkpoint.root,
+            None => reader.root(size).map_err(RecordsError::Proof)?,
+        };
+        let proof = reader
+            .consistency_proof(size, log.size)
+            .map_err(RecordsError::Proof)?;
+        verify_consistency(size, root, log.size, log.root, &proof).map_err(|source| {
+            RecordsError::Inconsistent {
+                what: name.clone(),
+                source,
+            }
+        })?;
+        Ok(State {
+            name,
+            size,
+            root: root.to_string(),
+            origin: checkpoint.map(|checkpoint| checkpoint.origin),
+            root_hash: root,
+        })
+    }
 }

@@ -72,7 +72,7 @@ pub enum RecordsError {
     Unproven {
         /// What does not hold.
         #[source]
-        source: ReceiptError,
+        source: ProofError,
     },
     /// Several records have the serial number.
     #[error("records {indexes} have this serial number; choose one with --index")]
@@ -124,9 +124,11 @@ pub enum RecordsError {
         /// What the log covers.
         published: u64,
     },
-    /// Two checkpoints contradict each other, or the log contradicts one.
-    #[error("NOT CONSISTENT: {source}")]
+    /// The log contradicts a checkpoint.
+    #[error("NOT CONSISTENT: {what} is no earlier state of the log: {source}")]
     Inconsistent {
+        /// The argument.
+        what: String,
         /// How.
         source: ProofError,
     },

@@ -153,9 +153,7 @@ fn receipt(
         &receipt.proof,
         checkpoint.root,
     )
-    .map_err(|error| RecordsError::Unproven {
-        source: error.into(),
-    })?;
+    .map_err(|source| RecordsError::Unproven { source })?;
     Ok(receipt)
 }
 

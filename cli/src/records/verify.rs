@@ -122,7 +122,7 @@ impl Audit<'_> {
         };
         let verified = birthmark_log::verify(self.dir, &verification);
         bar.finish_and_clear();
-        Ok(verified.map_err(|error| self.explain(error))?)
+        verified.map_err(|error| self.explain(error))
     }
 
     fn sound(&self, bytes: &[u8]) -> Result<(), AuditError> {
