@@ -6,5 +6,6 @@
 mod ceremony;
 mod command_line;
 mod issue;
+mod receipts;
 mod support;
 mod token;
