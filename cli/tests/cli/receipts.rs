@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use birthmark_log::tlog::{Checkpoint, Receipt, VerifierKey};
 
 use crate::support::{
-    Factory, assert_code, birthmark, column, command, error_line, lines, request_pem, text,
+    Factory, assert_code, birthmark, column, command, copy, error_line, lines, request_pem, text,
 };
 
 /// Records of the log in most of these tests: two full tiles and a partial one.
@@ -74,11 +73,6 @@ impl Logged {
 
 fn der(pem: &str) -> Vec<u8> {
     der::pem::decode_vec(pem.as_bytes()).unwrap().1
-}
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-R").args([from, to]).status();
-    assert!(copied.unwrap().success());
 }
 
 #[test]
