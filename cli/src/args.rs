@@ -25,8 +25,8 @@ pub(crate) use log::{LogCommand, LogExportArguments, LogProofArguments, LogVerif
         birthmark issue --config ca/birthmark.toml --profile idevid requests/ > issued.ndjson\n  \
         birthmark log verify ca/log\n  \
         birthmark log proof ca/log --cert device.pem\n\n\
-        Exit codes: 0 all done, 1 some requests rejected (or nothing found,\nor not proven), 2 usage or \
-        configuration,\n3 system fault, 130/143 interrupted.",
+        Exit codes: 0 all done, 1 some requests rejected (or nothing found, or not proven), 2 usage \
+        or\nconfiguration, 3 system fault, 130/143 interrupted.",
     arg_required_else_help = true
 )]
 pub struct Arguments {

@@ -258,9 +258,12 @@ fn log(command: LogCommand, console: &mut Console<'_>) -> Result<Exit, CommandEr
             records::show(&arguments.dir, &selection, arguments.json, console)
         }
         LogCommand::Vkey(arguments) => records::vkey(&arguments.dir, arguments.json, console),
-        LogCommand::Checkpoint(arguments) => {
-            records::checkpoint(&arguments.dir, arguments.json, console)
-        }
+        LogCommand::Checkpoint(arguments) => records::checkpoint(
+            &arguments.dir,
+            arguments.vkey.as_deref(),
+            arguments.json,
+            console,
+        ),
         LogCommand::Proof(arguments) => log_proof(arguments, console),
         LogCommand::VerifyProof(arguments) => records::verify_proof(
             &arguments.receipt,
@@ -297,6 +300,7 @@ fn log_proof(
         subject,
         out: arguments.out,
         bare: arguments.bare,
+        vkey: arguments.vkey,
     };
     records::prove(&plan, console)
 }

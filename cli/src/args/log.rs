@@ -32,7 +32,8 @@ pub(crate) enum LogCommand {
     birthmark log verify ca/log --json\n  \
     birthmark log verify ca/log --signatures\n  \
     birthmark log verify copy-of-the-log --signatures --issuer issuing-ca.pem --vkey log.vkey\n\n\
-    Exit code 0: intact. 3: damaged; the first bad file, offset and record are named.\n\
+    Exit code 0: intact. 3: damaged, or a certificate is not sound; the first bad file, offset and\n\
+    record are named. 2: a key or an issuer's certificate is missing.\n\
     Whoever can change the log can change the key beside it: an auditor gives --vkey.")]
 pub(crate) struct LogVerifyArguments {
     /// The log's directory (or the CA's directory that holds it).
@@ -98,11 +99,14 @@ pub(crate) struct LogVkeyArguments {
 #[command(after_help = "Examples:\n  \
     birthmark log checkpoint ca/log > monday.checkpoint\n  \
     birthmark log checkpoint ca/log --json\n\n\
-    Exit code 1: nothing was published yet, or the signature is not of the key beside the log.")]
+    Exit code 1: nothing was published yet, or the signature is not the log's.")]
 pub(crate) struct LogCheckpointArguments {
     /// The log's directory (or the CA's directory that holds it).
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// Verifier key of the log, or a file with it [default: the one kept beside the log]
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) vkey: Option<String>,
     /// Print it as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -129,6 +133,9 @@ pub(crate) struct LogProofArguments {
     /// Leave out the record's other fields.
     #[arg(long)]
     pub(crate) bare: bool,
+    /// Verifier key of the log, or a file with it [default: the one kept beside the log]
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) vkey: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use birthmark_log::LogReader;
 use birthmark_log::tlog::{Checkpoint, CheckpointError, Note, VerifierKey};
 use serde::Serialize;
 
+use super::file::read_vkey;
 use super::json::write_json;
 use super::{RecordsError, log_directory};
 use crate::command::{CommandError, Exit};
@@ -42,8 +43,15 @@ struct SignatureJson<'a> {
 /// There is no log, no key or none that can be read.
 pub fn vkey(dir: &Path, json: bool, console: &mut Console<'_>) -> Result<Exit, CommandError> {
     let dir = log_directory(dir);
-    let key = LogReader::open(&dir)?.vkey()?;
-    let key = key.ok_or_else(|| RecordsError::NothingPublished { dir: dir.clone() })?;
+    let reader = LogReader::open(&dir)?;
+    let Some(key) = reader.vkey()? else {
+        // The key comes with the first checkpoint, but a copy of the log may lack it.
+        return Err(match reader.checkpoint()? {
+            None => RecordsError::NothingPublished { dir },
+            Some(_) => RecordsError::NoVkey { dir },
+        }
+        .into());
+    };
     let written = if json {
         let json = VkeyJson {
             vkey: key.to_string(),
@@ -64,11 +72,18 @@ pub fn vkey(dir: &Path, json: bool, console: &mut Console<'_>) -> Result<Exit, C
 ///
 /// # Errors
 ///
-/// There is no log, nothing was published, or the checkpoint is not signed by the log's key.
-pub fn checkpoint(dir: &Path, json: bool, console: &mut Console<'_>) -> Result<Exit, CommandError> {
+/// There is no log, nothing was published, or the checkpoint is not signed by `vkey` (default: the
+/// key that is kept beside the log).
+pub fn checkpoint(
+    dir: &Path,
+    vkey: Option<&str>,
+    json: bool,
+    console: &mut Console<'_>,
+) -> Result<Exit, CommandError> {
     let dir = log_directory(dir);
+    let vkey = vkey.map(read_vkey).transpose()?;
     let reader = LogReader::open(&dir)?;
-    let Signed { text, checkpoint } = signed(&reader, &dir, None)?;
+    let Signed { text, checkpoint } = signed(&reader, &dir, vkey.as_ref())?;
     let written = if json {
         let note = Note::parse(text.as_bytes()).map_err(|error| malformed(&dir, error.into()))?;
         let signatures = note.signatures.iter().map(|signature| SignatureJson {

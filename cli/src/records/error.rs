@@ -42,7 +42,10 @@ pub enum RecordsError {
     #[error("--vkey: {0} (`birthmark log vkey DIR` prints the log's)")]
     Vkey(#[source] KeyError),
     /// The log has no key beside it.
-    #[error("{} holds no verifier key; give the log's with --vkey", dir.display())]
+    #[error(
+        "{} holds no verifier key; ask whoever runs the log for it and give it with --vkey",
+        dir.display()
+    )]
     NoVkey {
         /// The log.
         dir: PathBuf,

@@ -46,6 +46,9 @@ pub struct ProofPlan {
     pub out: Option<PathBuf>,
     /// Without the record's other fields.
     pub bare: bool,
+    /// The verifier key that the checkpoint must be signed with, or a file with it; `None`: the
+    /// key that is kept beside the log.
+    pub vkey: Option<String>,
 }
 
 /// `birthmark log proof`: a receipt, verified before it is written.
@@ -55,6 +58,7 @@ pub struct ProofPlan {
 /// There is no log or no such record, it is not published yet, or the log is damaged.
 pub fn prove(plan: &ProofPlan, console: &mut Console<'_>) -> Result<Exit, CommandError> {
     let dir = log_directory(&plan.dir);
+    let vkey = plan.vkey.as_deref().map(read_vkey).transpose()?;
     let reader = LogReader::open(&dir)?;
     let Some(index) = find(&reader, &plan.subject)? else {
         let len = grouped(reader.len());
@@ -78,7 +82,14 @@ pub fn prove(plan: &ProofPlan, console: &mut Console<'_>) -> Result<Exit, Comman
         return Ok(Exit::Rejected);
     };
     let record = reader.read(index)?;
-    let receipt = receipt(&reader, &dir, index, &record, plan.bare)?;
+    let signed = match signed(&reader, &dir, vkey.as_ref()) {
+        Err(CommandError::Records(RecordsError::NothingPublished { .. })) => {
+            let published = 0;
+            return Err(RecordsError::NotPublishedYet { index, published }.into());
+        }
+        signed => signed?,
+    };
+    let receipt = receipt(&reader, signed, index, &record, plan.bare)?;
     let mut out = Output::open(plan.out.as_deref(), console)?;
     out.write(receipt.encode().as_bytes())?;
     out.finish()?;
@@ -118,22 +129,18 @@ fn issued(record: &[u8]) -> Option<IssuedRecord<'_>> {
     }
 }
 
+/// The receipt for a record against this checkpoint.
 fn receipt(
     reader: &LogReader,
-    dir: &Path,
+    signed: Signed,
     index: RecordIndex,
     record: &[u8],
     bare: bool,
 ) -> Result<Receipt, CommandError> {
-    let not_yet = |published| RecordsError::NotPublishedYet { index, published };
-    let Signed { text, checkpoint } = match signed(reader, dir, None) {
-        Err(CommandError::Records(RecordsError::NothingPublished { .. })) => {
-            return Err(not_yet(0).into());
-        }
-        signed => signed?,
-    };
+    let Signed { text, checkpoint } = signed;
     if index.0 >= checkpoint.size {
-        return Err(not_yet(checkpoint.size).into());
+        let published = checkpoint.size;
+        return Err(RecordsError::NotPublishedYet { index, published }.into());
     }
     let certificate = issued(record).map_or(0, |issued| issued.certificate.len());
     let extra = record.len() - certificate;

@@ -100,6 +100,23 @@ fn every_signature_is_verified() {
         &birthmark(&["log", "verify", elsewhere, "--vkey", vkey], b""),
         0,
     );
+    // A copy without the key: whoever asks brings it.
+    for arguments in [
+        &["log", "vkey", elsewhere][..],
+        &["log", "checkpoint", elsewhere],
+        &["log", "proof", elsewhere, "--index", "3"],
+    ] {
+        let keyless = birthmark(arguments, b"");
+        assert_code(&keyless, 2);
+        assert!(error_line(&keyless).contains("--vkey"));
+    }
+    for arguments in [
+        &["log", "checkpoint", elsewhere][..],
+        &["log", "proof", elsewhere, "--index", "3"],
+    ] {
+        let given = birthmark(&[arguments, &["--vkey", vkey]].concat(), b"");
+        assert_code(&given, 0);
+    }
     let (stranger, stranger_log) = issued(1);
     let key = stranger.file(
         "vkey",

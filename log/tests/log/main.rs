@@ -8,6 +8,7 @@ mod commit;
 mod crash;
 mod damage;
 mod fault;
+mod prove;
 mod rig;
 mod sim;
 mod space;
