@@ -73,7 +73,13 @@ fn every_signature_is_verified() {
         issuer,
     ];
     assert_code(&birthmark(&both, b""), 0);
+}
 
+#[test]
+fn a_copy_is_verified_with_what_the_auditor_brings() {
+    let (factory, log) = issued(30);
+    let issuer = factory.path("ca/issuing-ca.pem");
+    let issuer = issuer.to_str().unwrap();
     // Elsewhere there is no configuration; a copy of what is published is enough.
     let elsewhere = factory.path("elsewhere");
     fs::create_dir(&elsewhere).unwrap();

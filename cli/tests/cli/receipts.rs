@@ -55,6 +55,10 @@ impl Logged {
         self.factory.file(name, content)
     }
 
+    fn consistency(&self, old: &str, new: &str) -> std::process::Output {
+        birthmark(&["log", "consistency", &self.log, old, new], b"")
+    }
+
     /// A receipt that `log proof` writes to standard output.
     fn receipt(&self, arguments: &[&str]) -> String {
         let proof = birthmark(&[&["log", "proof", &self.log], arguments].concat(), b"");
@@ -356,13 +360,9 @@ fn receipts_beside_a_running_writer() {
 fn a_log_continues_its_past() {
     let logged = Logged::new(200);
     let first = logged.checkpoint("first");
-    let ca = logged.factory.path("ca");
-    // The same CA twice: what a restored backup would be.
-    let fork = logged.factory.path("fork");
-    copy(&ca, &fork);
     logged.issue(200..RECORDS);
     let second = logged.checkpoint("second");
-    let run = |old: &str, new: &str| birthmark(&["log", "consistency", &logged.log, old, new], b"");
+    let run = |old: &str, new: &str| logged.consistency(old, new);
 
     let consistent = run(&first, &second);
     assert_code(&consistent, 0);
@@ -408,20 +408,36 @@ fn a_log_continues_its_past() {
     assert!(error_line(&swapped).contains("older one first"));
     assert_code(&run("1", &(RECORDS + 1).to_string()), 1);
     assert_code(&run("/nowhere", "1"), 2);
+}
 
-    // The fork goes on differently: as long, shorter and longer.
+#[test]
+fn a_fork_and_a_forgery_are_found_out() {
+    let logged = Logged::new(200);
+    let first = logged.checkpoint("first");
+    let ca = logged.factory.path("ca");
+    // The same CA twice: what a restored backup would be.
+    let fork = logged.factory.path("fork");
+    copy(&ca, &fork);
+    logged.issue(200..RECORDS);
+    let second = logged.checkpoint("second");
+    let run = |old: &str, new: &str| logged.consistency(old, new);
+    // The fork goes on differently.
     let config = fork.join("birthmark.toml");
     let config = config.to_str().unwrap();
     let fork_log = fork.join("log").to_str().unwrap().to_owned();
-    for (numbers, name) in [(1_000..1_100, "shorter"), (1_100..1_400, "longer")] {
+    for (numbers, name) in [
+        (1_000..1_100, "shorter"),
+        (1_100..1_330, "as-long"),
+        (1_330..1_400, "longer"),
+    ] {
         let requests: String = numbers.map(request_pem).collect();
         let arguments = ["issue", "--config", config, "--profile", "idevid", "-"];
         assert_code(&birthmark(&arguments, requests.as_bytes()), 0);
         let printed = birthmark(&["log", "checkpoint", &fork_log], b"");
         let name = logged.file(name, printed.stdout);
-        let forked = match name.ends_with("shorter") {
-            true => run(&name, &second),
-            false => run(&second, &name),
+        let forked = match name.ends_with("longer") {
+            true => run(&second, &name),
+            false => run(&name, &second),
         };
         assert_code(&forked, 1);
         assert_eq!(forked.stdout, b"");
