@@ -1,5 +1,7 @@
 //! The command line's grammar.
 
+mod log;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
 use crate::subject::Subject;
 
+pub(crate) use log::{LogCommand, LogExportArguments, LogProofArguments, LogVerifyArguments};
+
 /// `birthmark …`
 #[derive(Debug, Parser)]
 #[command(
@@ -21,9 +25,10 @@ use crate::subject::Subject;
         birthmark demo\n  \
         birthmark ca init --dir ca --subject 'O=Acme,CN=Acme Issuing CA'\n  \
         birthmark issue --config ca/birthmark.toml --profile idevid requests/ > issued.ndjson\n  \
-        birthmark log verify ca/log\n\n\
-        Exit codes: 0 all done, 1 some requests rejected (or nothing found), 2 usage or \
-        configuration,\n3 system fault, 130/143 interrupted.",
+        birthmark log verify ca/log\n  \
+        birthmark log proof ca/log --cert device.pem\n\n\
+        Exit codes: 0 all done, 1 some requests rejected (or nothing found, or not proven), 2 usage \
+        or\nconfiguration, 3 system fault, 130/143 interrupted.",
     arg_required_else_help = true
 )]
 pub struct Arguments {
@@ -40,7 +45,7 @@ pub(crate) enum Command {
     Ca(CaCommand),
     /// Issue certificates for certificate signing requests.
     Issue(IssueArguments),
-    /// Verify and read the log.
+    /// Verify, read and export the log, and prove what it holds.
     #[command(subcommand)]
     Log(LogCommand),
     /// Allow a device another certificate, as an officer.
@@ -170,53 +175,6 @@ pub(crate) struct IssueArguments {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum LogCommand {
-    /// Check every byte of the log and say what it holds.
-    Verify(LogVerifyArguments),
-    /// Show records of the log.
-    Show(LogShowArguments),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    birthmark log verify ca/log\n  \
-    birthmark log verify ca/log --json\n\n\
-    Exit code 0: intact. 3: damaged; the first bad file, offset and record are named.")]
-pub(crate) struct LogVerifyArguments {
-    /// The log's directory (or the CA's directory that holds it).
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Print the report as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    birthmark log show ca/log\n  \
-    birthmark log show ca/log --index 42\n  \
-    birthmark log show ca/log --serial 4f3a…\n  \
-    birthmark log show ca/log --limit 0 --json > records.ndjson\n\n\
-    Exit code 1: there is no such record.")]
-pub(crate) struct LogShowArguments {
-    /// The log's directory (or the CA's directory that holds it).
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Show this record.
-    #[arg(long, value_name = "N", conflicts_with = "serial")]
-    pub(crate) index: Option<u64>,
-    /// Show the records with this serial number (hex); reads the whole log.
-    #[arg(long, value_name = "HEX", value_parser = serial)]
-    pub(crate) serial: Option<Serial>,
-    /// How many of the newest records to show; 0: all.
-    #[arg(long, value_name = "N", default_value_t = 10, conflicts_with_all = ["index", "serial"])]
-    pub(crate) limit: u64,
-    /// One JSON object per record.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum PermitCommand {
     /// Sign a permit that replaces one entry of the log, for one device, once.
     New(PermitNewArguments),
@@ -312,17 +270,6 @@ fn valid(text: &str) -> Result<Duration, String> {
         })
 }
 
-/// A serial number without leading zeros.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Serial(pub(crate) Vec<u8>);
-
-fn serial(text: &str) -> Result<Serial, String> {
-    let bytes = crate::hex::decode(text);
-    let bytes = bytes.ok_or("a serial number is an even number of hexadecimal digits")?;
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    Ok(Serial(bytes[zeros..].to_vec()))
-}
-
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -364,8 +311,6 @@ mod tests {
         assert_eq!(key_value("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert_eq!(key_value("a="), Ok(("a".to_owned(), String::new())));
         assert!(key_value("a").is_err() && key_value("=b").is_err());
-        assert_eq!(serial("00:0A:ff"), Ok(Serial(vec![0x0a, 0xff])));
-        assert!(serial("abc").is_err());
         let hours = |count: u64| Ok(Duration::from_secs(count * 3_600));
         assert_eq!(
             ["7d", "12h", "120m", "366d"].map(valid),

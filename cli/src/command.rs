@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use crate::args::{
     Arguments, CaCommand, CaInitArguments, Command, DemoArguments, IssueArguments, LogCommand,
-    LogShowArguments, OfficerCommand, OfficerKeygenArguments, PermitCommand, PermitNewArguments,
+    LogExportArguments, LogProofArguments, LogVerifyArguments, OfficerCommand,
+    OfficerKeygenArguments, PermitCommand, PermitNewArguments,
 };
 use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa};
 use crate::console::Console;
@@ -15,7 +16,9 @@ use crate::demo::{self, DemoError, DemoPlan};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan, PermitsError};
 use crate::officer::{self, OfficerError, PermitPlan};
-use crate::records::{self, Selection};
+use crate::records::{
+    self, ExportFormat, ExportPlan, ProofPlan, ProofSubject, RecordsError, Selection, VerifyPlan,
+};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,9 @@ pub enum CommandError {
     /// The engine did not open.
     #[error(transparent)]
     OpenEngine(#[from] birthmark_engine::OpenError),
+    /// The log did not open for a command of its own.
+    #[error(transparent)]
+    OpenLog(#[from] birthmark_log::OpenError),
     /// The engine did not close cleanly.
     #[error(transparent)]
     CloseEngine(#[from] birthmark_engine::CloseError),
@@ -114,6 +120,9 @@ pub enum CommandError {
     /// The log cannot be read or is damaged.
     #[error(transparent)]
     Log(#[from] birthmark_log::VerifyError),
+    /// A command over the log fails or refuses.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
     /// A record of the log is not one.
     #[error("record {index} cannot be read; use the version that wrote it")]
     Record {
@@ -159,7 +168,9 @@ impl CommandError {
             }
             CommandError::Demo(DemoError::NotADemo { .. } | DemoError::SoftHsm(_)) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
-            CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
+            CommandError::Records(error) => error.exit(),
+            CommandError::OpenLog(birthmark_log::OpenError::Missing { .. })
+            | CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
         }
     }
@@ -217,24 +228,63 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
         Command::Permit(PermitCommand::New(arguments)) => {
             officer::new_permit(&permit_plan(arguments), console)
         }
-        Command::Log(LogCommand::Verify(arguments)) => {
-            records::verify(&arguments.dir, arguments.json, console)
-        }
-        Command::Log(LogCommand::Show(arguments)) => {
-            let LogShowArguments {
+        Command::Log(command) => log(command, console),
+    }
+}
+
+fn log(command: LogCommand, console: &mut Console<'_>) -> Result<Exit, CommandError> {
+    match command {
+        LogCommand::Verify(LogVerifyArguments {
+            dir,
+            signatures,
+            issuer: issuers,
+            vkey,
+            threads,
+            json,
+        }) => {
+            let plan = VerifyPlan {
                 dir,
-                index,
-                serial,
-                limit,
+                signatures,
+                issuers,
+                vkey,
+                threads: threads.map(usize::from),
                 json,
-            } = arguments;
-            let selection = match (index, serial) {
+            };
+            records::verify(&plan, console)
+        }
+        LogCommand::Show(arguments) => {
+            let selection = match (arguments.index, arguments.serial) {
                 (Some(index), _) => Selection::Index(index),
                 (None, Some(serial)) => Selection::Serial(serial.0),
-                (None, None) => Selection::Newest(limit),
+                (None, None) => Selection::Newest(arguments.limit),
             };
-            records::show(&dir, &selection, json, console)
+            records::show(&arguments.dir, &selection, arguments.json, console)
         }
+        LogCommand::Vkey(arguments) => records::vkey(&arguments.dir, arguments.json, console),
+        LogCommand::Checkpoint(arguments) => records::checkpoint(
+            &arguments.dir,
+            arguments.vkey.as_deref(),
+            arguments.json,
+            console,
+        ),
+        LogCommand::Proof(arguments) => log_proof(arguments, console),
+        LogCommand::VerifyProof(arguments) => records::verify_proof(
+            &arguments.receipt,
+            &arguments.cert,
+            &arguments.vkey,
+            arguments.json,
+            console,
+        ),
+        LogCommand::Consistency(arguments) => records::consistency(
+            &arguments.dir,
+            &arguments.old,
+            &arguments.new,
+            arguments.vkey.as_deref(),
+            arguments.json,
+            console,
+        ),
+        LogCommand::Export(arguments) => log_export(arguments, console),
+        LogCommand::Reindex(arguments) => records::reindex(&arguments.dir, console),
     }
 }
 
@@ -282,6 +332,48 @@ fn permit_plan(arguments: PermitNewArguments) -> PermitPlan {
         officer_key,
         out,
     }
+}
+
+fn log_proof(
+    arguments: LogProofArguments,
+    console: &mut Console<'_>,
+) -> Result<Exit, CommandError> {
+    let subject = arguments.subject;
+    // The grammar wants exactly one of them.
+    let subject = match (subject.cert, subject.serial) {
+        (Some(path), _) => ProofSubject::Certificate(path),
+        (None, Some(serial)) => ProofSubject::Serial(serial.0),
+        (None, None) => ProofSubject::Index(subject.index.unwrap_or_default()),
+    };
+    let plan = ProofPlan {
+        dir: arguments.dir,
+        subject,
+        out: arguments.out,
+        bare: arguments.bare,
+        vkey: arguments.vkey,
+    };
+    records::prove(&plan, console)
+}
+
+fn log_export(
+    arguments: LogExportArguments,
+    console: &mut Console<'_>,
+) -> Result<Exit, CommandError> {
+    // The grammar wants exactly one of them.
+    let format = match (arguments.format.csv, arguments.format.pem) {
+        (true, _) => ExportFormat::Csv,
+        (false, true) => ExportFormat::Pem,
+        (false, false) => ExportFormat::Ndjson,
+    };
+    let plan = ExportPlan {
+        dir: arguments.dir,
+        format,
+        profile: arguments.profile,
+        lot: arguments.lot,
+        since_ms: arguments.since,
+        out: arguments.out,
+    };
+    records::export(&plan, console)
 }
 
 /// The line's values, each key once.

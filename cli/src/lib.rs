@@ -6,7 +6,7 @@
 //! | [`ceremony`] | make a root and an issuing CA, the log, the configuration |
 //! | [`issue`] | requests in, one line of JSON per request out |
 //! | [`officer`] | officers' keys and permits |
-//! | [`records`] | verify a log, show its records |
+//! | [`records`] | verify, show and export a log, prove what it holds |
 //! | [`demo`] | the whole job once, measured |
 //! | [`subject`] | distinguished names as they are written |
 //! | [`input`], [`pem`] | where requests come from |

@@ -16,14 +16,6 @@ use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use crate::hex;
 
-/// Serial number of a certificate as its content octets without leading zeros, or `None` when
-/// the bytes are not a certificate.
-#[must_use]
-pub fn serial(der: &[u8]) -> Option<Vec<u8>> {
-    let certificate = Certificate::from_der(der).ok()?;
-    Some(significant(certificate.tbs_certificate().serial_number().as_bytes()).to_vec())
-}
-
 /// The lines that describe a certificate: subject, issuer, serial number, validity, key,
 /// extensions, signature algorithm. Each line is indented by `indent`.
 ///

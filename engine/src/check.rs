@@ -9,7 +9,7 @@ use crate::name::{AttributeType, Name, text};
 use crate::oid;
 
 /// Octets of a serial number as encoded, RFC 5280 §4.1.2.2.
-const SERIAL_BYTES_MAX: usize = 20;
+pub(crate) const SERIAL_BYTES_MAX: usize = 20;
 
 /// What the certificate must hold.
 #[derive(Debug)]
@@ -41,7 +41,11 @@ impl From<DerError> for Finding {
     }
 }
 
-fn ensure(holds: bool, finding: &'static str, rule: &'static str) -> Result<(), Finding> {
+pub(crate) fn ensure(
+    holds: bool,
+    finding: &'static str,
+    rule: &'static str,
+) -> Result<(), Finding> {
     if holds {
         Ok(())
     } else {
@@ -57,17 +61,6 @@ pub(crate) fn check_certificate(
 ) -> Result<(), Finding> {
     let view = CertificateView::parse(der)?;
     check_serial(&view, serial)?;
-    let algorithm = expected.issuer.signature_algorithm();
-    ensure(
-        view.tbs_algorithm == algorithm && view.signature_algorithm == algorithm,
-        "the signature algorithms are not the issuer's",
-        "RFC 5280 §4.1.1.2",
-    )?;
-    ensure(
-        view.issuer == expected.issuer.subject(),
-        "the issuer is not the issuer certificate's subject",
-        "RFC 5280 §4.1.2.4",
-    )?;
     check_validity(&view, expected)?;
     check_subject(&view.subject)?;
     ensure(
@@ -76,9 +69,24 @@ pub(crate) fn check_certificate(
         "RFC 5280 §4.1.2.7",
     )?;
     check_extensions(&view, expected)?;
+    check_issued_by(&view, expected.issuer)
+}
+
+/// The certificate names this issuer and its algorithm, and is signed with its key.
+pub(crate) fn check_issued_by(view: &CertificateView<'_>, issuer: &Issuer) -> Result<(), Finding> {
+    let algorithm = issuer.signature_algorithm();
+    ensure(
+        view.tbs_algorithm == algorithm && view.signature_algorithm == algorithm,
+        "the signature algorithms are not the issuer's",
+        "RFC 5280 §4.1.1.2",
+    )?;
+    ensure(
+        view.issuer == issuer.subject(),
+        "the issuer is not the issuer certificate's subject",
+        "RFC 5280 §4.1.2.4",
+    )?;
     let signature = whole_octets(&view.signature)?;
-    expected
-        .issuer
+    issuer
         .key()
         .verify_sig(view.tbs, signature)
         .map_err(|_| Finding {

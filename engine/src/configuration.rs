@@ -214,6 +214,12 @@ impl Configuration {
         self.officers.as_ref()
     }
 
+    /// The file with the issuing CA's certificate.
+    #[must_use]
+    pub fn issuer_certificate(&self) -> &Path {
+        &self.issuer_certificate
+    }
+
     /// The log's directory.
     #[must_use]
     pub fn log_directory(&self) -> &Path {

@@ -2,8 +2,7 @@
 
 use birthmark_log::{ExtractError, IndexKey, RecordKeys};
 
-use crate::der::reader::Reader;
-use crate::der::tag;
+use crate::audit::certificate_serial;
 use crate::key::sha256;
 use crate::profile::Profile;
 use crate::record::{IssuedRecord, KIND_OFFICER, Record};
@@ -24,7 +23,7 @@ const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
 ///
 /// A record that this version cannot read is an error, which stops the start: passing over it would free
 /// the key and the identity that it holds.
-pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
+pub fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
     match Record::decode(record).map_err(ExtractError::new)? {
         Record::Issued(issued) => {
             let mut keys = issued_keys(&issued);
@@ -85,16 +84,6 @@ pub(crate) fn serial_index_key(serial: &[u8]) -> IndexKey {
     key[..serial.len()].copy_from_slice(serial);
     key[length] = serial.len() as u8;
     IndexKey(key)
-}
-
-/// The content octets of a certificate's serial number; `None` when it cannot be read.
-fn certificate_serial(certificate: &[u8]) -> Option<&[u8]> {
-    let certificate = Reader::new(certificate).any().ok()?;
-    let tbs = certificate.reader().any().ok()?;
-    let mut fields = tbs.reader();
-    fields.optional(tag::context_constructed(0)).ok()?;
-    let serial = fields.expect(tag::INTEGER, "no serialNumber").ok()?;
-    Some(serial.content)
 }
 
 /// Fingerprints are SHA-256 already: the domain's digest only sets them apart.

@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod certificate;
 mod check;
 mod checkpoint;
@@ -61,6 +62,7 @@ mod tbs;
 mod template;
 mod validate;
 
+pub use audit::{AuditError, certificate_serial, verify_issued};
 pub use checkpoint::{LogKey, LogKeyError};
 pub use configuration::{Configuration, ConfigurationError};
 pub use csr::CSR_BYTES_MAX;
@@ -68,6 +70,7 @@ pub use engine::{
     CloseError, Engine, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, OpenError, Station,
 };
 pub use fault::Fault;
+pub use index_keys::record_keys;
 pub use issuance::LoggedCertificate;
 pub use issuer::{Issuer, IssuerError};
 pub use key::DeviceKeyAlgorithm;

@@ -115,6 +115,7 @@ mod locations;
 mod log;
 mod log_thread;
 mod preparer;
+mod proofs;
 mod published;
 mod publisher;
 mod queue;
@@ -122,6 +123,7 @@ mod reader;
 mod rebuild;
 mod record;
 mod recovery;
+mod reindex;
 mod replay;
 mod room;
 mod scan;
@@ -144,12 +146,14 @@ pub use crate::index::IndexMetrics;
 #[doc(hidden)]
 pub use crate::index::bench_access;
 pub use crate::log::{Log, Metrics, Options, Recovery};
+pub use crate::proofs::LogProofError;
 pub use crate::queue::InFlight;
 pub use crate::reader::{LogReader, Records};
 pub use crate::record::{
     ExtractError, IndexKey, KEY_SPACES, KeyExtractor, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,
     RELEASE_SPACES, RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
 };
+pub use crate::reindex::{reindex, reindex_on};
 pub use crate::storage::{DiskStorage, LockGuard, MediumBytes, Storage, StorageFile, Volume};
 pub use crate::verify::{
     Progress, RecordCheck, TornTail, Verification, VerifyReport, verify, verify_on,

@@ -473,7 +473,7 @@ impl Options {
 /// The file whose lock says who writes.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
-fn lock(storage: &dyn Storage, dir: &Path) -> Result<LockGuard, OpenError> {
+pub(crate) fn lock(storage: &dyn Storage, dir: &Path) -> Result<LockGuard, OpenError> {
     // Not in a directory that holds no log: taking the lock would make a file there.
     segment_numbers(storage, dir)?;
     let path = dir.join(LOCK_FILE);

@@ -86,7 +86,8 @@ pub(crate) fn write_vkey(storage: &dyn Storage, dir: &Path, vkey: &str) -> Resul
     storage::replace_file(storage, &vkey_path(dir), format!("{vkey}\n").as_bytes())
 }
 
-fn vkey_path(dir: &Path) -> PathBuf {
+/// The verifier key beside the log.
+pub(crate) fn vkey_path(dir: &Path) -> PathBuf {
     dir.join("vkey")
 }
 
@@ -112,6 +113,11 @@ impl Published {
     /// The log's directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Where the files are.
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
     }
 
     /// Number of records that are published.

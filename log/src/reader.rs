@@ -155,9 +155,14 @@ impl LogReader {
 
     /// Whether a record that was only in a segment is published now.
     fn published_meanwhile(&self, index: u64) -> Result<bool, VerifyError> {
+        Ok(index < self.refresh_published()?)
+    }
+
+    /// Looks again how much is published. Gives it.
+    pub(crate) fn refresh_published(&self) -> Result<u64, VerifyError> {
         let size = published_size(&*self.storage, &self.dir)?.unwrap_or(0);
         self.published.set_size(size.max(self.published.size()));
-        Ok(index < size)
+        Ok(size)
     }
 
     fn read_in_segment(&self, index: RecordIndex) -> Result<Vec<u8>, VerifyError> {
@@ -199,14 +204,24 @@ impl LogReader {
 
     /// All records from the first on.
     pub fn iter(&self) -> Records<'_> {
+        self.iter_from(RecordIndex(0))
+    }
+
+    /// All records from this one on; none beyond the end.
+    pub fn iter_from(&self, first: RecordIndex) -> Records<'_> {
         Records {
             reader: self,
             next_segment: 0,
             scanner: None,
             gathered: VecDeque::new(),
-            next_index: 0,
+            next_index: first.0,
             failed: false,
         }
+    }
+
+    /// What is published, for proofs.
+    pub(crate) fn published_files(&self) -> &Published {
+        &self.published
     }
 
     fn scanner(&self, number: usize) -> Result<SegmentScanner, ScanError> {

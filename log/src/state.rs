@@ -134,6 +134,11 @@ impl Records {
         let _ = self.index.close();
     }
 
+    /// Writes the index, and says so when that failed.
+    pub(crate) fn flush_index(&self) -> Result<(), String> {
+        self.index.close()
+    }
+
     /// Number of durable records, all of them entered.
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)

@@ -30,7 +30,7 @@ pub struct Verification<'a> {
     /// whoever can change the log can change, too.
     pub vkey: Option<&'a VerifierKey>,
     /// Looks at every record, on several threads.
-    pub record: Option<&'a RecordCheck>,
+    pub record: Option<&'a RecordCheck<'a>>,
     /// Threads. Default: one for each core.
     pub threads: Option<usize>,
     /// Told now and then how far it has come, on several threads.
@@ -38,7 +38,7 @@ pub struct Verification<'a> {
 }
 
 /// Looks at one record. An error ends the verification.
-pub type RecordCheck = dyn Fn(RecordIndex, &[u8]) -> Result<(), ExtractError> + Sync;
+pub type RecordCheck<'a> = dyn Fn(RecordIndex, &[u8]) -> Result<(), ExtractError> + Sync + 'a;
 
 /// How far [`verify`] has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,16 @@ use birthmark_engine::record::Record;
 use birthmark_log::VerifyReport;
 use serde::Serialize;
 
-use super::{kind, pem, record_serial, time, time_ms};
+use super::time::rfc3339;
+use super::view::{kind, pem, record_serial, time_ms};
+use crate::console::Console;
 use crate::hex;
+
+/// One line of JSON on standard output.
+pub(super) fn write_json(console: &mut Console<'_>, value: &impl Serialize) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *console.out, value)?;
+    console.out.write_all(b"\n")
+}
 
 /// A record as JSON: the names of the record format's CDDL, byte strings in hexadecimal, the
 /// certificate as PEM, and its serial number beside it.
@@ -54,9 +62,9 @@ impl<'a> RecordJson<'a> {
             index,
             kind: kind(record),
             kind_number: None,
-            time: time_ms.map(time),
+            time: time_ms.map(rfc3339),
             time_ms,
-            serial: record_serial(record).map(|serial| hex::encode(&serial)),
+            serial: record_serial(record).map(hex::encode),
             issuer: None,
             issued: None,
             tbs_digest: None,
@@ -94,7 +102,7 @@ impl<'a> RecordJson<'a> {
 
 /// The verification report as JSON.
 #[derive(Serialize)]
-pub(super) struct Verified {
+pub(super) struct Verified<'a> {
     log: PathBuf,
     intact: bool,
     records: u64,
@@ -110,6 +118,9 @@ pub(super) struct Verified {
     last_time_ms: u64,
     clean: bool,
     torn_tail: Option<TornTailJson>,
+    /// Whether every certificate was verified, too, and with which issuers' keys.
+    signatures: bool,
+    issuers: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -119,8 +130,13 @@ struct TornTailJson {
     bytes: u64,
 }
 
-impl Verified {
-    pub(super) fn new(dir: &Path, report: &VerifyReport) -> Verified {
+impl<'a> Verified<'a> {
+    pub(super) fn new(
+        dir: &Path,
+        report: &VerifyReport,
+        signatures: bool,
+        issuers: &'a [String],
+    ) -> Verified<'a> {
         let torn_tail = report.torn_tail.as_ref().map(|tail| TornTailJson {
             file: tail.file.clone(),
             offset: tail.offset,
@@ -139,10 +155,12 @@ impl Verified {
             root: checkpoint.map(|checkpoint| checkpoint.root.to_string()),
             origin: checkpoint.map(|checkpoint| checkpoint.origin.clone()),
             vkey: report.vkey.clone(),
-            last_time: (report.last_time_ms > 0).then(|| time(report.last_time_ms)),
+            last_time: (report.last_time_ms > 0).then(|| rfc3339(report.last_time_ms)),
             last_time_ms: report.last_time_ms,
             clean: report.clean,
             torn_tail,
+            signatures,
+            issuers,
         }
     }
 }

@@ -64,6 +64,12 @@ impl Factory {
     }
 }
 
+/// Copies a directory as people do.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-R").args([from, to]).status();
+    assert!(copied.unwrap().success());
+}
+
 /// The binary under test.
 pub(crate) fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_birthmark"))

@@ -10,6 +10,7 @@ mod damage;
 mod fault;
 mod index;
 mod index_damage;
+mod prove;
 mod rig;
 mod sim;
 mod space;

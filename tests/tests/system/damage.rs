@@ -6,9 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use birthmark_engine::record::Record;
-use birthmark_engine::{CloseError, Engine, IssueStatus, OpenError, Request, Station};
-use birthmark_log::{ExtractError, KEY_SPACES, Verification, VerifyError, VerifyReport};
+use birthmark_engine::{CloseError, Engine, IssueStatus, OpenError, Request, Station, record_keys};
+use birthmark_log::{Verification, VerifyError, VerifyReport};
 
 use crate::binary::{assert_code, birthmark, error_line};
 use crate::faulty_storage::FaultyStorage;
@@ -121,12 +120,8 @@ fn used_bytes(segment: &Path) -> u64 {
 
 /// As `birthmark log verify` does it: every record can be read, too.
 fn verify(log: &Path) -> Result<VerifyReport, VerifyError> {
-    let readable = |record: &[u8]| match Record::decode(record) {
-        Ok(_) => Ok([None; KEY_SPACES]),
-        Err(error) => Err(ExtractError::new(error)),
-    };
     let verification = Verification {
-        keys: Some(&readable),
+        keys: Some(&record_keys),
         ..Verification::default()
     };
     birthmark_log::verify(log, &verification)
