@@ -44,7 +44,6 @@ mod worker;
 pub(crate) use entry::EntrySum;
 pub(crate) use open::Opened;
 pub(crate) use shared::Limits;
-#[allow(unused_imports)]
 pub(crate) use verify::{Verified, verify};
 
 use shared::{Shared, Snapshot, count};

@@ -284,6 +284,7 @@ fn the_newest_record_with_a_key_is_found() {
         assert_eq!(log.find(0, &key(0, 77)).unwrap(), Some(RecordIndex(ticket)));
     }
     assert_eq!(log.find(1, &key(0, 77)).unwrap(), None);
+    assert_eq!(log.find(2, &key(0, 77)).unwrap(), None);
     assert!(log.find(3, &key(0, 77)).is_err());
     drop(log);
     assert_eq!(open().find(0, &key(0, 77)).unwrap(), Some(RecordIndex(49)));
