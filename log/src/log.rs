@@ -195,9 +195,21 @@ impl Log {
         signer: Arc<dyn CheckpointSigner>,
         sink: Arc<dyn CommitSink>,
     ) -> Result<Log, OpenError> {
+        Log::open_with_act(dir, options, keys, signer, sink, None)
+    }
+
+    /// Opens the log as [`Log::open`] does, and appends a record of its own before anything else.
+    pub(crate) fn open_with_act(
+        dir: &Path,
+        options: Options,
+        keys: Arc<dyn KeyExtractor>,
+        signer: Arc<dyn CheckpointSigner>,
+        sink: Arc<dyn CommitSink>,
+        first_act: Option<&[u8]>,
+    ) -> Result<Log, OpenError> {
         options.check()?;
         let lock = lock(&*options.storage, dir)?;
-        let recovered = recover(dir, &options, keys, &*signer)?;
+        let recovered = recover(dir, &options, keys, &*signer, first_act)?;
         let (queue, receiver) = Queue::new(options.sync_records_max);
         let queue = Arc::new(queue);
         let workshop = recovered.workshop;
