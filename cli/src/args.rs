@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
 use crate::demo::DEMO_COUNT_DEFAULT;
+use crate::keep::KeepCommand;
 use crate::subject::Subject;
 
 /// `birthmark …`
@@ -162,6 +163,8 @@ pub(crate) enum LogCommand {
     Verify(LogVerifyArguments),
     /// Show records of the log.
     Show(LogShowArguments),
+    #[command(flatten)]
+    Keep(KeepCommand),
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ use crate::console::Console;
 use crate::demo::{self, DemoError, DemoPlan};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan};
+use crate::keep::{self, KeepError};
 use crate::records::{self, Selection};
 
 /// How a command ended.
@@ -58,7 +59,9 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
         Ok(exit) => exit,
         // Whoever reads the output has seen enough, as in `birthmark log show … | head`.
         // `issue` never gets here with this: it accounts for results that nobody reads.
-        Err(CommandError::Output { source }) if source.kind() == io::ErrorKind::BrokenPipe => {
+        Err(CommandError::Output { source } | CommandError::Keep(KeepError::Output { source }))
+            if source.kind() == io::ErrorKind::BrokenPipe =>
+        {
             Exit::Done
         }
         Err(error) => {
@@ -107,6 +110,9 @@ pub enum CommandError {
     /// The log cannot be read or is damaged.
     #[error(transparent)]
     Log(#[from] birthmark_log::VerifyError),
+    /// The log could not be kept as asked.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// A record of the log is not one.
     #[error("record {index} cannot be read; use the version that wrote it")]
     Record {
@@ -149,6 +155,7 @@ impl CommandError {
             }
             CommandError::Demo(DemoError::NotADemo { .. } | DemoError::SoftHsm(_)) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
+            CommandError::Keep(error) => error.exit(),
             CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
         }
@@ -222,6 +229,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
         Command::Log(LogCommand::Verify(arguments)) => {
             records::verify(&arguments.dir, arguments.json, console)
         }
+        Command::Log(LogCommand::Keep(command)) => Ok(keep::run(command, console)?),
         Command::Log(LogCommand::Show(arguments)) => {
             let LogShowArguments {
                 dir,

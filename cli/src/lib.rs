@@ -6,6 +6,7 @@
 //! | [`ceremony`] | make a root and an issuing CA, the log, the configuration |
 //! | [`issue`] | requests in, one line of JSON per request out |
 //! | [`records`] | verify a log, show its records |
+//! | [`keep`] | back a log up, restore it, follow it, have it witnessed, archive it |
 //! | [`demo`] | the whole job once, measured |
 //! | [`subject`] | distinguished names as they are written |
 //! | [`input`], [`pem`] | where requests come from |
@@ -25,6 +26,7 @@ pub mod hex;
 pub mod input;
 pub mod interrupt;
 pub mod issue;
+pub mod keep;
 pub mod pem;
 pub mod records;
 pub mod subject;

@@ -30,7 +30,10 @@ const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
 ///
 /// A record that this version cannot read is an error, which stops the start: passing over it would free
 /// the key and the identity that it holds.
-pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
+///
+/// # Errors
+/// The record cannot be read, or is of a later release.
+pub fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
     match Record::decode(record).map_err(ExtractError::new)? {
         Record::Issued(issued) => Ok(issued_keys(&issued)),
         Record::Lost(_)

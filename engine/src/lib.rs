@@ -58,6 +58,7 @@ mod template;
 mod validate;
 
 pub use checkpoint::{LogKey, LogKeyError};
+pub use claims::record_keys;
 pub use configuration::{Configuration, ConfigurationError};
 pub use csr::CSR_BYTES_MAX;
 pub use engine::{
