@@ -7,6 +7,7 @@
 //! | `tree_copy.rs` | copies a published tree and proves the copy right, record by record |
 //! | `backup.rs`, `segment_copy.rs` | a copy of all that was acknowledged, while the log grows |
 //! | `restore.rs` | a new log, with a new origin, that knows what an old one issued |
+//! | `witness.rs` | pushes checkpoints to witnesses, keeps their cosignatures |
 //! | `mirror.rs` | a copy of what a log publishes that never follows it back or into a fork |
 //!
 //! # Invariants
@@ -21,9 +22,14 @@ mod restore;
 mod segment_copy;
 mod source;
 mod tree_copy;
+mod witness;
 
 pub use self::backup::{BackupError, BackupOptions, BackupReport, backup, backup_on};
 pub use self::mirror::{MirrorError, MirrorReport, mirror, mirror_on};
 pub use self::restore::{RestoreError, RestorePlan, RestoreReport, restore};
 pub use self::source::{DirectorySource, SourceError, TreeSource};
 pub use self::tree_copy::CopyError;
+pub use self::witness::{
+    WITNESS_ANSWER_BYTES_MAX, Witness, WitnessAnswer, WitnessClient, WitnessError, WitnessReport,
+    push_checkpoint,
+};

@@ -307,7 +307,8 @@ impl TreeCopy<'_> {
             return Err(self.source.damaged(&tile_of(id).path(), record, detail));
         }
         let path = public_dir(self.dest).join(id.path());
-        let held = storage::read_file(&**self.storage, &path, BUNDLE_BYTES_MAX as u64);
+        // From the medium: after a failed sync the page cache may show what the disk does not have.
+        let held = read_again(&**self.storage, &path, BUNDLE_BYTES_MAX as u64);
         let bytes = match held {
             Ok(bytes) if first_wrong(&bytes, id.width, &hashes).is_none() => bytes,
             _ => {

@@ -8,6 +8,8 @@ mod commit;
 mod crash;
 mod damage;
 mod fault;
+mod keep_backup;
+mod keep_restore;
 mod rig;
 mod sim;
 mod space;
