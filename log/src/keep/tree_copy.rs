@@ -16,7 +16,7 @@ use crate::record::RecordIndex;
 use crate::storage::{self, PathError, Storage, StorageFile, Volume, at};
 use crate::tlog::{
     BUNDLE_BYTES_MAX, BundleId, Checkpoint, Entries, HASH_BYTES, HashReader, ProveError,
-    TILE_BYTES, TILE_WIDTH, TileId, TreeBuilder, consistency_proof, leaf_hash, root, tiles,
+    TILE_BYTES, TILE_WIDTH, TileId, TreeBuilder, consistency_proof, leaf_hash, root, tile_widths,
     verify_consistency,
 };
 use crate::verify::Progress;
@@ -122,7 +122,7 @@ pub(crate) fn copy_tree(
             records_total: to.size,
         });
     }
-    copy.finish(to)?;
+    copy.finish(old, to)?;
     let fetched = copy.fetched;
     sync(&*volume, dest)?;
     read_back(storage, dest, from, to)?;
@@ -137,7 +137,7 @@ pub(crate) fn remove_partials(
     new: u64,
 ) -> Result<(), CopyError> {
     let partials = |size: u64| {
-        let edge = tiles(size).filter(TileId::is_partial).map(|id| id.path());
+        let edge = edge_tiles(size).map(|id| id.path());
         let bundle = (!size.is_multiple_of(TILE_WIDTH)).then(|| bundle_at(size / TILE_WIDTH, size));
         edge.chain(bundle.map(|id| id.path())).collect::<Vec<_>>()
     };
@@ -156,6 +156,17 @@ pub(crate) fn remove_partials(
         }
     }
     Ok(())
+}
+
+/// The partial tiles of a tree, without going through all of its tiles.
+fn edge_tiles(size: u64) -> impl Iterator<Item = TileId> {
+    tile_widths(size).filter_map(|level| {
+        (level.partial > 0).then_some(TileId {
+            level: level.level,
+            index: level.full,
+            width: level.partial,
+        })
+    })
 }
 
 /// Makes everything durable that was written to the file system under `dest`.
@@ -362,8 +373,9 @@ impl TreeCopy<'_> {
         Ok(written.map_err(at(&path))?)
     }
 
-    /// Writes the tiles at the right edge. The root must be the one that was signed.
-    fn finish(&mut self, to: &Checkpoint) -> Result<(), CopyError> {
+    /// Writes the tiles at the right edge, but none that the copy's tree of `old` records rests on. The
+    /// root must be the one that was signed.
+    fn finish(&mut self, old: u64, to: &Checkpoint) -> Result<(), CopyError> {
         if (self.tree.size(), self.tree.root()) != (to.size, to.root) {
             let detail = "the records do not give the root of the checkpoint";
             return Err(self.source.damaged("checkpoint", to.size, detail));
@@ -371,6 +383,7 @@ impl TreeCopy<'_> {
         let edge: Vec<_> = self
             .tree
             .partials()
+            .filter(|(id, _)| !edge_tiles(old).any(|held| held == *id))
             .map(|(id, hashes)| (id, hashes.to_vec()))
             .collect();
         for (id, hashes) in edge {
