@@ -32,9 +32,9 @@ use serde::Serialize;
 
 use crate::subject::Subject;
 
-use files::{
-    failed, make_private_directory, refuse_existing, software_key, write_certificate, write_new,
-};
+use files::{failed, make_private_directory, refuse_existing, write_certificate};
+
+pub(crate) use files::{software_key, write_new};
 
 pub use certificate::{NOT_BEFORE_BACKDATE, SERIAL_BYTES};
 pub use error::CeremonyError;
@@ -390,7 +390,7 @@ device of this chain trusts.\n\n\
 3. Keep root-ca.pem: it is public and goes wherever certificates are verified.\n";
 
 /// A key name of a signed note: not empty, no Unicode spaces, no plus, one line.
-fn checked_origin(origin: &str) -> Result<String, CeremonyError> {
+pub(crate) fn checked_origin(origin: &str) -> Result<String, CeremonyError> {
     let wrong =
         |character: char| character.is_whitespace() || character.is_control() || character == '+';
     if origin.is_empty() || origin.len() > ORIGIN_BYTES_MAX || origin.contains(wrong) {
@@ -400,7 +400,7 @@ fn checked_origin(origin: &str) -> Result<String, CeremonyError> {
     Ok(origin.to_owned())
 }
 
-fn random_origin() -> Result<String, CeremonyError> {
+pub(crate) fn random_origin() -> Result<String, CeremonyError> {
     let mut random = [0; ORIGIN_RANDOM_BYTES];
     rand::fill(&mut random).map_err(|_| CeremonyError::Random)?;
     Ok(format!("{ORIGIN_HOST}/{}", crate::hex::encode(&random)))

@@ -15,6 +15,7 @@ use crate::console::Console;
 use crate::demo::{self, DemoError, DemoPlan};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan, PermitsError};
+use crate::keep::{self, KeepError};
 use crate::officer::{self, OfficerError, PermitPlan};
 use crate::records::{
     self, ExportFormat, ExportPlan, ProofPlan, ProofSubject, RecordsError, Selection, VerifyPlan,
@@ -62,7 +63,9 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
         Ok(exit) => exit,
         // Whoever reads the output has seen enough, as in `birthmark log show … | head`.
         // `issue` never gets here with this: it accounts for results that nobody reads.
-        Err(CommandError::Output { source }) if source.kind() == io::ErrorKind::BrokenPipe => {
+        Err(CommandError::Output { source } | CommandError::Keep(KeepError::Output { source }))
+            if source.kind() == io::ErrorKind::BrokenPipe =>
+        {
             Exit::Done
         }
         Err(error) => {
@@ -123,6 +126,9 @@ pub enum CommandError {
     /// A command over the log fails or refuses.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// The log could not be kept as asked.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// A record of the log is not one.
     #[error("record {index} cannot be read; use the version that wrote it")]
     Record {
@@ -168,6 +174,7 @@ impl CommandError {
             }
             CommandError::Demo(DemoError::NotADemo { .. } | DemoError::SoftHsm(_)) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
+            CommandError::Keep(error) => error.exit(),
             CommandError::Records(error) => error.exit(),
             CommandError::OpenLog(birthmark_log::OpenError::Missing { .. })
             | CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
@@ -284,6 +291,7 @@ fn log(command: LogCommand, console: &mut Console<'_>) -> Result<Exit, CommandEr
             console,
         ),
         LogCommand::Export(arguments) => log_export(arguments, console),
+        LogCommand::Keep(command) => Ok(keep::run(command, console)?),
         LogCommand::Reindex(arguments) => records::reindex(&arguments.dir, console),
     }
 }

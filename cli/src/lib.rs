@@ -7,6 +7,7 @@
 //! | [`issue`] | requests in, one line of JSON per request out |
 //! | [`officer`] | officers' keys and permits |
 //! | [`records`] | verify, show and export a log, prove what it holds |
+//! | [`keep`] | back a log up, restore it, follow it, have it witnessed, archive it |
 //! | [`demo`] | the whole job once, measured |
 //! | [`subject`] | distinguished names as they are written |
 //! | [`input`], [`pem`] | where requests come from |
@@ -26,6 +27,7 @@ pub mod hex;
 pub mod input;
 pub mod interrupt;
 pub mod issue;
+pub mod keep;
 pub mod officer;
 pub mod pem;
 pub mod records;

@@ -267,11 +267,12 @@ impl Integrator {
                 }
             }
         }
-        tiles.extend(
-            self.tree
-                .partials()
-                .map(|(id, hashes)| (id, hashes.to_vec())),
-        );
+        // A partial tile above the lowest level often stays as it is. The checkpoint that stands covers
+        // it: writing it again would put it at risk, and show readers an empty file for a moment.
+        let public = public_dir(&self.dir);
+        let stands = |id: &TileId| self.partials.contains(&public.join(id.path()));
+        let changed = self.tree.partials().filter(|(id, _)| !stands(id));
+        tiles.extend(changed.map(|(id, hashes)| (id, hashes.to_vec())));
         Ok(tiles)
     }
 

@@ -111,6 +111,7 @@ mod floor;
 mod follow;
 mod index;
 mod integrate;
+pub mod keep;
 mod locations;
 mod log;
 mod log_thread;

@@ -198,9 +198,21 @@ impl Log {
         signer: Arc<dyn CheckpointSigner>,
         sink: Arc<dyn CommitSink>,
     ) -> Result<Log, OpenError> {
+        Log::open_with_act(dir, options, keys, signer, sink, None)
+    }
+
+    /// Opens the log as [`Log::open`] does, and appends a record of its own before anything else.
+    pub(crate) fn open_with_act(
+        dir: &Path,
+        options: Options,
+        keys: Arc<dyn KeyExtractor>,
+        signer: Arc<dyn CheckpointSigner>,
+        sink: Arc<dyn CommitSink>,
+        first_act: Option<&[u8]>,
+    ) -> Result<Log, OpenError> {
         options.check()?;
         let lock = lock(&*options.storage, dir)?;
-        let recovered = recover(dir, &options, keys, &*signer)?;
+        let recovered = recover(dir, &options, keys, &*signer, first_act)?;
         let (queue, receiver) = Queue::new(options.sync_records_max);
         let queue = Arc::new(queue);
         let workshop = recovered.workshop;
@@ -470,6 +482,12 @@ impl Options {
     }
 }
 
+/// Times that the lock is tried: `verify` holds it for an instant to see whether somebody writes.
+const LOCK_TRIES: usize = 4;
+
+/// Wait before the next try: thousands of times such an instant.
+const LOCK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// The file whose lock says who writes.
 pub(crate) const LOCK_FILE: &str = "LOCK";
 
@@ -477,7 +495,17 @@ pub(crate) fn lock(storage: &dyn Storage, dir: &Path) -> Result<LockGuard, OpenE
     // Not in a directory that holds no log: taking the lock would make a file there.
     segment_numbers(storage, dir)?;
     let path = dir.join(LOCK_FILE);
-    storage.lock(&path).map_err(|source| match source.kind() {
+    let mut taken = storage.lock(&path);
+    for _ in 1..LOCK_TRIES {
+        match taken {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(LOCK_AGAIN_AFTER);
+                taken = storage.lock(&path);
+            }
+            _ => break,
+        }
+    }
+    taken.map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked {
             dir: dir.to_owned(),
         },

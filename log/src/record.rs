@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::tlog::{Checkpoint, HASH_BYTES};
+
 /// Position of a record in the log, counted from 0 without gaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordIndex(pub u64);
@@ -132,7 +134,6 @@ pub(crate) fn stamp(record: &mut [u8], time_ms: u64) {
 /// The officer's-act record of an accepted clock: `[3, 1, time_ms, "clock-accepted", previous_ms]`.
 pub(crate) fn clock_accepted(time_ms: u64, previous_ms: u64) -> Vec<u8> {
     const ACT: &[u8; 14] = b"clock-accepted";
-    const CBOR_TEXT: u8 = 0x60;
     let mut record = vec![0x85, 3, 1, CBOR_UINT_8_BYTES];
     record.extend_from_slice(&time_ms.to_be_bytes());
     record.push(CBOR_TEXT + ACT.len() as u8);
@@ -140,6 +141,50 @@ pub(crate) fn clock_accepted(time_ms: u64, previous_ms: u64) -> Vec<u8> {
     record.push(CBOR_UINT_8_BYTES);
     record.extend_from_slice(&previous_ms.to_be_bytes());
     record
+}
+
+/// The officer's-act record of a log that goes on from a copy of another:
+/// `[3, 1, time_ms, "restored", old origin, old size, old root, last record's time_ms]`. The log stamps
+/// the time when it appends it.
+pub(crate) fn restored(old: &Checkpoint, last_time_ms: u64) -> Vec<u8> {
+    const ACT: &str = "restored";
+    let mut record = vec![0x88, 3, 1, CBOR_UINT_8_BYTES];
+    record.extend_from_slice(&TIME_MS_MIN.to_be_bytes());
+    for text in [ACT, &old.origin] {
+        push_head(&mut record, CBOR_TEXT, text.len() as u64);
+        record.extend_from_slice(text.as_bytes());
+    }
+    push_head(&mut record, CBOR_UINT, old.size);
+    push_head(&mut record, CBOR_BYTES, HASH_BYTES as u64);
+    record.extend_from_slice(&old.root.0);
+    push_head(&mut record, CBOR_UINT, last_time_ms);
+    record
+}
+
+/// CBOR major types (RFC 8949 §3.1), in the upper three bits.
+const CBOR_UINT: u8 = 0x00;
+const CBOR_BYTES: u8 = 0x40;
+const CBOR_TEXT: u8 = 0x60;
+
+/// A head in its shortest form (RFC 8949 §4.2.1).
+fn push_head(record: &mut Vec<u8>, major: u8, value: u64) {
+    let bytes = value.to_be_bytes();
+    match value {
+        0..=23 => record.push(major | bytes[7]),
+        24..=0xFF => record.extend_from_slice(&[major | 24, bytes[7]]),
+        0x100..=0xFFFF => {
+            record.push(major | 25);
+            record.extend_from_slice(&bytes[6..]);
+        }
+        0x1_0000..=0xFFFF_FFFF => {
+            record.push(major | 26);
+            record.extend_from_slice(&bytes[4..]);
+        }
+        _ => {
+            record.push(major | 27);
+            record.extend_from_slice(&bytes);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -164,6 +209,24 @@ mod tests {
         let record = clock_accepted(0x0102_0304_0506, 0x0001_0000_0000);
         let mut expected = vec![0x85, 0x03, 0x01, 0x1B, 0, 0, 1, 2, 3, 4, 5, 6, 0x6E];
         expected.extend_from_slice(b"clock-accepted");
+        expected.extend_from_slice(&[0x1B, 0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(record, expected);
+        assert!(has_prefix(&record));
+    }
+
+    #[test]
+    fn the_restored_record_is_deterministic_cbor() {
+        let old = Checkpoint {
+            origin: "o".repeat(24),
+            size: 300,
+            root: crate::tlog::Hash([7; 32]),
+        };
+        let record = restored(&old, 0x0001_0000_0000);
+        let mut expected = vec![0x88, 3, 1, 0x1B, 0, 0, 0, 1, 0, 0, 0, 0, 0x68];
+        expected.extend_from_slice(b"restored\x78\x18");
+        expected.extend_from_slice(&[b'o'; 24]);
+        expected.extend_from_slice(&[0x19, 0x01, 0x2C, 0x58, 0x20]);
+        expected.extend_from_slice(&[7; 32]);
         expected.extend_from_slice(&[0x1B, 0, 0, 0, 1, 0, 0, 0, 0]);
         assert_eq!(record, expected);
         assert!(has_prefix(&record));

@@ -35,12 +35,14 @@ pub(crate) struct Recovered {
     pub(crate) workshop: Workshop,
 }
 
-/// Recovers the log in `dir`, which this process has locked.
+/// Recovers the log in `dir`, which this process has locked. `first_act` is appended before anything
+/// else is.
 pub(crate) fn recover(
     dir: &Path,
     options: &Options,
     keys: Arc<dyn KeyExtractor>,
     signer: &dyn CheckpointSigner,
+    first_act: Option<&[u8]>,
 ) -> Result<Recovered, OpenError> {
     let storage = &*options.storage;
     let checkpoint = stored_checkpoint(storage, dir, signer.verifier_key())?;
@@ -57,7 +59,7 @@ pub(crate) fn recover(
     if !options.accept_clock {
         far_ahead.clone().map_err(OpenError::ClockForward)?;
     }
-    if !replay.open.is_empty() {
+    if first_act.is_some() || !replay.open.is_empty() {
         clock.read().time_ms.map_err(OpenError::Clock)?;
     }
 
@@ -86,6 +88,9 @@ pub(crate) fn recover(
         let (now_ms, previous_ms) = state.clock.accept();
         let act = record::clock_accepted(now_ms, previous_ms);
         committer.append_own(&act).map_err(OpenError::Recovery)?;
+    }
+    if let Some(act) = first_act {
+        committer.append_own(act).map_err(OpenError::Recovery)?;
     }
     let lost_written = append_lost(&mut committer, replay.open)?;
     segments += state

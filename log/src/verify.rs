@@ -286,6 +286,23 @@ impl Count<'_> {
     }
 }
 
+/// Checks the segments in `dir` that go on after what is `published` elsewhere.
+pub(crate) fn verify_segments_of(
+    storage: &dyn Storage,
+    dir: &Path,
+    published: &Published,
+    verification: &Verification<'_>,
+) -> Result<VerifyReport, VerifyError> {
+    let count = Count {
+        records: AtomicU64::new(published.size()),
+        records_total: AtomicU64::new(published.size()),
+        progress: None,
+    };
+    // The index of another log is none of this one's.
+    let mut sums = KeySums::below(0);
+    verify_segments(storage, dir, published, verification, &count, &mut sums)
+}
+
 /// Walks the segments; again when another process has changed them meanwhile.
 fn verify_segments(
     storage: &dyn Storage,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::keep::KeepCommand;
 use crate::records;
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,8 @@ pub(crate) enum LogCommand {
     Export(LogExportArguments),
     /// Make the index anew from the records.
     Reindex(LogReindexArguments),
+    #[command(flatten)]
+    Keep(KeepCommand),
 }
 
 #[derive(Debug, Args)]

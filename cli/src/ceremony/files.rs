@@ -12,7 +12,7 @@ use der::pem::LineEnding;
 use super::CeremonyError;
 use super::certificate::CaCertificate;
 
-pub(super) fn software_key(
+pub(crate) fn software_key(
     algorithm: KeyAlgorithm,
     file: &Path,
     role: &'static str,
@@ -29,7 +29,7 @@ pub(super) fn write_certificate(
     write_new(path, pem.as_bytes())
 }
 
-pub(super) fn write_new(path: &Path, content: &[u8]) -> Result<(), CeremonyError> {
+pub(crate) fn write_new(path: &Path, content: &[u8]) -> Result<(), CeremonyError> {
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)

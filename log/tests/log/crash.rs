@@ -158,6 +158,27 @@ fn every_crash_image_recovers() {
 }
 
 #[test]
+fn a_crash_leaves_the_published_tiles_alone() {
+    // More than one tile: those above the lowest level stay as they are from round to round.
+    let sim = new_sim();
+    let (log, answers) = open_sim(&sim);
+    issue_all(&log, &answers, 0..300, 100);
+    log.publish().unwrap();
+    let images = capture(&sim, &answers, 77, 1);
+    for ticket in 300..310 {
+        issue_all(&log, &answers, ticket..ticket + 1, 100);
+        log.publish().unwrap();
+    }
+    sim.clear_hook();
+    drop(log);
+    let images = images.lock().unwrap();
+    assert!(images.len() > 50, "only {} images", images.len());
+    for image in images.iter() {
+        recover(image, &format!("operation {}", image.operation));
+    }
+}
+
+#[test]
 fn a_crash_during_recovery_loses_nothing_either() {
     let mut second_crashes = 0;
     for seed in 100..106 {

@@ -10,6 +10,8 @@ mod damage;
 mod fault;
 mod index;
 mod index_damage;
+mod keep_backup;
+mod keep_restore;
 mod prove;
 mod rig;
 mod sim;

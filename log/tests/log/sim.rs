@@ -269,6 +269,15 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, dirs: &mut BTreeSet<PathBuf>, cha
             }
             if dirs.remove(from) {
                 dirs.insert(to.clone());
+                let below: Vec<PathBuf> = dirs
+                    .iter()
+                    .filter(|dir| dir.starts_with(from))
+                    .cloned()
+                    .collect();
+                for dir in below {
+                    dirs.insert(to.join(dir.strip_prefix(from).expect("it starts with it")));
+                    dirs.remove(&dir);
+                }
                 let inside: Vec<PathBuf> = names
                     .keys()
                     .filter(|path| path.starts_with(from))
@@ -358,6 +367,9 @@ impl Storage for Sim {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.world().perform(|world| {
+            if !world.names.contains_key(from) && !world.dirs.contains(from) {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             let change = NameChange::Rename(from.to_owned(), to.to_owned());
             let replaced = world.names.get(to).copied();
             world.change(&parent(to), change);

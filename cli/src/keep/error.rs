@@ -1,0 +1,103 @@
+//! Why a log could not be kept as asked.
+
+use std::io;
+use std::path::PathBuf;
+
+use birthmark_engine::{ConfigurationError, LogKeyError};
+use birthmark_log::VerifyError;
+use birthmark_log::keep::{BackupError, MirrorError, RestoreError};
+
+use crate::ceremony::CeremonyError;
+use crate::command::Exit;
+
+/// Why `birthmark log backup`, `restore` and their like did not do what they were asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// No backup was made.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// No log was restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The copy was not brought up to date.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The old log's key is not known.
+    #[error("the old log's key is needed to check the backup; give --vkey with its verifier key")]
+    OldKey {
+        /// Why the key file of the configuration does not do.
+        #[source]
+        source: LogKeyError,
+    },
+    /// The new log's key or origin cannot be made.
+    #[error(transparent)]
+    NewKey(#[from] CeremonyError),
+    /// The new log's key cannot be read back.
+    #[error(transparent)]
+    ReadKey(#[from] LogKeyError),
+    /// A file that would be overwritten.
+    #[error("{path} exists; it is never overwritten, choose another --new-config or move it away", path = path.display())]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The new configuration has to lie beside the old one.
+    #[error("--new-config {path}: give a file name; the new configuration lies beside the old one", path = path.display())]
+    NewConfig {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: check the path and its rights", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Results cannot be written.
+    #[error("cannot write to standard output; check where it goes")]
+    Output {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl KeepError {
+    /// What a person typed is usage; disk, network and what was found there are the system.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            KeepError::Backup(error) => match error {
+                BackupError::Inside { .. }
+                | BackupError::NotABackup { .. }
+                | BackupError::OtherLog { .. }
+                | BackupError::Log(VerifyError::Missing { .. }) => Exit::Usage,
+                _ => Exit::Fault,
+            },
+            KeepError::Restore(error) => match error {
+                RestoreError::Exists { .. }
+                | RestoreError::SameLog { .. }
+                | RestoreError::OtherOrigin { .. }
+                | RestoreError::Place(BackupError::Inside { .. })
+                | RestoreError::Backup(VerifyError::Missing { .. }) => Exit::Usage,
+                _ => Exit::Fault,
+            },
+            KeepError::Mirror(error) => match error {
+                MirrorError::NotACopy { .. } | MirrorError::OtherLog { .. } => Exit::Usage,
+                _ => Exit::Fault,
+            },
+            KeepError::Configuration(_)
+            | KeepError::OldKey { .. }
+            | KeepError::NewConfig { .. }
+            | KeepError::FileExists { .. }
+            | KeepError::NewKey(CeremonyError::Origin { .. }) => Exit::Usage,
+            _ => Exit::Fault,
+        }
+    }
+}

@@ -1,0 +1,555 @@
+//! Backup: a copy of all that was acknowledged, while the log grows.
+//!
+//! ```text
+//! DEST/BACKUP                     says what the directory is
+//! DEST/public, vkey, segments     as in a log; opens and verifies like the log after a crash
+//! DEST/next                       being made
+//! DEST/ready                      made, durable, verified; being put in place
+//! ```
+//!
+//! Tiles and bundles are added to those that the backup has. Segments and checkpoint belong together and
+//! are replaced together: they are made in `next`, which becomes `ready` in one rename. From then on
+//! the new state counts; whoever comes next puts it in place if this process could not.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::segment_copy::copy_segments;
+use super::source::DirectorySource;
+use super::tree_copy::{CopyError, copy_tree, remove_partials, sync};
+use crate::error::VerifyError;
+use crate::log::LOCK_FILE;
+use crate::published::{Published, checkpoint_path, read_checkpoint, read_vkey, write_vkey};
+use crate::scan::segment_numbers;
+use crate::segment::segments_dir;
+use crate::storage::{self, DiskStorage, LockGuard, PathError, Storage, at};
+use crate::tlog::{Checkpoint, CheckpointError, KeyError, VerifierKey};
+use crate::verify::{Progress, Verification, VerifyReport, verify_on, verify_segments_of};
+
+/// Says that a directory is a backup, to people and to the next backup.
+const MARKER_FILE: &str = "BACKUP";
+const MARKER: &str = "This directory is a backup of a log, made by `birthmark log backup`.\n\
+    Do not issue from it. `birthmark log restore` makes a new log from it.\n";
+
+/// Where the next state is made, and where it waits when it is whole.
+const NEXT: &str = "next";
+const READY: &str = "ready";
+
+/// Times that the segments are copied when the writer publishes and gives some up meanwhile. It does so
+/// about once a second; copying what is not published takes a fraction of that, and each try has only
+/// the news of the last one to catch up with.
+const TRIES: usize = 32;
+
+/// Wait before the next try: several group commits.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// How a backup is made.
+#[derive(Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct BackupOptions<'a> {
+    /// Check all of the backup in the end, and not only what is new in it.
+    pub verify_all: bool,
+    /// Told now and then how far the published records have come.
+    pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
+
+impl<'a> BackupOptions<'a> {
+    /// Checks what is new, or everything.
+    #[must_use]
+    pub fn verify_all(mut self, verify_all: bool) -> BackupOptions<'a> {
+        self.verify_all = verify_all;
+        self
+    }
+
+    /// Tells how far it has come.
+    #[must_use]
+    pub fn progress(mut self, progress: &'a (dyn Fn(Progress) + Sync)) -> BackupOptions<'a> {
+        self.progress = Some(progress);
+        self
+    }
+}
+
+/// What a backup holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// Records in it, those in the segments included.
+    pub records: u64,
+    /// The checkpoint in it.
+    pub checkpoint: Option<Checkpoint>,
+    /// Entry bundles that were copied; the others were there already.
+    pub bundles_copied: u64,
+    /// Reservations without a record.
+    pub reservations_open: u64,
+    /// Time stamp of the last record in milliseconds since 1970; 0 when not known.
+    pub last_time_ms: u64,
+    /// Whether all of it was verified now, and not only what is new.
+    pub verified_all: bool,
+}
+
+/// There is no new backup. What the directory held before counts on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// One directory lies in the other.
+    #[error(
+        "{dest} and the log in {dir} lie in each other; choose a directory elsewhere, best on another disk",
+        dir = dir.display(), dest = dest.display()
+    )]
+    Inside {
+        /// The log.
+        dir: PathBuf,
+        /// Where the backup was to go.
+        dest: PathBuf,
+    },
+    /// The directory is in use.
+    #[error("{dest} is in use, as a log or by another backup; choose another directory", dest = dest.display())]
+    Locked {
+        /// Where the backup was to go.
+        dest: PathBuf,
+    },
+    /// The directory holds something else.
+    #[error("{dest} is not empty and no backup; choose an empty directory", dest = dest.display())]
+    NotABackup {
+        /// Where the backup was to go.
+        dest: PathBuf,
+    },
+    /// The directory holds the backup of another log.
+    #[error(
+        "{dest} is a backup of {held}, not of {log}; choose another directory",
+        dest = dest.display()
+    )]
+    OtherLog {
+        /// Where the backup was to go.
+        dest: PathBuf,
+        /// Verifier key of the log that it is a backup of.
+        held: String,
+        /// Verifier key of this log.
+        log: String,
+    },
+    /// The backup has more records than the log published.
+    #[error(
+        "the backup has {held} published records, the log {log}: the log was rolled back, or it is not the \
+         one that was backed up; STOP: do not issue from it, keep both as they are"
+    )]
+    RolledBack {
+        /// Records that the backup's checkpoint covers.
+        held: u64,
+        /// Records that the log's checkpoint covers.
+        log: u64,
+    },
+    /// A checkpoint is malformed or wrongly signed.
+    #[error("{path} cannot be used", path = path.display())]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CheckpointError,
+    },
+    /// A verifier key is none.
+    #[error("the verifier key in {dir} cannot be used; restore the file `vkey`", dir = dir.display())]
+    Key {
+        /// Where it lies.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+    /// The published tree could not be copied.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The log, or the backup, cannot be read or is damaged.
+    #[error(transparent)]
+    Log(#[from] VerifyError),
+    /// The writer was faster than the copy each time.
+    #[error(
+        "the log in {dir} went on faster than it could be copied; try again, or write to a faster disk",
+        dir = dir.display()
+    )]
+    TooSlow {
+        /// The log.
+        dir: PathBuf,
+    },
+}
+
+/// Backs the log in `dir` up to `dest`, on the real file system. The log may be in use. Everything that
+/// was acknowledged before is in the backup, durable and checked, when this returns.
+///
+/// What an earlier backup brought is not copied again. One that was interrupted is gone on with.
+///
+/// # Errors
+/// [`BackupError`]; an earlier backup in `dest` stays as it was.
+pub fn backup(
+    dir: &Path,
+    dest: &Path,
+    options: &BackupOptions<'_>,
+) -> Result<BackupReport, BackupError> {
+    refuse_nested(dir, dest)?;
+    let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
+    backup_on(&storage, dir, dest, options)
+}
+
+/// As [`backup`], on any storage. That the directories are apart is the caller's to see.
+///
+/// # Errors
+/// As [`backup`].
+pub fn backup_on(
+    storage: &Arc<dyn Storage>,
+    dir: &Path,
+    dest: &Path,
+    options: &BackupOptions<'_>,
+) -> Result<BackupReport, BackupError> {
+    segment_numbers(&**storage, dir).map_err(VerifyError::from)?;
+    let _lock = claim(&**storage, dest)?;
+    put_in_place(&**storage, dest)?;
+    let job = Backup {
+        storage,
+        dir,
+        dest,
+        options,
+    };
+    job.run()
+}
+
+struct Backup<'a> {
+    storage: &'a Arc<dyn Storage>,
+    dir: &'a Path,
+    dest: &'a Path,
+    options: &'a BackupOptions<'a>,
+}
+
+impl Backup<'_> {
+    fn run(&self) -> Result<BackupReport, BackupError> {
+        let held = self.held()?;
+        let mut old_sizes: Vec<u64> = held.iter().map(|held| held.size).collect();
+        let mut base = held;
+        let mut bundles_copied = 0;
+        let mut last: Option<VerifyError> = None;
+        for _ in 0..TRIES {
+            let (text, checkpoint) = self.published()?.unzip();
+            if let Some(checkpoint) = &checkpoint {
+                bundles_copied += self.copy_published(base.as_ref(), checkpoint)?;
+            }
+            match self.make_next(text.as_deref(), checkpoint.as_ref()) {
+                Ok(Some(verified)) => {
+                    self.commit(&old_sizes, checkpoint.as_ref())?;
+                    return self.report(verified, checkpoint, bundles_copied);
+                }
+                Ok(None) => {}
+                // Real damage stays; what was just being written does not.
+                Err(BackupError::Log(error)) => {
+                    let same = last
+                        .as_ref()
+                        .is_some_and(|last| last.to_string() == error.to_string());
+                    if same {
+                        return Err(error.into());
+                    }
+                    last = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+            // What was copied and verified now is where the next try goes on from.
+            base = checkpoint;
+            old_sizes.extend(base.as_ref().map(|base| base.size));
+            thread::sleep(AGAIN_AFTER);
+        }
+        Err(last.map_or(
+            BackupError::TooSlow {
+                dir: self.dir.to_owned(),
+            },
+            BackupError::Log,
+        ))
+    }
+
+    /// The checkpoint of the backup that stands.
+    fn held(&self) -> Result<Option<Checkpoint>, BackupError> {
+        let held = stored_vkey(&**self.storage, self.dest)?;
+        let log = stored_vkey(&**self.storage, self.dir)?;
+        match (&held, &log) {
+            (Some(held), Some(log)) if held != log => Err(BackupError::OtherLog {
+                dest: self.dest.to_owned(),
+                held: held.to_string(),
+                log: log.to_string(),
+            }),
+            (Some(held), _) => {
+                let stored = stored_checkpoint(&**self.storage, self.dest, Some(held))?;
+                Ok(stored.map(|(_, checkpoint)| checkpoint))
+            }
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// What the log has published by now, as text and read.
+    fn published(&self) -> Result<Option<(Vec<u8>, Checkpoint)>, BackupError> {
+        let vkey = stored_vkey(&**self.storage, self.dir)?;
+        stored_checkpoint(&**self.storage, self.dir, vkey.as_ref())
+    }
+
+    fn copy_published(
+        &self,
+        base: Option<&Checkpoint>,
+        checkpoint: &Checkpoint,
+    ) -> Result<u64, BackupError> {
+        let held = base.map_or(0, |base| base.size);
+        if held > checkpoint.size {
+            return Err(BackupError::RolledBack {
+                held,
+                log: checkpoint.size,
+            });
+        }
+        let source = DirectorySource::of_log(self.storage, self.dir);
+        let quiet = |_: Progress| {};
+        let progress: &dyn Fn(Progress) = match self.options.progress {
+            Some(progress) => progress,
+            None => &quiet,
+        };
+        Ok(copy_tree(
+            &source,
+            self.storage,
+            self.dest,
+            base,
+            checkpoint,
+            progress,
+        )?)
+    }
+
+    /// Makes segments and checkpoint of the new state and verifies them. `None`: the writer was faster.
+    fn make_next(
+        &self,
+        text: Option<&[u8]>,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Option<VerifyReport>, BackupError> {
+        let storage = &**self.storage;
+        let next = self.dest.join(NEXT);
+        remove_tree(storage, &next)?;
+        storage.create_dir(&next).map_err(at(&next))?;
+        let volume = storage.volume(&next).map_err(at(&next))?;
+        let size = checkpoint.map_or(0, |checkpoint| checkpoint.size);
+        if !copy_segments(self.storage, self.dir, &next, size)? {
+            return Ok(None);
+        }
+        if let Some(text) = text {
+            storage::write_file(storage, &next.join("checkpoint"), text)?;
+        }
+        sync(&*volume, self.dest)?;
+        let published = Published::new(Arc::clone(self.storage), self.dest, size);
+        let verification = Verification::default();
+        let verified = verify_segments_of(storage, &next, &published, &verification)?;
+        Ok(Some(verified))
+    }
+
+    /// From here on the new state counts.
+    fn commit(
+        &self,
+        old_sizes: &[u64],
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<(), BackupError> {
+        let storage = &**self.storage;
+        if let Some(vkey) = stored_vkey(storage, self.dir)?
+            && stored_vkey(storage, self.dest)?.as_ref() != Some(&vkey)
+        {
+            write_vkey(storage, self.dest, &vkey.to_string())?;
+        }
+        let (next, ready) = (self.dest.join(NEXT), self.dest.join(READY));
+        storage.rename(&next, &ready).map_err(at(&next))?;
+        storage.sync_dir(self.dest).map_err(at(self.dest))?;
+        put_in_place(storage, self.dest)?;
+        let new = checkpoint.map_or(0, |checkpoint| checkpoint.size);
+        for &old in old_sizes {
+            remove_partials(storage, self.dest, old, new)?;
+        }
+        Ok(())
+    }
+
+    fn report(
+        &self,
+        verified: VerifyReport,
+        checkpoint: Option<Checkpoint>,
+        bundles_copied: u64,
+    ) -> Result<BackupReport, BackupError> {
+        if self.options.verify_all {
+            let verification = Verification {
+                progress: self.options.progress,
+                ..Verification::default()
+            };
+            verify_on(self.storage, self.dest, &verification)?;
+        }
+        Ok(BackupReport {
+            records: verified.records,
+            checkpoint,
+            bundles_copied,
+            reservations_open: verified.reservations_open,
+            last_time_ms: verified.last_time_ms,
+            verified_all: self.options.verify_all,
+        })
+    }
+}
+
+/// Puts a state that is ready into place. Does nothing where there is none; can be repeated whenever it
+/// was interrupted.
+pub(super) fn put_in_place(storage: &dyn Storage, dest: &Path) -> Result<(), PathError> {
+    let ready = dest.join(READY);
+    if storage.list(&ready).is_err() {
+        return Ok(());
+    }
+    let (from, to) = (ready.join("segments"), segments_dir(dest));
+    if storage.list(&from).is_ok() {
+        let old = dest.join("segments.old");
+        remove_tree(storage, &old)?;
+        if storage.list(&to).is_ok() {
+            storage.rename(&to, &old).map_err(at(&to))?;
+        }
+        storage.rename(&from, &to).map_err(at(&from))?;
+        storage.sync_dir(dest).map_err(at(dest))?;
+        storage.sync_dir(&ready).map_err(at(&ready))?;
+        remove_tree(storage, &old)?;
+    }
+    let (from, to) = (ready.join("checkpoint"), checkpoint_path(dest));
+    match storage.rename(&from, &to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        renamed => renamed.map_err(at(&from))?,
+    }
+    if let Some(public) = to.parent()
+        && storage.list(public).is_ok()
+    {
+        storage.sync_dir(public).map_err(at(public))?;
+    }
+    remove_tree(storage, &ready)?;
+    storage.sync_dir(dest).map_err(at(dest))
+}
+
+/// Removes a directory and what is in it; no error when there is none.
+pub(super) fn remove_tree(storage: &dyn Storage, dir: &Path) -> Result<(), PathError> {
+    let names = match storage.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        names => names.map_err(at(dir))?,
+    };
+    for name in names {
+        let path = dir.join(name);
+        if storage.list(&path).is_ok() {
+            remove_tree(storage, &path)?;
+        } else {
+            storage.remove(&path).map_err(at(&path))?;
+        }
+    }
+    storage.remove_dir(dir).map_err(at(dir))
+}
+
+/// Neither directory may lie in the other: a backup on its own disk is none, and one in the log's
+/// directory would be published.
+pub(super) fn refuse_nested(dir: &Path, dest: &Path) -> Result<(), BackupError> {
+    let (log, copy) = (resolved(dir), resolved(dest));
+    if log.starts_with(&copy) || copy.starts_with(&log) {
+        return Err(BackupError::Inside {
+            dir: dir.to_owned(),
+            dest: dest.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// The real path, of the part that exists.
+fn resolved(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut existing = absolute.as_path();
+    let mut rest = Vec::new();
+    loop {
+        if let Ok(real) = existing.canonicalize() {
+            return rest.iter().rev().fold(real, |path, name| path.join(name));
+        }
+        let (Some(name), Some(above)) = (existing.file_name(), existing.parent()) else {
+            return absolute;
+        };
+        rest.push(name.to_owned());
+        existing = above;
+    }
+}
+
+/// Takes the directory for a backup.
+fn claim(storage: &dyn Storage, dest: &Path) -> Result<LockGuard, BackupError> {
+    let names = match storage.list(dest) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(at(dest)).map_err(CopyError::from)?,
+    };
+    let ours = names.iter().any(|name| name == MARKER_FILE);
+    let unfinished = format!("{MARKER_FILE}.{}", storage::UNFINISHED);
+    let only_begun = names
+        .iter()
+        .all(|name| *name == LOCK_FILE || *name == unfinished);
+    if !ours && !only_begun {
+        return Err(BackupError::NotABackup {
+            dest: dest.to_owned(),
+        });
+    }
+    let above = storage::first_existing(storage, dest).to_owned();
+    storage
+        .create_dir(dest)
+        .map_err(at(dest))
+        .map_err(CopyError::from)?;
+    let path = dest.join(LOCK_FILE);
+    let lock = storage.lock(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => BackupError::Locked {
+            dest: dest.to_owned(),
+        },
+        _ => CopyError::from(PathError { path, source }).into(),
+    })?;
+    if !ours {
+        storage::replace_file(storage, &dest.join(MARKER_FILE), MARKER.as_bytes())?;
+        let mut made = dest;
+        while let Some(parent) = made.parent().filter(|_| made != above) {
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
+            storage.sync_dir(parent).map_err(at(parent))?;
+            made = parent;
+        }
+    }
+    Ok(lock)
+}
+
+/// The verifier key that is kept with a log or a copy.
+pub(super) fn stored_vkey(
+    storage: &dyn Storage,
+    dir: &Path,
+) -> Result<Option<VerifierKey>, BackupError> {
+    let text = read_vkey(storage, dir).map_err(VerifyError::from)?;
+    let key = text.map(|text| text.parse::<VerifierKey>()).transpose();
+    key.map_err(|source| BackupError::Key {
+        dir: dir.to_owned(),
+        source,
+    })
+}
+
+/// The checkpoint that stands, as text and read.
+pub(super) fn stored_checkpoint(
+    storage: &dyn Storage,
+    dir: &Path,
+    key: Option<&VerifierKey>,
+) -> Result<Option<(Vec<u8>, Checkpoint)>, BackupError> {
+    let (Some(text), Some(key)) = (
+        read_checkpoint(storage, dir).map_err(VerifyError::from)?,
+        key,
+    ) else {
+        return Ok(None);
+    };
+    let checkpoint =
+        Checkpoint::from_note(&text, key).map_err(|source| BackupError::Checkpoint {
+            path: checkpoint_path(dir),
+            source,
+        })?;
+    Ok(Some((text, checkpoint)))
+}
+
+impl From<PathError> for BackupError {
+    fn from(error: PathError) -> BackupError {
+        CopyError::from(error).into()
+    }
+}

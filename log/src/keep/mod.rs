@@ -1,0 +1,35 @@
+//! Keeping a log: copies of it, a new log from an old one, others who vouch for it, and where its old
+//! records go.
+//!
+//! | file | subject |
+//! | --- | --- |
+//! | `source.rs` | where published files are read from: a directory, or what the caller brings |
+//! | `tree_copy.rs` | copies a published tree and proves the copy right, record by record |
+//! | `backup.rs`, `segment_copy.rs` | a copy of all that was acknowledged, while the log grows |
+//! | `restore.rs` | a new log, with a new origin, that knows what an old one issued |
+//! | `witness.rs` | pushes checkpoints to witnesses, keeps their cosignatures |
+//! | `mirror.rs` | a copy of what a log publishes that never follows it back or into a fork |
+//!
+//! # Invariants
+//!
+//! - A copy's checkpoint is replaced last: what it covers was read back from the copy, hashed, and
+//!   gives its root.
+//! - Nothing here writes into the log that it reads.
+
+mod backup;
+mod mirror;
+mod restore;
+mod segment_copy;
+mod source;
+mod tree_copy;
+mod witness;
+
+pub use self::backup::{BackupError, BackupOptions, BackupReport, backup, backup_on};
+pub use self::mirror::{MirrorError, MirrorReport, mirror, mirror_on};
+pub use self::restore::{RestoreError, RestorePlan, RestoreReport, restore};
+pub use self::source::{DirectorySource, SourceError, TreeSource};
+pub use self::tree_copy::CopyError;
+pub use self::witness::{
+    WITNESS_ANSWER_BYTES_MAX, Witness, WitnessAnswer, WitnessClient, WitnessError, WitnessReport,
+    push_checkpoint,
+};

@@ -1,0 +1,96 @@
+//! Where the published files of a log are read from.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::published::public_dir;
+use crate::storage::{self, DiskStorage, Storage};
+
+/// The files that a log publishes, laid out as c2sp.org/tlog-tiles says.
+pub trait TreeSource {
+    /// The file at `path` below the log's prefix, for example `checkpoint` or `tile/0/x001/067`.
+    /// `None` when there is no such file.
+    ///
+    /// # Errors
+    /// [`SourceError`]: it cannot be read, or has more than `bytes_max` bytes.
+    fn read(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError>;
+
+    /// The log's prefix as a person knows it: a directory or an address.
+    fn location(&self) -> String;
+}
+
+/// A published file could not be read.
+#[derive(Debug, Error)]
+#[error(
+    "{location} cannot be read; check that it can be reached and is served whole, then try again"
+)]
+pub struct SourceError {
+    /// The file, as a person finds it.
+    pub location: String,
+    /// Why.
+    #[source]
+    pub source: Box<dyn StdError + Send + Sync>,
+}
+
+impl SourceError {
+    /// The file at `location` could not be read for this reason.
+    pub fn new(
+        location: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> SourceError {
+        SourceError {
+            location: location.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// A directory with the published files: a log's own, or a copy.
+pub struct DirectorySource {
+    storage: Arc<dyn Storage>,
+    root: PathBuf,
+}
+
+impl DirectorySource {
+    /// What the log in `dir` publishes, or `dir` itself when the files lie directly in it.
+    #[must_use]
+    pub fn new(dir: &Path) -> DirectorySource {
+        let public = public_dir(dir);
+        let root = if public.is_dir() {
+            public
+        } else {
+            dir.to_owned()
+        };
+        DirectorySource {
+            storage: Arc::new(DiskStorage),
+            root,
+        }
+    }
+
+    /// What the log in `dir` publishes, on any storage.
+    pub(crate) fn of_log(storage: &Arc<dyn Storage>, dir: &Path) -> DirectorySource {
+        DirectorySource {
+            storage: Arc::clone(storage),
+            root: public_dir(dir),
+        }
+    }
+}
+
+impl TreeSource for DirectorySource {
+    fn read(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        let path = self.root.join(path);
+        match storage::read_file(&*self.storage, &path, bytes_max) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(SourceError::new(path.display().to_string(), error)),
+            Ok(bytes) => Ok(Some(bytes)),
+        }
+    }
+
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+}
