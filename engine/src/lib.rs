@@ -59,7 +59,7 @@ mod validate;
 
 pub use checkpoint::{LogKey, LogKeyError};
 pub use claims::record_keys;
-pub use configuration::{Configuration, ConfigurationError};
+pub use configuration::{Configuration, ConfigurationError, WitnessAddress};
 pub use csr::CSR_BYTES_MAX;
 pub use engine::{
     CloseError, Engine, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, OpenError, Station,
