@@ -34,9 +34,11 @@ pub(super) fn run(
         None => random_origin()?,
     };
     let files = NewFiles::beside(arguments)?;
+    let stands = || arguments.dir.join("segments").exists();
+    let stood_before = stands();
     let made = make(arguments, &old_key, &origin, &files, console);
     // A log that stands needs its key, whatever went wrong after that.
-    if made.is_err() && !arguments.dir.join("segments").exists() {
+    if made.is_err() && (stood_before || !stands()) {
         files.remove();
     }
     let report = made?;

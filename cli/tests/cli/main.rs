@@ -6,5 +6,7 @@
 mod ceremony;
 mod command_line;
 mod issue;
+mod keep;
+mod server;
 mod support;
 mod token;
