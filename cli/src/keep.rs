@@ -1,9 +1,12 @@
-//! `birthmark log backup`, `restore`: keeping what a log knows.
+//! `birthmark log backup`, `restore`, `witness`, `follow`: keeping what a log knows.
 
 mod args;
 mod backup;
 mod error;
+mod follow;
+mod http;
 mod restore;
+mod witness;
 
 use serde::Serialize;
 
@@ -21,6 +24,8 @@ pub(crate) fn run(command: KeepCommand, console: &mut Console<'_>) -> Result<Exi
     match command {
         KeepCommand::Backup(arguments) => backup::run(&arguments, console),
         KeepCommand::Restore(arguments) => restore::run(&arguments, console),
+        KeepCommand::Witness(arguments) => witness::run(&arguments, console),
+        KeepCommand::Follow(arguments) => follow::run(&arguments, console),
     }
 }
 

@@ -41,7 +41,7 @@ pub use reindex::reindex;
 pub use show::{Selection, show};
 pub use verify::{VerifyPlan, verify};
 
-pub(crate) use time::parse as parse_time;
+pub(crate) use time::{parse as parse_time, rfc3339};
 pub(crate) use verify::check;
 pub(crate) use view::pem;
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use birthmark_hsm::{Pkcs11Options, SignerLocation, SigningPool};
+use birthmark_log::tlog::{KeyAlgorithm, VerifierKey};
 use serde::Deserialize;
 
 use crate::checkpoint::{LogKey, LogKeyError};
@@ -36,6 +37,15 @@ struct RawLog {
     directory: PathBuf,
     origin: String,
     key: PathBuf,
+    #[serde(default)]
+    witness: Vec<RawWitness>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWitness {
+    url: String,
+    vkey: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +58,35 @@ struct RawEngine {
     officers: Vec<String>,
 }
 
+/// A witness that cosigns the log's checkpoints (c2sp.org/tlog-witness).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessAddress {
+    /// Its address, to which `/add-checkpoint` is appended.
+    pub url: String,
+    /// Its verifier key, of type 0x04.
+    pub key: VerifierKey,
+}
+
+impl WitnessAddress {
+    /// Checks an address and a verifier key.
+    ///
+    /// # Errors
+    /// What is wrong, for the person who wrote it.
+    pub fn new(url: &str, vkey: &str) -> Result<Self, String> {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err("the address must begin with https:// or http://".to_owned());
+        }
+        let key: VerifierKey = vkey.parse().map_err(|error| format!("vkey: {error}"))?;
+        if key.algorithm() != KeyAlgorithm::CosignatureV1 {
+            return Err("vkey: not the key of a witness (type 0x04)".to_owned());
+        }
+        Ok(Self {
+            url: url.to_owned(),
+            key,
+        })
+    }
+}
+
 /// A configuration that was read and whose keys are sound. Files that it names are opened by
 /// [`Configuration::station`].
 #[derive(Debug)]
@@ -58,6 +97,7 @@ pub struct Configuration {
     log_directory: PathBuf,
     log_origin: String,
     log_key: PathBuf,
+    witnesses: Vec<WitnessAddress>,
     threads: Option<usize>,
     max_in_flight: Option<usize>,
     profiles: Vec<PathBuf>,
@@ -132,6 +172,15 @@ impl Configuration {
                 problem,
             }
         })?;
+        let witnesses = raw.log.witness.iter();
+        let witnesses = witnesses
+            .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
+            .collect::<Result<_, _>>()
+            .map_err(|problem| ConfigurationError::Value {
+                path: path.to_owned(),
+                key: "log.witness",
+                problem,
+            })?;
         let in_range = |count: usize| (1..=1024).contains(&count);
         if raw.engine.threads.is_some_and(|threads| !in_range(threads)) {
             return Err(ConfigurationError::Value {
@@ -160,6 +209,7 @@ impl Configuration {
             log_directory: folder.join(raw.log.directory),
             log_origin: raw.log.origin,
             log_key: folder.join(raw.log.key),
+            witnesses,
             threads: raw.engine.threads,
             max_in_flight: raw.engine.max_in_flight,
             profiles: raw
@@ -236,6 +286,12 @@ impl Configuration {
     #[must_use]
     pub fn log_key(&self) -> &Path {
         &self.log_key
+    }
+
+    /// Who cosigns the log's checkpoints.
+    #[must_use]
+    pub fn witnesses(&self) -> &[WitnessAddress] {
+        &self.witnesses
     }
 
     /// Where the issuing key is.

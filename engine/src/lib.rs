@@ -64,7 +64,7 @@ mod validate;
 
 pub use audit::{AuditError, certificate_serial, verify_issued};
 pub use checkpoint::{LogKey, LogKeyError};
-pub use configuration::{Configuration, ConfigurationError};
+pub use configuration::{Configuration, ConfigurationError, WitnessAddress};
 pub use csr::CSR_BYTES_MAX;
 pub use engine::{
     CloseError, Engine, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, OpenError, Station,

@@ -1,7 +1,9 @@
 //! The grammar of the commands that keep a log.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use birthmark_engine::WitnessAddress;
 use birthmark_log::tlog::VerifierKey;
 use clap::{Args, Subcommand};
 
@@ -11,6 +13,10 @@ pub(crate) enum KeepCommand {
     Backup(BackupArguments),
     /// Make a new log, with a new origin and key, from the backup of a lost one.
     Restore(RestoreArguments),
+    /// Have the log's checkpoints cosigned by witnesses, who notice when it is rolled back.
+    Witness(WitnessArguments),
+    /// Keep a verified copy of what a log publishes.
+    Follow(FollowArguments),
 }
 
 #[derive(Debug, Args)]
@@ -69,4 +75,110 @@ pub(crate) struct RestoreArguments {
     /// Print the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    birthmark log witness ca/log --config ca/birthmark.toml\n  \
+    birthmark log witness ca/log --once --witness 'https://witness.example witness.example+2d7f…+BA…'\n\n\
+    The witnesses of the configuration are entries [[log.witness]] with url and vkey (C2SP tlog-witness).\n\
+    Cosignatures are kept in the folder witness of the log. Exit code 1: a witness did not answer or\n\
+    does not know the log; 3: a witness knows more or something else than the log has: it was rolled back.")]
+pub(crate) struct WitnessArguments {
+    /// The log's directory (or the CA's directory that holds it). It may be in use.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// The configuration that names the witnesses.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A witness: its address and its verifier key, with a space between; may be repeated.
+    #[arg(long, value_name = "URL VKEY", value_parser = witness)]
+    pub(crate) witness: Vec<WitnessAddress>,
+    /// Push once and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Time between two pushes, in seconds or as 10s, 5m, 1h.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// Print each round as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    birthmark log follow https://logs.example/line-1 copy --vkey 'example.com/line-1+530d903a+Aekye…'\n  \
+    birthmark log follow ca/log copy --once --vkey \"$(cat ca/log/vkey)\"\n\n\
+    Works from any static file server (C2SP tlog-tiles) and from a directory. Every record is hashed and\n\
+    must lead to the signed root before the copy's checkpoint changes. Exit code 3: the log went back or\n\
+    was forked; the copy stays as it was and the other checkpoint is kept in its file 'conflict'.")]
+pub(crate) struct FollowArguments {
+    /// Address of the published files, or a log's directory.
+    #[arg(value_name = "URL|DIR")]
+    pub(crate) source: String,
+    /// Where the copy is.
+    #[arg(value_name = "DEST")]
+    pub(crate) dest: PathBuf,
+    /// The log's verifier key, from its keeper and not from where the copy comes from.
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) vkey: VerifierKey,
+    /// Bring the copy up to date once and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Time between two looks, in seconds or as 10s, 5m, 1h.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// Print each change as one line of JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Longest interval: a day.
+const INTERVAL_S_MAX: u64 = 24 * 3600;
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let (digits, unit_s) = match text.as_bytes().last() {
+        Some(b's') => (&text[..text.len() - 1], 1),
+        Some(b'm') => (&text[..text.len() - 1], 60),
+        Some(b'h') => (&text[..text.len() - 1], 3600),
+        _ => (text, 1),
+    };
+    let seconds = digits.parse::<u64>().ok();
+    let seconds = seconds.and_then(|count| count.checked_mul(unit_s));
+    match seconds {
+        Some(seconds @ 1..=INTERVAL_S_MAX) => Ok(Duration::from_secs(seconds)),
+        _ => Err("write 1s to 24h, for example 10s".to_owned()),
+    }
+}
+
+fn witness(text: &str) -> Result<WitnessAddress, String> {
+    let (url, vkey) = text
+        .split_once(' ')
+        .ok_or("write the address, a space and the verifier key")?;
+    WitnessAddress::new(url, vkey.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals() {
+        assert_eq!(interval("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(interval("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(interval("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(interval("7"), Ok(Duration::from_secs(7)));
+        for wrong in [
+            "",
+            "0",
+            "s",
+            "25h",
+            "-1s",
+            "1d",
+            "99999999999999999999h",
+            "1\u{e9}",
+        ] {
+            assert!(interval(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::args::BackupArguments;
 use super::{KeepError, write_result};
 use crate::command::Exit;
 use crate::console::{Console, grouped};
-use crate::records::{log_directory, time};
+use crate::records::{log_directory, rfc3339};
 
 pub(super) fn run(
     arguments: &BackupArguments,
@@ -41,7 +41,10 @@ pub(super) fn run(
         ));
     }
     if report.last_time_ms > 0 {
-        text.push_str(&format!("  last record   {}\n", time(report.last_time_ms)));
+        text.push_str(&format!(
+            "  last record   {}\n",
+            rfc3339(report.last_time_ms)
+        ));
     }
     let verified = if report.verified_all {
         "all of it"

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use birthmark_engine::{ConfigurationError, LogKeyError};
 use birthmark_log::VerifyError;
-use birthmark_log::keep::{BackupError, MirrorError, RestoreError};
+use birthmark_log::keep::{BackupError, MirrorError, RestoreError, WitnessError};
 
 use crate::ceremony::CeremonyError;
 use crate::command::Exit;
@@ -23,6 +23,19 @@ pub enum KeepError {
     /// The copy was not brought up to date.
     #[error(transparent)]
     Mirror(#[from] MirrorError),
+    /// The checkpoint was not cosigned, or the log was rolled back.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// Nobody to push to.
+    #[error(
+        "no witness is named; add [[log.witness]] to the configuration and give it, or give --witness"
+    )]
+    NoWitness,
+    /// No root certificates.
+    #[error(
+        "no root certificates to check servers with; set SSL_CERT_FILE to a PEM file that has them"
+    )]
+    NoRoots,
     /// The configuration cannot be used.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
@@ -94,6 +107,9 @@ impl KeepError {
             },
             KeepError::Configuration(_)
             | KeepError::OldKey { .. }
+            | KeepError::NoWitness
+            | KeepError::NoRoots
+            | KeepError::Witness(WitnessError::NothingPublished { .. })
             | KeepError::NewConfig { .. }
             | KeepError::FileExists { .. }
             | KeepError::NewKey(CeremonyError::Origin { .. }) => Exit::Usage,

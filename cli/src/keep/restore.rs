@@ -18,7 +18,7 @@ use super::{KeepError, write_result};
 use crate::ceremony::{checked_origin, random_origin, software_key, write_new};
 use crate::command::Exit;
 use crate::console::{Console, grouped};
-use crate::records::{log_directory, time};
+use crate::records::{log_directory, rfc3339};
 
 /// The new configuration, unless the caller names it.
 const NEW_CONFIG: &str = "birthmark-restored.toml";
@@ -34,9 +34,11 @@ pub(super) fn run(
         None => random_origin()?,
     };
     let files = NewFiles::beside(arguments)?;
+    let stands = || arguments.dir.join("segments").exists();
+    let stood_before = stands();
     let made = make(arguments, &old_key, &origin, &files, console);
     // A log that stands needs its key, whatever went wrong after that.
-    if made.is_err() && !arguments.dir.join("segments").exists() {
+    if made.is_err() && (stood_before || !stands()) {
         files.remove();
     }
     let report = made?;
@@ -212,7 +214,7 @@ impl Restored {
     fn text(&self) -> String {
         let known = match self.known_until_ms {
             0 => "the beginning".to_owned(),
-            known => time(known),
+            known => rfc3339(known),
         };
         format!(
             "{}: restored\n  records        {} from {}\n  lost           {} reservations that were open\n  \
@@ -228,7 +230,7 @@ impl Restored {
             self.vkey,
             self.configuration.display(),
             self.key.display(),
-            time(self.unknown_until_ms),
+            rfc3339(self.unknown_until_ms),
         )
     }
 }

@@ -8,8 +8,10 @@ mod ceremony;
 mod command_line;
 mod independent;
 mod issue;
+mod keep;
 mod permit;
 mod receipts;
+mod server;
 mod support;
 mod token;
 #[path = "../../../log/tests/tlog/verifiers.rs"]

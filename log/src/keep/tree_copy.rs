@@ -94,7 +94,10 @@ pub(crate) fn copy_tree(
 ) -> Result<u64, CopyError> {
     let old = from.map_or(0, |from| from.size);
     let tree = held_tree(storage, dest, from)?;
-    let source = Source(source);
+    let source = Source {
+        tree: source,
+        size: to.size,
+    };
     if let Some(from) = from {
         check_continues(&source, from, to)?;
     }
@@ -206,27 +209,32 @@ fn held_tree(
 }
 
 /// A source whose partial files may have gone because the full ones stand.
-struct Source<'a>(&'a dyn TreeSource);
+struct Source<'a> {
+    tree: &'a dyn TreeSource,
+    /// Records that its checkpoint covers.
+    size: u64,
+}
 
 impl Source<'_> {
-    fn either(&self, path: &str, full: &str, bytes_max: usize) -> Result<Vec<u8>, CopyError> {
-        if let Some(bytes) = self.0.read(path, bytes_max as u64)? {
-            return Ok(bytes);
-        }
-        if path != full
-            && let Some(bytes) = self.0.read(full, bytes_max as u64)?
-        {
-            return Ok(bytes);
+    /// The first of these files that is there.
+    fn first(&self, paths: &[String], bytes_max: usize) -> Result<Vec<u8>, CopyError> {
+        for path in paths {
+            if let Some(bytes) = self.tree.read(path, bytes_max as u64)? {
+                return Ok(bytes);
+            }
         }
         Err(CopyError::Missing {
-            location: self.0.location(),
-            path: path.to_owned(),
+            location: self.tree.location(),
+            path: paths.first().cloned().unwrap_or_default(),
         })
     }
 
+    /// A tile of this tree or of an earlier state of it: the source need not have its earlier partial
+    /// files any more.
     fn read_tile(&self, id: TileId) -> Result<Vec<u8>, CopyError> {
+        let now = TileId::containing(id.level, id.index * TILE_WIDTH, self.size).unwrap_or(id);
         let full = TileId { width: FULL, ..id };
-        let mut bytes = self.either(&id.path(), &full.path(), TILE_BYTES)?;
+        let mut bytes = self.first(&[now, id, full].map(|id| id.path()), TILE_BYTES)?;
         if bytes.len() < id.byte_len() {
             return Err(self.damaged(&id.path(), id.index * TILE_WIDTH, "the tile is too short"));
         }
@@ -237,7 +245,7 @@ impl Source<'_> {
     /// The first records of a bundle, as many as it is wide, and where each begins.
     fn read_bundle(&self, id: BundleId) -> Result<Vec<u8>, CopyError> {
         let full = BundleId { width: FULL, ..id };
-        let mut bytes = self.either(&id.path(), &full.path(), BUNDLE_BYTES_MAX)?;
+        let mut bytes = self.first(&[id, full].map(|id| id.path()), BUNDLE_BYTES_MAX)?;
         let mut entries = Entries::new(&bytes, id.width);
         let whole = entries
             .by_ref()
@@ -253,7 +261,7 @@ impl Source<'_> {
 
     fn damaged(&self, path: &str, record: u64, detail: &str) -> CopyError {
         CopyError::Damaged {
-            location: self.0.location(),
+            location: self.tree.location(),
             path: path.to_owned(),
             record: RecordIndex(record),
             detail: detail.to_owned(),
@@ -291,7 +299,7 @@ fn check_continues(
         return Ok(());
     }
     Err(CopyError::Forked {
-        location: source.0.location(),
+        location: source.tree.location(),
         old: from.size,
         new: to.size,
     })

@@ -21,7 +21,7 @@ use crate::error::VerifyError;
 use crate::published::Published;
 use crate::storage::{self, DiskStorage, PathError, Storage, at};
 use crate::tlog::{
-    Checkpoint, Hash, HashReader, Note, NoteError, NoteSignature, TileId, VerifierKey,
+    Checkpoint, Hash, HashReader, Note, NoteError, NoteSignature, TILE_WIDTH, TileId, VerifierKey,
     consistency_proof, root, verify_consistency,
 };
 
@@ -451,8 +451,14 @@ impl HashReader for Tiles<'_> {
     type Error = String;
 
     fn tile(&mut self, id: TileId) -> Result<Vec<u8>, String> {
-        let read = self.0.tile(id);
-        read.map_err(|error| format!("{}: {}", error.path.display(), error.source))
+        // Partial files of earlier sizes need not be there any more.
+        let size = self.0.size();
+        let now = TileId::containing(id.level, id.index * TILE_WIDTH, size).unwrap_or(id);
+        let read = self.0.tile(now);
+        let mut bytes =
+            read.map_err(|error| format!("{}: {}", error.path.display(), error.source))?;
+        bytes.truncate(id.byte_len());
+        Ok(bytes)
     }
 }
 
