@@ -190,7 +190,7 @@ fn found_out(factory: &Factory, kept: &Note, push: &dyn Fn() -> Output) {
     let (config, dir) = (factory.path("ca/birthmark.toml"), factory.path("ca/log"));
     // An older copy is put in place: found out at once, and also when it has gone on.
     fs::remove_dir_all(&dir).unwrap();
-    copy(factory.path("older"), &dir);
+    copy(&factory.path("older"), &dir);
     let back = push();
     assert_code(&back, 3);
     assert!(error_line(&back).contains("STOP") && error_line(&back).contains("rolled back"));
@@ -311,7 +311,7 @@ fn follows_no_fork(factory: &Factory, url: &str, follow: &dyn Fn(&str, &str) -> 
     // The log goes back, then goes on differently: refused, and the copy kept.
     let before = fs::read(factory.path("web/public/checkpoint")).unwrap();
     fs::remove_dir_all(&dir).unwrap();
-    copy(factory.path("older"), &dir);
+    copy(&factory.path("older"), &dir);
     let back = follow(url, "@web");
     assert_code(&back, 3);
     assert!(
