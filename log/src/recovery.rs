@@ -35,8 +35,8 @@ pub(crate) struct Recovered {
     pub(crate) workshop: Workshop,
 }
 
-/// Recovers the log in `dir`, which this process has locked. `first_act` is appended before anything
-/// else is.
+/// Recovers the log in `dir`, which this process has locked. `first_act` is appended before the
+/// lost records are.
 pub(crate) fn recover(
     dir: &Path,
     options: &Options,
@@ -84,14 +84,7 @@ pub(crate) fn recover(
     let workshop = workshop(dir, options);
     provide_room(&mut committer, &workshop)?;
 
-    if far_ahead.is_err() {
-        let (now_ms, previous_ms) = state.clock.accept();
-        let act = record::clock_accepted(now_ms, previous_ms);
-        committer.append_own(&act).map_err(OpenError::Recovery)?;
-    }
-    if let Some(act) = first_act {
-        committer.append_own(act).map_err(OpenError::Recovery)?;
-    }
+    append_acts(&mut committer, &state, far_ahead.is_err(), first_act)?;
     let lost_written = append_lost(&mut committer, replay.open)?;
     segments += state
         .counters
@@ -369,6 +362,24 @@ fn provide_room(committer: &mut Committer, workshop: &Workshop) -> Result<(), Op
             Err(error) if covered && storage::is_full(&error.source) => break,
             Err(error) => return Err(error.into()),
         }
+    }
+    Ok(())
+}
+
+/// Appends what officers have decided: that the clock is right, and what the caller brings.
+fn append_acts(
+    committer: &mut Committer,
+    state: &State,
+    accept_clock: bool,
+    first_act: Option<&[u8]>,
+) -> Result<(), OpenError> {
+    if accept_clock {
+        let (now_ms, previous_ms) = state.clock.accept();
+        let act = record::clock_accepted(now_ms, previous_ms);
+        committer.append_own(&act).map_err(OpenError::Recovery)?;
+    }
+    if let Some(act) = first_act {
+        committer.append_own(act).map_err(OpenError::Recovery)?;
     }
     Ok(())
 }

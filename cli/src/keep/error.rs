@@ -86,26 +86,21 @@ impl KeepError {
     /// What a person typed is usage; disk, network and what was found there are the system.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            KeepError::Backup(error) => match error {
+            KeepError::Backup(
                 BackupError::Inside { .. }
                 | BackupError::NotABackup { .. }
                 | BackupError::OtherLog { .. }
-                | BackupError::Log(VerifyError::Missing { .. }) => Exit::Usage,
-                _ => Exit::Fault,
-            },
-            KeepError::Restore(error) => match error {
+                | BackupError::Log(VerifyError::Missing { .. }),
+            )
+            | KeepError::Restore(
                 RestoreError::Exists { .. }
                 | RestoreError::SameLog { .. }
                 | RestoreError::OtherOrigin { .. }
                 | RestoreError::Place(BackupError::Inside { .. })
-                | RestoreError::Backup(VerifyError::Missing { .. }) => Exit::Usage,
-                _ => Exit::Fault,
-            },
-            KeepError::Mirror(error) => match error {
-                MirrorError::NotACopy { .. } | MirrorError::OtherLog { .. } => Exit::Usage,
-                _ => Exit::Fault,
-            },
-            KeepError::Configuration(_)
+                | RestoreError::Backup(VerifyError::Missing { .. }),
+            )
+            | KeepError::Mirror(MirrorError::NotACopy { .. } | MirrorError::OtherLog { .. })
+            | KeepError::Configuration(_)
             | KeepError::OldKey { .. }
             | KeepError::NoWitness
             | KeepError::NoRoots

@@ -105,18 +105,23 @@ fn a_station_is_carried_on_from_its_backup() {
         vkey(&factory.path("ca/log-2"))
     );
 
-    // Not over it, not with the old names, and the backup is nobody's log.
-    let over = log(&factory, &restore);
+    refused_beside_a_restored_log(&factory, &lost, &restore);
+}
+
+/// Not over it, not with the old names, and the backup stays nobody's log.
+fn refused_beside_a_restored_log(factory: &Factory, configuration: &str, restore: &[&str]) {
+    let old = factory.path("ca/birthmark.toml");
+    let over = log(factory, restore);
     assert_code(&over, 2);
     let elsewhere = log(
-        &factory,
-        &[&restore[..], &["--new-config", "second.toml"]].concat(),
+        factory,
+        &[restore, &["--new-config", "second.toml"]].concat(),
     );
     assert_code(&elsewhere, 2);
     assert!(error_line(&elsewhere).contains("never restored over another"));
     assert!(!factory.path("ca/second.toml").exists() && !factory.path("ca/second.key").exists());
-    let wrong = lost.replace("directory = \"log\"", "directory = \"log-2\"");
-    assert_ne!(wrong, lost);
+    let wrong = configuration.replace("directory = \"log\"", "directory = \"log-2\"");
+    assert_ne!(wrong, configuration);
     fs::write(&old, wrong).unwrap();
     let refused = issue_with(&old, 20..21);
     assert_code(&refused, 3);
@@ -125,8 +130,8 @@ fn a_station_is_carried_on_from_its_backup() {
         "{}",
         error_line(&refused)
     );
-    assert_code(&log(&factory, &["verify", "@backup"]), 0);
-    let nested = log(&factory, &["backup", "@ca/log-2", "@ca/log-2/public/x"]);
+    assert_code(&log(factory, &["verify", "@backup"]), 0);
+    let nested = log(factory, &["backup", "@ca/log-2", "@ca/log-2/public/x"]);
     assert_code(&nested, 2);
 }
 
@@ -178,6 +183,11 @@ fn a_witness_finds_a_rolled_back_station_out() {
     assert_code(&push(), 0);
     assert_eq!(witness.statuses.lock().unwrap()[3..], [409, 200]);
 
+    found_out(&factory, &kept, &push);
+}
+
+fn found_out(factory: &Factory, kept: &Note, push: &dyn Fn() -> Output) {
+    let (config, dir) = (factory.path("ca/birthmark.toml"), factory.path("ca/log"));
     // An older copy is put in place: found out at once, and also when it has gone on.
     fs::remove_dir_all(&dir).unwrap();
     copy(&factory.path("older"), &dir);
@@ -206,11 +216,16 @@ fn a_witness_finds_a_rolled_back_station_out() {
     let partly = push();
     assert_code(&partly, 3);
     assert!(error_line(&partly).contains("STOP"));
+}
 
-    // Others' faults are told apart: a stranger's witness, and none at all.
-    let strange = Witness::of(witness.vkey_as_log());
+#[test]
+fn faults_of_witnesses_are_told_apart() {
+    let factory = Factory::new();
+    let config = factory.path("ca/birthmark.toml");
+    assert_code(&issue_with(&config, 0..1), 0);
+    let nobody = VerifierKey::ed25519("log.example/nobody", [7; 32]).unwrap();
+    let strange = Witness::of(nobody);
     let strange_server = Server::witness(Arc::clone(&strange));
-    fs::remove_dir_all(dir.join("witness")).unwrap();
     let address = format!("{} {}", strange_server.url(), strange.vkey);
     let unknown = log(
         &factory,
@@ -281,20 +296,23 @@ fn a_follower_keeps_what_it_has_seen() {
     fs::write(&bundle, right).unwrap();
     assert_code(&follow(&url, "@web"), 0);
 
+    follows_no_fork(&factory, &url, &follow);
+}
+
+fn follows_no_fork(factory: &Factory, url: &str, follow: &dyn Fn(&str, &str) -> Output) {
+    let (config, dir) = (factory.path("ca/birthmark.toml"), factory.path("ca/log"));
+    let key = vkey(&dir);
     // Another key, another copy, a log.
     let other = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
-    let wrong = log(
-        &factory,
-        &["follow", &url, "@new", "--vkey", other, "--once"],
-    );
+    let wrong = log(factory, &["follow", url, "@new", "--vkey", other, "--once"]);
     assert_code(&wrong, 3);
-    assert_code(&follow(&url, "@ca/log"), 2);
+    assert_code(&follow(url, "@ca/log"), 2);
 
     // The log goes back, then goes on differently: refused, and the copy kept.
     let before = fs::read(factory.path("web/public/checkpoint")).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     copy(&factory.path("older"), &dir);
-    let back = follow(&url, "@web");
+    let back = follow(url, "@web");
     assert_code(&back, 3);
     assert!(
         error_line(&back).contains("went back"),
@@ -302,7 +320,7 @@ fn a_follower_keeps_what_it_has_seen() {
         error_line(&back)
     );
     assert_code(&issue_with(&config, 400..440), 0);
-    let forked = follow(&url, "@web");
+    let forked = follow(url, "@web");
     assert_code(&forked, 3);
     assert!(
         error_line(&forked).contains("forked"),
@@ -316,5 +334,5 @@ fn a_follower_keeps_what_it_has_seen() {
     // The evidence bears the log's own signature.
     let conflict = Note::parse(&fs::read(factory.path("web/conflict")).unwrap()).unwrap();
     assert_eq!(conflict.verified_by(&key.parse().unwrap()), Ok(()));
-    assert_code(&log(&factory, &["verify", "@web"]), 0);
+    assert_code(&log(factory, &["verify", "@web"]), 0);
 }

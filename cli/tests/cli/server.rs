@@ -184,10 +184,3 @@ impl Witness {
         (200, "text/plain", format!("{signature}\n"))
     }
 }
-
-impl Witness {
-    /// A key of a log that nobody has.
-    pub(crate) fn vkey_as_log(&self) -> VerifierKey {
-        VerifierKey::ed25519("log.example/nobody", *self.vkey.public_key()).unwrap()
-    }
-}

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::backup::{BackupError, stored_checkpoint, stored_vkey};
+use super::partials::remove_partials;
 use super::source::{SourceError, TreeSource};
-use super::tree_copy::{CopyError, copy_tree, remove_partials};
+use super::tree_copy::{CopyError, copy_tree};
 use crate::log::LOCK_FILE;
 use crate::published::{CHECKPOINT_BYTES_MAX, checkpoint_path, public_dir, write_vkey};
 use crate::segment::segments_dir;

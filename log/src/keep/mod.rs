@@ -5,7 +5,8 @@
 //! | --- | --- |
 //! | `source.rs` | where published files are read from: a directory, or what the caller brings |
 //! | `tree_copy.rs` | copies a published tree and proves the copy right, record by record |
-//! | `backup.rs`, `segment_copy.rs` | a copy of all that was acknowledged, while the log grows |
+//! | `partials.rs` | removes what a copy's checkpoint does not need any more |
+//! | `backup.rs`, `segment_copy.rs`, `place.rs` | a copy of all that was acknowledged, while the log grows |
 //! | `restore.rs` | a new log, with a new origin, that knows what an old one issued |
 //! | `witness.rs` | pushes checkpoints to witnesses, keeps their cosignatures |
 //! | `mirror.rs` | a copy of what a log publishes that never follows it back or into a fork |
@@ -18,6 +19,8 @@
 
 mod backup;
 mod mirror;
+mod partials;
+mod place;
 mod restore;
 mod segment_copy;
 mod source;

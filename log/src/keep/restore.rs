@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::backup::{BackupError, put_in_place, refuse_nested, remove_tree};
+use super::backup::BackupError;
+use super::place::{put_in_place, refuse_nested, remove_tree};
 use super::segment_copy::copy_segments;
 use super::source::DirectorySource;
 use super::tree_copy::{CopyError, copy_tree, sync};
@@ -282,11 +283,14 @@ fn build(
         Some(&act),
     )
     .map_err(RestoreError::Open)?;
-    let lost_written = log.recovery().lost_written;
+    let recovery = log.recovery();
+    let lost_written = recovery.lost_written;
+    // Before the lost records; an accepted clock has a record of its own before that.
+    let act = RecordIndex(recovery.records - lost_written - 1);
     log.close().map_err(RestoreError::Close)?;
     Ok(RestoreReport {
         records: verified.records,
-        act: RecordIndex(verified.records),
+        act,
         lost_written,
         old: old.clone(),
         known_until_ms: verified.last_time_ms,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::partials::edge_tiles;
 use super::source::{SourceError, TreeSource};
 use crate::error::Corruption;
 use crate::integrate::load_tree;
@@ -16,7 +17,7 @@ use crate::record::RecordIndex;
 use crate::storage::{self, MediumBytes, PathError, Storage, StorageFile, Volume, at};
 use crate::tlog::{
     BUNDLE_BYTES_MAX, BundleId, Checkpoint, Entries, HASH_BYTES, HashReader, ProveError,
-    TILE_BYTES, TILE_WIDTH, TileId, TreeBuilder, consistency_proof, leaf_hash, root, tile_widths,
+    TILE_BYTES, TILE_WIDTH, TileId, TreeBuilder, consistency_proof, leaf_hash, root,
     verify_consistency,
 };
 use crate::verify::Progress;
@@ -130,46 +131,6 @@ pub(crate) fn copy_tree(
     sync(&*volume, dest)?;
     read_back(storage, dest, from, to)?;
     Ok(fetched)
-}
-
-/// Removes the partial files of the tree of `old` records that the tree of `new` ones does not have.
-pub(crate) fn remove_partials(
-    storage: &dyn Storage,
-    dest: &Path,
-    old: u64,
-    new: u64,
-) -> Result<(), CopyError> {
-    let partials = |size: u64| {
-        let edge = edge_tiles(size).map(|id| id.path());
-        let bundle = (!size.is_multiple_of(TILE_WIDTH)).then(|| bundle_at(size / TILE_WIDTH, size));
-        edge.chain(bundle.map(|id| id.path())).collect::<Vec<_>>()
-    };
-    let kept = partials(new);
-    for path in partials(old).iter().filter(|path| !kept.contains(path)) {
-        let path = public_dir(dest).join(path);
-        match storage.remove(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            removed => removed.map_err(at(&path))?,
-        }
-        // Other widths may be in it still.
-        if let Some(dir) = path.parent()
-            && storage.list(dir).is_ok_and(|names| names.is_empty())
-        {
-            storage.remove_dir(dir).map_err(at(dir))?;
-        }
-    }
-    Ok(())
-}
-
-/// The partial tiles of a tree, without going through all of its tiles.
-fn edge_tiles(size: u64) -> impl Iterator<Item = TileId> {
-    tile_widths(size).filter_map(|level| {
-        (level.partial > 0).then_some(TileId {
-            level: level.level,
-            index: level.full,
-            width: level.partial,
-        })
-    })
 }
 
 /// Makes everything durable that was written to the file system under `dest`.

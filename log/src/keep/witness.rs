@@ -293,8 +293,8 @@ impl<'a> Push<'a> {
                 409 => {
                     let size =
                         stated_size(&answer).ok_or_else(|| wrong(&name, "409 without a size"))?;
-                    if size == old {
-                        // It has as many records as we say, and refuses our tree of that size.
+                    if size == old && size == self.checkpoint.size {
+                        // It has as many records as we have, and refuses our tree of them.
                         return Err(WitnessError::Forked {
                             witness: name,
                             known: size,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use birthmark_log::keep::{BackupError, BackupOptions, BackupReport, backup, backup_on};
+use birthmark_log::tlog::CheckpointSigner;
 use birthmark_log::{Log, LogReader, RecordIndex, Storage, Verification, tlog, verify, verify_on};
 
 use crate::rig::{
@@ -27,9 +28,7 @@ fn check_copy(storage: &Arc<dyn Storage>, dest: &Path, wanted: &Acknowledged, co
     let signer = signer();
     let verification = Verification {
         keys: Some(&keys),
-        vkey: Some(birthmark_log::tlog::CheckpointSigner::verifier_key(
-            &*signer,
-        )),
+        vkey: Some(signer.verifier_key()),
         threads: Some(2),
         ..Verification::default()
     };
@@ -166,11 +165,12 @@ fn backed_up_and_grown(sim: &Sim, records: u64) -> (Acknowledged, Acknowledged) 
 fn a_crash_at_any_moment_leaves_the_old_backup_or_the_new_one() {
     // Over the end of a tile, and within one: then the tiles above stay as they are.
     for records in [600, 400] {
-        crash_while_backing_up(records);
+        let (checked, finished) = crash_while_backing_up(records);
+        println!("{checked} crash images of a backup, {finished} of them being put in place");
     }
 }
 
-fn crash_while_backing_up(records: u64) {
+fn crash_while_backing_up(records: u64) -> (u64, u64) {
     let sim = new_sim();
     let (first, second) = backed_up_and_grown(&sim, records);
     let images = Arc::new(Mutex::new(Vec::new()));
@@ -203,8 +203,8 @@ fn crash_while_backing_up(records: u64) {
         image.assert_no_violations();
         checked += 1;
     }
-    println!("{checked} crash images of a backup, {finished} of them being put in place");
     assert!(checked > 30 && finished > 3, "{checked} {finished}");
+    (checked, finished)
 }
 
 #[test]
