@@ -8,7 +8,7 @@ use birthmark_log::{Committed, Log, OpenError, RecordIndex};
 
 use crate::rig::{
     Acknowledged, Answers, DIR, Random, all_records, append, check, issue_all, new_sim, open_sim,
-    open_with, reservation, signer, sim_options, verify_sim,
+    open_with, report, reservation, signer, sim_options, verify_sim,
 };
 use crate::sim::{FaultKind, Sim};
 
@@ -151,6 +151,7 @@ fn every_crash_image_recovers() {
             images_checked += 1;
         }
     }
+    report(format_args!("{images_checked} crash images of the log"));
     assert!(
         images_checked > 300,
         "only {images_checked} images: the run is too short"
@@ -206,6 +207,7 @@ fn a_crash_during_recovery_loses_nothing_either() {
             }
         }
     }
+    report(format_args!("{second_crashes} crash images of a recovery"));
     assert!(second_crashes > 200, "only {second_crashes} second crashes");
 }
 

@@ -82,6 +82,7 @@ fn every_flipped_byte_is_found_and_named() {
             flips += 1;
         }
     }
+    crate::rig::report(format_args!("{flips} flipped bytes in segments"));
     assert!(flips > 5000, "{flips} flips");
     assert!(verify(&sim).unwrap().clean, "all flips were taken back");
 }

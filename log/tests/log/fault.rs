@@ -7,8 +7,8 @@ use std::path::Path;
 use birthmark_log::{AppendError, CloseError, Committed, Log, OpenError};
 
 use crate::rig::{
-    Acknowledged, DIR, Random, append, check, issue_all, new_sim, open_sim, open_with, reservation,
-    sim_options, wait_prepared,
+    Acknowledged, DIR, Random, append, check, issue_all, new_sim, open_sim, open_with, report,
+    reservation, sim_options, wait_prepared,
 };
 use crate::sim::{FaultKind, Sim};
 
@@ -65,6 +65,10 @@ fn any_single_fault_loses_nothing() {
         operations > 50,
         "{operations} operations: the life is too short"
     );
+    report(format_args!(
+        "{} faults in the life of a log",
+        FAULTS.len() as u64 * operations
+    ));
     for fault in FAULTS {
         for operation in 0..operations {
             let sim = new_sim();

@@ -263,7 +263,9 @@ fn every_crash_leaves_an_index_that_can_be_brought_up_to_date() {
             images += 1;
         }
     }
-    println!("{images} crash images, {rebuilt_from_zero} of them without an index yet");
+    crate::rig::report(format_args!(
+        "{images} crash images, {rebuilt_from_zero} of them without an index yet"
+    ));
     assert!(images > 200 && rebuilt_from_zero * 2 < images);
 }
 
@@ -306,7 +308,7 @@ fn every_fault_is_outlived() {
             }
         }
     }
-    println!("{faults} faults");
+    crate::rig::report(format_args!("{faults} faults"));
     assert!(faults > 300, "{faults}");
 }
 

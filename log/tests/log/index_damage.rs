@@ -50,9 +50,9 @@ fn a_flipped_bit_gives_an_error_or_the_right_answer() {
             }
         }
     }
-    println!(
+    crate::rig::report(format_args!(
         "{discarded} of the flips discarded at open, {failed} failed lookups, {harmless} left none wrong"
-    );
+    ));
     assert!(discarded > 100 && failed > 100);
 }
 

@@ -166,7 +166,9 @@ fn a_crash_at_any_moment_leaves_the_old_backup_or_the_new_one() {
     // Over the end of a tile, and within one: then the tiles above stay as they are.
     for records in [600, 400] {
         let (checked, finished) = crash_while_backing_up(records);
-        println!("{checked} crash images of a backup, {finished} of them being put in place");
+        crate::rig::report(format_args!(
+            "{checked} crash images of a backup, {finished} of them being put in place"
+        ));
     }
 }
 
@@ -238,7 +240,7 @@ fn a_fault_at_any_operation_is_reported_and_leaves_a_backup() {
             check_copy(&storage, Path::new(DEST), &second, &context);
         }
     }
-    println!("{faults} faults injected into a backup");
+    crate::rig::report(format_args!("{faults} faults injected into a backup"));
     assert!(faults > 60, "{faults}");
     let storage: Arc<dyn Storage> = Arc::new(sim.clone());
     check_copy(&storage, Path::new(DEST), &first, "the old one");

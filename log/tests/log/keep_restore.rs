@@ -244,6 +244,8 @@ fn a_restored_log_is_there_whole_or_not_at_all() {
         }
         faults += 1;
     }
-    println!("{faults} faults and crashes injected into a restore, {complete} after it was there");
+    crate::rig::report(format_args!(
+        "{faults} faults and crashes injected into a restore, {complete} after it was there"
+    ));
     assert!(faults > 50 && complete >= 1, "{faults} {complete}");
 }

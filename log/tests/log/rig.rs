@@ -421,6 +421,14 @@ pub(crate) fn check(log: &Log, before: &Acknowledged, context: &str) {
     );
 }
 
+/// Tells how much was tried, also when the test passes: to standard error as it is, which the test
+/// harness does not hold back.
+pub(crate) fn report(what: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stderr(), "tried: {what}");
+}
+
 /// Verifies a whole log, with the key that signs all of them.
 pub(crate) fn verify_sim(sim: &Sim) -> Result<VerifyReport, VerifyError> {
     let storage: Arc<dyn Storage> = Arc::new(sim.clone());

@@ -109,6 +109,10 @@ fn kill_and_restart(signer: Signer) {
     );
     assert_eq!(issued + lost, entries.len());
     assert!(factory.verify().clean);
+    crate::report(format_args!(
+        "{} runs ended by SIGKILL on {signer:?}, {lost} lost records",
+        CORPORA * KILLS
+    ));
 }
 
 /// An IDevID profile that gives a device another certificate when its work order changes.

@@ -233,7 +233,7 @@ fn every_flipped_bit_in_a_published_log_is_found_and_named() {
         );
         fs::write(&path, content).unwrap();
     }
-    println!("{flips} flipped bits were found");
+    crate::report(format_args!("{flips} flipped bits in published files"));
     assert!(flips >= 6 * 40, "{flips} flips");
     assert!(verify(&log).unwrap().clean, "the damage is undone");
 }

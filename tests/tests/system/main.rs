@@ -14,6 +14,7 @@
 //! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
 //! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
 //! | `foreign_records` | records of later versions stop the start |
+//! | `system_calls` | system calls of the real binary fail, by `strace` |
 //! | `command_line` | every error of the binary: exit code, one line, no secret |
 //!
 //! Every test of the engine whose matter can depend on the signer runs on every signer. PKCS#11
@@ -43,4 +44,13 @@ mod reissue;
 mod requests;
 mod retries;
 mod storage_faults;
+mod system_calls;
 mod uniqueness;
+
+/// Tells how much was tried, also when the test passes: to standard error as it is, which the test
+/// harness does not hold back.
+pub(crate) fn report(what: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stderr(), "tried: {what}");
+}
