@@ -205,6 +205,7 @@ fn open_exit(error: &birthmark_engine::OpenError) -> Exit {
         OpenError::Issuer(_)
         | OpenError::Profiles(_)
         | OpenError::NoOfficer { .. }
+        | OpenError::OfficersOfOtherLog { .. }
         | OpenError::Range { .. } => Exit::Usage,
         OpenError::Log(LogOpenError::Missing { .. } | LogOpenError::Option { .. }) => Exit::Usage,
         _ => Exit::Fault,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use birthmark_hsm::SigningPool;
 use birthmark_log::Log;
+use birthmark_log::tlog::CheckpointSigner;
 
 use crate::checkpoint::LogKey;
 use crate::claims::Claims;
@@ -99,6 +100,14 @@ pub enum OpenError {
         /// Name of the profile.
         profile: String,
     },
+    /// The officers' permits are for another log.
+    #[error("the officers' permits are for the log {named}, but this one is {origin}")]
+    OfficersOfOtherLog {
+        /// What the officers were made for.
+        named: String,
+        /// The origin of this log.
+        origin: String,
+    },
     /// A number is out of range.
     #[error("engine.{key} is out of range: use {range}")]
     Range {
@@ -168,7 +177,7 @@ impl Engine {
         } = station;
         let max_in_flight = check_range(max_in_flight)?;
         check_profiles(&profiles)?;
-        check_officers(&profiles, officers.as_ref())?;
+        check_officers(&profiles, officers.as_ref(), &log_key)?;
         issuer.check_signer(signer.key_algorithm(), signer.public_key())?;
         issuer.check_valid_at(log_options.clock.unix_ms() / 1000)?;
 
@@ -412,7 +421,20 @@ fn check_profiles(profiles: &[Profile]) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn check_officers(profiles: &[Profile], officers: Option<&Officers>) -> Result<(), OpenError> {
+fn check_officers(
+    profiles: &[Profile],
+    officers: Option<&Officers>,
+    log_key: &LogKey,
+) -> Result<(), OpenError> {
+    let origin = log_key.verifier_key().name();
+    if let Some(officers) = officers
+        && officers.log() != origin
+    {
+        return Err(OpenError::OfficersOfOtherLog {
+            named: officers.log().to_owned(),
+            origin: origin.to_owned(),
+        });
+    }
     let asking = profiles
         .iter()
         .find(|profile| profile.reissue() == Reissue::Permit);

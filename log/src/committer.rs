@@ -151,6 +151,11 @@ impl Committer {
         self.writer.room() >= self.held
     }
 
+    /// Whether it does when the segment is counted that is kept for recovery.
+    pub(crate) fn promises_covered_in_recovery(&self) -> bool {
+        self.writer.room_with_last() >= self.held
+    }
+
     /// What waits.
     pub(crate) fn backlog(&self) -> Backlog {
         let all = self.appends.len() + self.reservations.len();

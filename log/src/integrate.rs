@@ -25,8 +25,8 @@ use crate::error::{Corruption, ReadError};
 use crate::floor::{read_floor, write_floor};
 use crate::follow::{Followed, Follower};
 use crate::published::{
-    Published, bundle_at, checkpoint_path, damage, offsets_path, public_dir, read_vkey, split,
-    write_vkey,
+    Published, bundle_at, checkpoint_path, damage, offsets_path, public_dir, read_checkpoint,
+    read_vkey, split, write_vkey,
 };
 use crate::record::RecordIndex;
 use crate::scan::ScanError;
@@ -94,9 +94,13 @@ impl Integrator {
         signer: Arc<dyn CheckpointSigner>,
         published: &Published,
     ) -> Result<Integrator, IntegrateError> {
-        let size = published.size();
         let public = public_dir(dir);
         storage.create_dir(&public).map_err(at(&public))?;
+        // A process that was killed may have left a checkpoint whose name is in memory only.
+        storage.sync_dir(&public).map_err(at(&public))?;
+        let standing = standing_checkpoint(&*storage, dir, &*signer, published.size())?;
+        let size = standing.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        published.set_size(size);
         let volume = storage.volume(&public).map_err(at(&public))?;
         let offsets_path = offsets_path(dir);
         let offsets = storage
@@ -104,6 +108,12 @@ impl Integrator {
             .or_else(|_| storage.create(&offsets_path))
             .map_err(at(&offsets_path))?;
         let tree = load_tree(published, size)?;
+        if let Some(checkpoint) = &standing
+            && tree.root() != checkpoint.root
+        {
+            let detail = "the tiles do not give the root of the checkpoint";
+            return Err(differs(&checkpoint_path(dir), size, detail));
+        }
         let bundle = OpenBundle::load(published, size)?;
         let keep_vkey = read_vkey(&*storage, dir)?.is_none();
         let floor = read_floor(&*storage, dir)?;
@@ -367,6 +377,28 @@ impl OpenBundle {
         debug_assert!(pushed.is_ok());
         self.checksums.push(record.checksum);
     }
+}
+
+/// The checkpoint that stands. A round that failed at its very end may have put it there, so it may
+/// cover more than is known, and never less.
+fn standing_checkpoint(
+    storage: &dyn Storage,
+    dir: &Path,
+    signer: &dyn CheckpointSigner,
+    known: u64,
+) -> Result<Option<Checkpoint>, IntegrateError> {
+    let path = checkpoint_path(dir);
+    let checkpoint = match read_checkpoint(storage, dir)? {
+        None => None,
+        Some(bytes) => Some(
+            Checkpoint::from_note(&bytes, signer.verifier_key())
+                .map_err(|error| differs(&path, known, &error.to_string()))?,
+        ),
+    };
+    if checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size) < known {
+        return Err(differs(&path, known, "the checkpoint went back"));
+    }
+    Ok(checkpoint)
 }
 
 /// The right edge of the published tree.

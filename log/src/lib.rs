@@ -18,11 +18,20 @@
 //! group commit is one batch: one write and one sync into a segment file that a second thread
 //! filled with zeros beforehand. Then the index learns the new keys, and the items are answered.
 //!
+//! About once a second another thread publishes: it turns what was committed into a tiled
+//! transparency log (c2sp.org/tlog-tiles) with a signed checkpoint, and gives up the segments in
+//! which nothing is needed any more. Release never waits for that.
+//!
 //! ```text
 //! DIR/LOCK                        its lock says who writes
-//! DIR/segments/000000000000.seg   header and closed mark only
-//! DIR/segments/000000000001.seg   header, batch, batch, …, zeros
-//! DIR/segments/000000000002.seg   zeros: prepared
+//! DIR/segments/000000000041.seg   header, batch, batch, …, zeros
+//! DIR/segments/000000000042.seg   zeros, or what an earlier use left: prepared
+//! DIR/segments/floor              number of the first segment that is needed
+//! DIR/public/checkpoint           the signed tree head
+//! DIR/public/tile/…               tiles and entry bundles
+//! DIR/vkey                        the key that the checkpoint is signed with
+//! DIR/offsets                     hint: where each record starts in its bundle
+//! DIR/index/…                     sorted runs from keys to records: a cache
 //! ```
 //!
 //! # Invariants
@@ -31,6 +40,16 @@
 //! - All system calls that make something durable are in `storage.rs`.
 //! - A batch is there whole or not at all; there is at most one unfinished one, the last.
 //! - Opening, verifying and reading walk the segments with the same code.
+//! - A checkpoint is signed only over records that were read back, and never goes back. What it
+//!   covers is never written again.
+//! - A segment is given up only after a checkpoint covers its records and its reservations are
+//!   finished.
+//! - The index is believed only as far as records confirm it.
+//!
+//! # Cost
+//!
+//! See `README.md` beside this crate: processor time and memory per record at 1, 10 and 100 million
+//! records, with the commands that measure them.
 //!
 //! # Example
 //!

@@ -187,14 +187,13 @@ fn publish_up_to(
         ),
     };
     let rounds = loaded.and_then(|mut integrator| {
+        // What a round before did not come to, for want of space.
+        give_up(parts, &mut integrator)?;
         while integrator.size() < goal {
             let checkpoint = integrator.publish(goal)?;
             published.set_size(integrator.size());
             parts.state.set_checkpoint(checkpoint);
-            integrator.remove_partials()?;
-            if let Some((old, floor)) = integrator.raise_floor()? {
-                give_up_segments(parts, old, floor)?;
-            }
+            give_up(parts, &mut integrator)?;
         }
         Ok(integrator)
     });
@@ -207,6 +206,15 @@ fn publish_up_to(
             failed(&parts.state, error);
             None
         }
+    }
+}
+
+/// Gives up the partial files and segments that the standing checkpoint makes needless.
+fn give_up(parts: &PublisherParts, integrator: &mut Integrator) -> Result<(), IntegrateError> {
+    integrator.remove_partials()?;
+    match integrator.raise_floor()? {
+        Some((old, floor)) => give_up_segments(parts, old, floor),
+        None => Ok(()),
     }
 }
 

@@ -199,6 +199,10 @@ impl LogReader {
             .filter(|header| *header == segment.header)
             .ok_or_else(|| damaged(0))?;
         let record = read_record(&*file, offset).map_err(at(&segment.path))?;
+        // The writer may have begun to use the file again meanwhile. Its new header comes first.
+        read_header(&*file, &segment.path, segment.header.number, index.0)?
+            .filter(|header| *header == segment.header)
+            .ok_or_else(|| damaged(0))?;
         record.ok_or_else(|| damaged(offset).into())
     }
 
@@ -367,6 +371,14 @@ impl Records<'_> {
     }
 
     fn load_batch(&mut self) -> Result<(), ScanError> {
+        // Segments whose records came from bundles are passed over; they may be gone.
+        let segments = &self.reader.segments;
+        let after = segments.partition_point(|s| s.header.first_index <= self.next_index);
+        let holder = after.saturating_sub(1);
+        if holder >= self.next_segment {
+            self.scanner = None;
+            self.next_segment = holder;
+        }
         let Some(scanner) = &mut self.scanner else {
             if self.next_segment == self.reader.segments.len() {
                 let path = segments_dir(&self.reader.dir);

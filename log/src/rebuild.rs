@@ -1,6 +1,7 @@
 //! Rebuilding what is kept in memory: the state of the reservations, where records are, and what the
 //! index has not got yet.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -80,11 +81,10 @@ impl Found {
             watermark,
             discarded,
         } = Index::open(storage, &index_dir(dir), len, confirm)?;
-        enter_published(&source, &index, watermark, self.first_index, progress)?;
+        enter_published(&source, &index, dir, watermark, self.first_index, progress)?;
         let known = self.keyed.partition_point(|(at, _)| at.0 < watermark);
         for keyed in self.keyed[known..].chunks(ENTERED_AT_ONCE) {
-            index.insert(keyed);
-            index.wait_for_room();
+            enter(dir, &index, keyed)?;
         }
         progress(len);
         Ok((Records::new(source, index), discarded))
@@ -96,10 +96,28 @@ pub(crate) fn index_dir(dir: &Path) -> std::path::PathBuf {
     dir.join("index")
 }
 
+/// Enters the keys of some records, and waits while the index writes. An index that cannot be written
+/// grows in memory, and there may be any number of records: the start fails then.
+fn enter(dir: &Path, index: &Index, keyed: &[(RecordIndex, RecordKeys)]) -> Result<(), OpenError> {
+    index.insert(keyed);
+    index.wait_for_room();
+    match index.health() {
+        Err(reason) if index.metrics().waiting > TABLES_WAITING_MAX => Err(OpenError::Storage {
+            path: index_dir(dir),
+            source: io::Error::other(reason),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Tables of a quarter of a million records that may wait in memory while a start enters keys.
+const TABLES_WAITING_MAX: u64 = 16;
+
 /// Enters the records from `from` to `to`, which are in no segment any more.
 fn enter_published(
     source: &Source,
     index: &Index,
+    dir: &Path,
     from: u64,
     to: u64,
     progress: &mut dyn FnMut(u64),
@@ -113,8 +131,7 @@ fn enter_published(
             .map_err(|source| OpenError::Extract { record: at, source })?;
         keyed.push((at, keys));
         if keyed.len() == ENTERED_AT_ONCE {
-            index.insert(&keyed);
-            index.wait_for_room();
+            enter(dir, index, &keyed)?;
             keyed.clear();
             progress(at.0 + 1);
         }

@@ -353,7 +353,7 @@ fn open_spares(
 /// opens without the latter: it can be read, and issues again once there is space.
 fn provide_room(committer: &mut Committer, workshop: &Workshop) -> Result<(), OpenError> {
     for _ in 0..SPARES_MAX {
-        let covered = committer.promises_covered();
+        let covered = committer.promises_covered_in_recovery();
         let Some(number) = committer.wanted_spare() else {
             break;
         };

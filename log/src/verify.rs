@@ -12,6 +12,7 @@ use crate::floor::read_floor;
 use crate::index::{self, EntrySum};
 use crate::log::LOCK_FILE;
 use crate::published::{Published, checkpoint_path, read_checkpoint, read_vkey};
+use crate::reader::published_size;
 use crate::rebuild::index_dir;
 use crate::record::{ExtractError, KEY_SPACES, KeyExtractor, RecordIndex, RecordKeys};
 use crate::replay::Replay;
@@ -26,7 +27,7 @@ use crate::verify_tree::verify_tree;
 pub struct Verification<'a> {
     /// Every record's keys must be readable, and the index must hold exactly these.
     pub keys: Option<&'a dyn KeyExtractor>,
-    /// The checkpoint must be signed by this key. Default: the key that is kept with the log, which
+    /// The checkpoint must be signed by this key, and be there unless the log is empty. Default: the key that is kept with the log, which
     /// whoever can change the log can change, too.
     pub vkey: Option<&'a VerifierKey>,
     /// Looks at every record, on several threads.
@@ -122,43 +123,123 @@ pub fn verify_on(
     dir: &Path,
     verification: &Verification<'_>,
 ) -> Result<VerifyReport, VerifyError> {
-    let signed = signed_checkpoint(&**storage, dir, verification.vkey)?;
-    let size = signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
-    let published = Published::new(Arc::clone(storage), dir, size);
-    let count = Count {
-        records: AtomicU64::new(0),
-        records_total: AtomicU64::new(size),
-        progress: verification.progress,
-    };
-    let index = match verification.keys {
-        Some(_) => verify_index(&**storage, dir)?,
-        None => None,
-    };
-    let mut sums = KeySums::below(index.as_ref().map_or(0, |index| index.watermark));
-    if let Some(signed) = &signed {
-        let signed_root = &signed.checkpoint.root;
-        let root = verify_tree(&published, signed_root, verification, &count, &mut sums)?;
-        if root != signed.checkpoint.root {
-            let detail = "the tiles do not give the root of the checkpoint";
-            return Err(corrupt(&checkpoint_path(dir), 0, size, detail).into());
+    let mut tries = 1;
+    loop {
+        let state = State::read(storage, dir, verification)?;
+        let mut sums = state.sums();
+        let count = state.count(verification);
+        // The segments first: there the writer may take away what is being looked at, and then all is
+        // read anew. What a checkpoint covers stays as it is.
+        let walked = verify_segments(
+            &**storage,
+            dir,
+            &state.published,
+            verification,
+            &count,
+            &mut sums,
+        );
+        if walked.is_err() && tries < WALK_TRIES && state.is_past(&**storage, dir)? {
+            tries += 1;
+            continue;
+        }
+        // If the tree is damaged, that is what is wrong with the segments, too.
+        state.verify_tree(dir, verification, &count, &mut sums)?;
+        return state.report(dir, verification, &count, &sums, walked?);
+    }
+}
+
+/// What is verified: the log as it stood at one moment.
+struct State {
+    signed: Option<Signed>,
+    published: Published,
+    index: Option<index::Verified>,
+}
+
+impl State {
+    fn read(
+        storage: &Arc<dyn Storage>,
+        dir: &Path,
+        verification: &Verification<'_>,
+    ) -> Result<State, VerifyError> {
+        let signed = signed_checkpoint(&**storage, dir, verification.vkey)?;
+        let size = signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
+        let index = match verification.keys {
+            Some(_) => verify_index(&**storage, dir)?,
+            None => None,
+        };
+        Ok(State {
+            signed,
+            published: Published::new(Arc::clone(storage), dir, size),
+            index,
+        })
+    }
+
+    fn sums(&self) -> KeySums {
+        KeySums::below(self.index.as_ref().map_or(0, |index| index.watermark))
+    }
+
+    fn count<'a>(&self, verification: &Verification<'a>) -> Count<'a> {
+        Count {
+            records: AtomicU64::new(0),
+            records_total: AtomicU64::new(self.published.size()),
+            progress: verification.progress,
         }
     }
-    let mut report = verify_segments(&**storage, dir, &published, verification, &count, &mut sums)?;
-    if let Some(index) = index {
-        report.indexed = index.watermark;
-        compare_index(dir, &index, &sums, report.records)?;
+
+    /// Whether the log has published more meanwhile.
+    fn is_past(&self, storage: &dyn Storage, dir: &Path) -> Result<bool, VerifyError> {
+        let now = published_size(storage, dir)?.unwrap_or(0);
+        Ok(now > self.published.size())
     }
-    if signed.is_none() && report.segments == 0 {
-        return Err(VerifyError::Missing {
-            dir: dir.to_owned(),
-        });
+
+    fn verify_tree(
+        &self,
+        dir: &Path,
+        verification: &Verification<'_>,
+        count: &Count<'_>,
+        sums: &mut KeySums,
+    ) -> Result<(), VerifyError> {
+        let Some(signed) = &self.signed else {
+            return Ok(());
+        };
+        let signed = &signed.checkpoint.root;
+        let root = verify_tree(&self.published, signed, verification, count, sums)?;
+        if root == *signed {
+            return Ok(());
+        }
+        let detail = "the tiles do not give the root of the checkpoint";
+        Err(corrupt(&checkpoint_path(dir), 0, self.published.size(), detail).into())
     }
-    if let Some(signed) = signed {
-        report.vkey = signed.vkey;
-        report.checkpoint = Some(signed.checkpoint);
+
+    fn report(
+        self,
+        dir: &Path,
+        verification: &Verification<'_>,
+        count: &Count<'_>,
+        sums: &KeySums,
+        mut report: VerifyReport,
+    ) -> Result<VerifyReport, VerifyError> {
+        let State { signed, index, .. } = self;
+        if let Some(index) = index {
+            report.indexed = index.watermark;
+            compare_index(dir, &index, sums, report.records)?;
+        }
+        if signed.is_none() && verification.vkey.is_some() && report.records > 0 {
+            let detail = "there is no checkpoint, so the key that was given vouches for nothing";
+            return Err(corrupt(&checkpoint_path(dir), 0, 0, detail).into());
+        }
+        if signed.is_none() && report.segments == 0 {
+            return Err(VerifyError::Missing {
+                dir: dir.to_owned(),
+            });
+        }
+        if let Some(signed) = signed {
+            report.vkey = signed.vkey;
+            report.checkpoint = Some(signed.checkpoint);
+        }
+        count.add(0);
+        Ok(report)
     }
-    count.add(0);
-    Ok(report)
 }
 
 /// A checkpoint, and the key that it was checked with.

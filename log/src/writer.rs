@@ -146,6 +146,11 @@ impl SegmentWriter {
         self.room_behind(self.segment.offset)
     }
 
+    /// Room that there is when the segment is counted that is kept for recovery.
+    pub(crate) fn room_with_last(&self) -> u64 {
+        self.room_in(self.segment.offset, self.spares.len())
+    }
+
     /// Room that is left when the batch is written with one more frame.
     pub(crate) fn room_after(&self, payload_bytes: usize) -> u64 {
         self.room_behind(self.segment.offset + self.batch.padded_with(payload_bytes) as u64)
@@ -199,9 +204,13 @@ impl SegmentWriter {
     }
 
     fn room_behind(&self, offset: u64) -> u64 {
-        let rest = self.segment.bytes.saturating_sub(offset);
         // The last one is recovery's.
-        let promised = self.spares.len().saturating_sub(1);
+        self.room_in(offset, self.spares.len().saturating_sub(1))
+    }
+
+    /// Room that is left behind `offset` and in the first so many prepared segments.
+    fn room_in(&self, offset: u64, promised: usize) -> u64 {
+        let rest = self.segment.bytes.saturating_sub(offset);
         capacity(
             rest,
             self.spares

@@ -16,7 +16,7 @@ use super::run_writer::RunWriter;
 use super::shared::{Problem, Shared, Snapshot, count};
 use crate::error::ReadError;
 use crate::record::{KEY_SPACES, RecordIndex};
-use crate::storage::{PathError, at};
+use crate::storage::{PathError, at, is_full};
 
 /// Longest rest between two pieces of work.
 const REST_MAX: Duration = Duration::from_millis(20);
@@ -55,6 +55,12 @@ enum WorkError {
     Read(ReadError),
     /// The index closes; what was begun is given up.
     Closing,
+}
+
+impl WorkError {
+    fn is_full(&self) -> bool {
+        matches!(self, WorkError::Storage(error) if is_full(&error.source))
+    }
 }
 
 impl Worker {
@@ -140,7 +146,13 @@ impl Worker {
             Err(error) => {
                 let wait = self.shared.limits.retry * MERGE_RETRIES_APART;
                 self.merge_after = Some(Instant::now() + wait);
-                self.shared.set_problem(Problem::Merge, error.reason());
+                // Without space for a merge the index works on with more runs.
+                let reason = if error.is_full() {
+                    None
+                } else {
+                    error.reason()
+                };
+                self.shared.set_problem(Problem::Merge, reason);
             }
         }
         true
