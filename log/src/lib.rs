@@ -23,6 +23,7 @@
 //! DIR/segments/000000000000.seg   header and closed mark only
 //! DIR/segments/000000000001.seg   header, batch, batch, …, zeros
 //! DIR/segments/000000000002.seg   zeros: prepared
+//! DIR/archive                     where old bundles were moved to, if they were
 //! ```
 //!
 //! # Invariants
@@ -102,6 +103,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod batch;
 mod clock;
 mod commit;
