@@ -419,7 +419,7 @@ fn read_entry(file: &dyn StorageFile, offset: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn wrong_record(path: &Path, offset: u64, record: u64) -> ReadError {
+pub(crate) fn wrong_record(path: &Path, offset: u64, record: u64) -> ReadError {
     ReadError::Corrupt(Corruption {
         file: path.to_owned(),
         offset,
