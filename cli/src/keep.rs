@@ -1,5 +1,6 @@
-//! `birthmark log backup`, `restore`, `witness`, `follow`: keeping what a log knows.
+//! `birthmark log backup`, `archive`, `restore`, `witness`, `follow`: keeping what a log knows.
 
+mod archive;
 mod args;
 mod backup;
 mod error;
@@ -23,6 +24,7 @@ pub use error::KeepError;
 pub(crate) fn run(command: KeepCommand, console: &mut Console<'_>) -> Result<Exit, KeepError> {
     match command {
         KeepCommand::Backup(arguments) => backup::run(&arguments, console),
+        KeepCommand::Archive(arguments) => archive::run(&arguments, console),
         KeepCommand::Restore(arguments) => restore::run(&arguments, console),
         KeepCommand::Witness(arguments) => witness::run(&arguments, console),
         KeepCommand::Follow(arguments) => follow::run(&arguments, console),

@@ -15,6 +15,10 @@ pub enum Fault {
     /// The log takes no more records.
     #[error("the log failed: {0}")]
     Log(String),
+    /// What the answer depends on lies in an archive of the log that is not there. Nothing was signed.
+    /// Requests of devices that are new fare on.
+    #[error("what was issued before lies in an archive, nothing was signed: {0}")]
+    Archived(String),
     /// The log has no room. Nothing was signed.
     #[error("the log is out of space, nothing was signed: {0}")]
     NoSpace(String),
@@ -63,6 +67,7 @@ impl Fault {
             Self::Issuer(_) => (905, "issuer", Action::CallOfficer),
             Self::Random => (906, "random", Action::Stop),
             Self::Closing => (907, "closing", Action::Retry),
+            Self::Archived(_) => (908, "archived", Action::CallOfficer),
         }
     }
 }

@@ -16,7 +16,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) mod world;
 
-use birthmark_log::{IndexKey, Log, RecordIndex, RecordKeys};
+use birthmark_log::{IndexKey, Log, ReadError, RecordIndex, RecordKeys};
 
 use crate::fault::Fault;
 use crate::hex;
@@ -98,13 +98,21 @@ impl History for Log {
     fn newest(&self, space: usize, key: &IndexKey) -> Result<Option<u64>, Fault> {
         match self.find(space, key) {
             Ok(found) => Ok(found.map(|index| index.0)),
-            Err(error) => Err(Fault::Log(error.to_string())),
+            Err(error) => Err(unread(&error)),
         }
     }
 
     fn record(&self, index: u64) -> Result<Vec<u8>, Fault> {
         self.read(RecordIndex(index))
-            .map_err(|error| Fault::Log(error.to_string()))
+            .map_err(|error| unread(&error))
+    }
+}
+
+/// An archive that is not mounted is no fault of the log's, and holds up nobody else.
+fn unread(error: &ReadError) -> Fault {
+    match error {
+        ReadError::Archived { .. } => Fault::Archived(error.to_string()),
+        _ => Fault::Log(error.to_string()),
     }
 }
 

@@ -131,6 +131,17 @@ pub enum OpenError {
     /// Recovery could not append a record that it had to append.
     #[error("recovery could not append a lost record")]
     Recovery(#[source] AppendError),
+    /// The record lies in an archive that is not there. Nothing is damaged.
+    #[error(
+        "record {record} was moved to the archive {path}, which is not there; mount the archive, then retry",
+        path = path.display()
+    )]
+    Archived {
+        /// The archive.
+        path: PathBuf,
+        /// The record.
+        record: RecordIndex,
+    },
     /// The file system said no.
     #[error("the log cannot be opened: {path}; check the disk, its rights and its free space", path = path.display())]
     Storage {
@@ -234,6 +245,17 @@ pub enum ReadError {
         #[source]
         source: ExtractError,
     },
+    /// The record lies in an archive that is not there. Nothing is damaged.
+    #[error(
+        "record {record} was moved to the archive {path}, which is not there; mount the archive, then retry",
+        path = path.display()
+    )]
+    Archived {
+        /// The archive.
+        path: PathBuf,
+        /// The record.
+        record: RecordIndex,
+    },
     /// The file system said no.
     #[error("{path} cannot be read; check the disk", path = path.display())]
     Storage {
@@ -313,6 +335,17 @@ pub enum VerifyError {
         /// What the extractor said.
         #[source]
         source: ExtractError,
+    },
+    /// The record lies in an archive that is not there. Nothing is damaged.
+    #[error(
+        "record {record} was moved to the archive {path}, which is not there; mount the archive, then retry",
+        path = path.display()
+    )]
+    Archived {
+        /// The archive.
+        path: PathBuf,
+        /// The record.
+        record: RecordIndex,
     },
     /// The file system said no.
     #[error("{path} cannot be read; check the disk and the rights", path = path.display())]

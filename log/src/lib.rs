@@ -32,6 +32,7 @@
 //! DIR/vkey                        the key that the checkpoint is signed with
 //! DIR/offsets                     hint: where each record starts in its bundle
 //! DIR/index/…                     sorted runs from keys to records: a cache
+//! DIR/archive                     where old bundles were moved to, if they were
 //! ```
 //!
 //! # Invariants
@@ -121,6 +122,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 mod batch;
 mod clock;
 mod commit;

@@ -9,6 +9,8 @@
 //! DIR/offsets                         where each record starts in its bundle: u32, little-endian
 //! ```
 //!
+//! Old full bundles may lie in an archive (`archive.rs`), where they are looked for when they are not here.
+//!
 //! The offsets are a hint for point reads. They are never synced and never believed: a record that
 //! is read with their help must have the hash that its tile says.
 
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::archive::archived;
 use crate::error::{Corruption, ReadError};
 use crate::record::RecordIndex;
 use crate::storage::{self, PathError, Storage, StorageFile, at};
@@ -165,16 +168,31 @@ impl Published {
         Ok(bytes)
     }
 
-    /// The bytes of an entry bundle, and where they came from: the partial file, or the full one
-    /// where that is gone.
-    fn bundle(&self, id: BundleId) -> Result<BundleFile, PathError> {
+    /// The bytes of an entry bundle, wanted for `record`, and where they came from: the partial file,
+    /// or the full one where that is gone, or the archive.
+    fn bundle(&self, id: BundleId, record: u64) -> Result<BundleFile, ReadError> {
         let full = full_bundle(id);
-        let (path, bytes) = self.read_either(
+        let read = self.read_either(
             &id.path(),
             &full.path(),
             id.is_partial(),
             BUNDLE_BYTES_MAX as u64,
-        )?;
+        );
+        let (path, bytes) = match read {
+            Err(missing) if missing.source.kind() == io::ErrorKind::NotFound => {
+                let Some(there) = archived(&*self.storage, &self.dir, full)? else {
+                    return Err(damage(record)(missing));
+                };
+                let read = storage::read_file(&*self.storage, &there.path, BUNDLE_BYTES_MAX as u64);
+                match read {
+                    Ok(bytes) => (there.path, bytes),
+                    Err(error) => {
+                        return Err(there.failed(&*self.storage, RecordIndex(record), error));
+                    }
+                }
+            }
+            read => read.map_err(damage(record))?,
+        };
         let from_full = path.ends_with(full.path());
         let width = if from_full { full.width } else { id.width };
         Ok(BundleFile { path, bytes, width })
@@ -225,7 +243,7 @@ impl Published {
     ) -> Result<Vec<u8>, E> {
         let first = id.index * TILE_WIDTH;
         let hashes = self.tile(tile_of(id)).map_err(damage(first))?;
-        let file = self.bundle(id).map_err(damage(first))?;
+        let file = self.bundle(id, first)?;
         let records = split(&file.path, &file.bytes, first, file.width)?;
         let (mut offset, mut index) = (0, first);
         for (record, hash) in records.iter().zip(hashes.chunks_exact(HASH_BYTES)) {
@@ -268,9 +286,14 @@ impl Published {
         offsets.read_exact_at(&mut offset, index.0 * 4).ok()?;
         let offset = u64::from(u32::from_le_bytes(offset));
         let public = public_dir(&self.dir);
-        let file = [bundle, full_bundle(bundle)]
+        let full = full_bundle(bundle);
+        let file = [bundle, full]
             .iter()
-            .find_map(|id| self.storage.open(&public.join(id.path()), false).ok())?;
+            .find_map(|id| self.storage.open(&public.join(id.path()), false).ok())
+            .or_else(|| {
+                let there = archived(&*self.storage, &self.dir, full).ok()??;
+                self.storage.open(&there.path, false).ok()
+            })?;
         read_entry(&*file, offset).ok()
     }
 
@@ -280,7 +303,7 @@ impl Published {
         index: RecordIndex,
         leaf: &Hash,
     ) -> Result<Vec<u8>, ReadError> {
-        let BundleFile { path, bytes, width } = self.bundle(bundle).map_err(damage(index.0))?;
+        let BundleFile { path, bytes, width } = self.bundle(bundle, index.0)?;
         let first = bundle.index * TILE_WIDTH;
         let records = split(&path, &bytes, first, width)?;
         let nth = (index.0 - first) as usize;
@@ -396,7 +419,7 @@ fn read_entry(file: &dyn StorageFile, offset: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn wrong_record(path: &Path, offset: u64, record: u64) -> ReadError {
+pub(crate) fn wrong_record(path: &Path, offset: u64, record: u64) -> ReadError {
     ReadError::Corrupt(Corruption {
         file: path.to_owned(),
         offset,

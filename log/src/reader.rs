@@ -15,7 +15,7 @@ use crate::record::RecordIndex;
 use crate::scan::{Cursor, ScanError, SegmentScanner, corrupt, read_header, segment_numbers};
 use crate::segment::{SegmentHeader, segment_name, segments_dir};
 use crate::storage::{DiskStorage, PathError, Storage, at};
-use crate::tlog::{Checkpoint, Note, TILE_WIDTH};
+use crate::tlog::{Checkpoint, Hash, Note, TILE_WIDTH, leaf_hash};
 
 /// Reads a log that is not open, or one that another process writes: then it shows the records
 /// that stood when it was opened. For showing and exporting; what it returns is checked, and
@@ -151,6 +151,18 @@ impl LogReader {
             Err(_) if self.published_meanwhile(index.0)? => Ok(self.published.read(index)?),
             read => read,
         }
+    }
+
+    /// The hash of one record (RFC 6962 §2.1). A published record itself is not needed for it, and
+    /// need not be there.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    pub fn leaf_hash(&self, index: RecordIndex) -> Result<Hash, VerifyError> {
+        if index.0 < self.published.size() {
+            return Ok(self.published.leaf_hash(index)?);
+        }
+        Ok(leaf_hash(&self.read(index)?))
     }
 
     /// Whether a record that was only in a segment is published now.
@@ -471,6 +483,7 @@ impl From<ReadError> for VerifyError {
             ReadError::Storage { path, source } => VerifyError::Storage { path, source },
             ReadError::Extract { record, source } => VerifyError::Extract { record, source },
             ReadError::OutOfRange { record, len } => VerifyError::OutOfRange { record, len },
+            ReadError::Archived { path, record } => VerifyError::Archived { path, record },
             ReadError::Index(damage) => VerifyError::Index(damage),
             ReadError::NoSuchSpace { .. } => VerifyError::Storage {
                 path: PathBuf::new(),

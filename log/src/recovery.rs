@@ -424,6 +424,7 @@ impl From<ReadError> for OpenError {
             ReadError::Corrupt(corruption) => OpenError::Corrupt(corruption),
             ReadError::Storage { path, source } => OpenError::Storage { path, source },
             ReadError::Extract { record, source } => OpenError::Extract { record, source },
+            ReadError::Archived { path, record } => OpenError::Archived { path, record },
             ReadError::OutOfRange { .. } | ReadError::NoSuchSpace { .. } | ReadError::Index(_) => {
                 OpenError::Storage {
                     path: PathBuf::new(),

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::archive::check_there;
 use crate::error::{OpenError, VerifyError};
 use crate::locations::Locations;
 use crate::log::lock;
@@ -42,7 +43,8 @@ pub fn reindex_on(
     let _lock = lock(&*storage, dir)?;
     let published = published_size(&*storage, dir).map_err(open_error)?;
     let locations = Locations::new(Arc::clone(&storage), dir, published.unwrap_or(0));
-    // First the records are found good; then the index goes.
+    // First the records are found good, and those in an archive within reach; then the index goes.
+    check_there(&*storage, dir)?;
     let Walkthrough { found, .. } = walk_through(&*storage, dir, locations, keys)?;
     remove_index(&*storage, dir)?;
     let (records, _) = found.enter(storage, dir, progress)?;

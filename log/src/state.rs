@@ -185,6 +185,10 @@ impl RecordSource for Source {
     }
 
     fn digest(&self, record: RecordIndex) -> Result<[u8; 32], ReadError> {
-        Ok(leaf_hash(&self.locations.read(record)?).0)
+        match self.locations.read(record) {
+            // The tree has the hash, whoever has the record.
+            Err(ReadError::Archived { .. }) => Ok(self.locations.published.leaf_hash(record)?.0),
+            read => Ok(leaf_hash(&read?).0),
+        }
     }
 }

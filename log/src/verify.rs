@@ -20,7 +20,7 @@ use crate::scan::{Fault, ScanError, Visitor, Walked, corrupt, segment_numbers, w
 use crate::segment::SegmentHeader;
 use crate::storage::{DiskStorage, Storage};
 use crate::tlog::{Checkpoint, Note, VerifierKey, leaf_hash};
-use crate::verify_tree::verify_tree;
+use crate::verify_tree::{Tree, verify_tree};
 
 /// What to check beyond the structure, and how.
 #[derive(Clone, Copy, Default)]
@@ -73,8 +73,11 @@ pub struct VerifyReport {
     pub checkpoint: Option<Checkpoint>,
     /// The verifier key that the checkpoint's signature was checked with.
     pub vkey: Option<String>,
+    /// Records in an archive that is not there: their hashes are in the tree of the checkpoint, the
+    /// records were not looked at.
+    pub archived_unseen: u64,
     /// Records whose keys are in the index on the disk, as they must be. Looked at only when the
-    /// keys of the records were.
+    /// keys of the records were, and all records were seen; 0 otherwise.
     pub indexed: u64,
     /// Reservations ever made. 0 for a copy of the published files.
     pub reservations: u64,
@@ -143,8 +146,10 @@ pub fn verify_on(
             continue;
         }
         // If the tree is damaged, that is what is wrong with the segments, too.
-        state.verify_tree(dir, verification, &count, &mut sums)?;
-        return state.report(dir, verification, &count, &sums, walked?);
+        let unseen = state.verify_tree(dir, verification, &count, &mut sums)?;
+        let mut report = walked?;
+        report.archived_unseen = unseen;
+        return state.report(dir, verification, &count, &sums, report);
     }
 }
 
@@ -192,20 +197,22 @@ impl State {
         Ok(now > self.published.size())
     }
 
+    /// Gives the number of records that could not be seen, because they are in an archive.
     fn verify_tree(
         &self,
         dir: &Path,
         verification: &Verification<'_>,
         count: &Count<'_>,
         sums: &mut KeySums,
-    ) -> Result<(), VerifyError> {
+    ) -> Result<u64, VerifyError> {
         let Some(signed) = &self.signed else {
-            return Ok(());
+            return Ok(0);
         };
         let signed = &signed.checkpoint.root;
-        let root = verify_tree(&self.published, signed, verification, count, sums)?;
+        let Tree { root, unseen } =
+            verify_tree(&self.published, signed, verification, count, sums)?;
         if root == *signed {
-            return Ok(());
+            return Ok(unseen);
         }
         let detail = "the tiles do not give the root of the checkpoint";
         Err(corrupt(&checkpoint_path(dir), 0, self.published.size(), detail).into())
@@ -221,8 +228,10 @@ impl State {
     ) -> Result<VerifyReport, VerifyError> {
         let State { signed, index, .. } = self;
         if let Some(index) = index {
-            report.indexed = index.watermark;
-            compare_index(dir, &index, sums, report.records)?;
+            compare_index(dir, &index, sums, &report)?;
+            if report.archived_unseen == 0 {
+                report.indexed = index.watermark;
+            }
         }
         if signed.is_none() && verification.vkey.is_some() && report.records > 0 {
             let detail = "there is no checkpoint, so the key that was given vouches for nothing";
@@ -286,16 +295,17 @@ fn verify_index(storage: &dyn Storage, dir: &Path) -> Result<Option<index::Verif
     index::verify(storage, &index_dir(dir))
 }
 
-/// The index must hold the keys of the records that it covers, and nothing else.
+/// The index must hold the keys of the records that it covers, and nothing else. That cannot be told
+/// when not all records were seen.
 fn compare_index(
     dir: &Path,
     index: &index::Verified,
     sums: &KeySums,
-    records: u64,
+    report: &VerifyReport,
 ) -> Result<(), VerifyError> {
-    let detail = if index.watermark > records {
+    let detail = if index.watermark > report.records {
         "the index covers more records than there are"
-    } else if index.sums != sums.sums() {
+    } else if report.archived_unseen == 0 && index.sums != sums.sums() {
         "the index does not hold exactly the keys of the records"
     } else {
         return Ok(());
@@ -456,6 +466,7 @@ fn report_of(records: u64, replay: &Replay, walked: Option<Walked>) -> VerifyRep
         records,
         checkpoint: None,
         vkey: None,
+        archived_unseen: 0,
         indexed: 0,
         reservations: replay.next_reservation - (NO_RESERVATION + 1),
         reservations_open: replay.open.len() as u64,

@@ -12,17 +12,24 @@ use crate::scan::{Fault, corrupt};
 use crate::tlog::{HASH_BYTES, Hash, TILE_WIDTH, TileId, TreeBuilder, level_hashes, node_hash};
 use crate::verify::{Count, KeySums, Verification};
 
-/// Checks every published record, and every tile from the lowest level up. Gives the root, which
-/// must be `signed`.
+/// What the published files give.
+pub(crate) struct Tree {
+    /// Root over all records.
+    pub(crate) root: Hash,
+    /// Records in an archive that is not there. Their hashes are in the tree.
+    pub(crate) unseen: u64,
+}
+
+/// Checks every published record, and every tile from the lowest level up. The root must be `signed`.
 pub(crate) fn verify_tree(
     published: &Published,
     signed: &Hash,
     verification: &Verification<'_>,
     count: &Count<'_>,
     sums: &mut KeySums,
-) -> Result<Hash, VerifyError> {
+) -> Result<Tree, VerifyError> {
     let size = published.size();
-    let mut roots = verify_bundles(published, verification, count, sums)
+    let (mut roots, unseen) = verify_bundles(published, verification, count, sums)
         .map_err(|(number, error)| blame(published, signed, number, error))?;
     for level in 1.. {
         let hashes = level_hashes(size, level);
@@ -35,7 +42,8 @@ pub(crate) fn verify_tree(
         let public = public_dir(published.dir());
         corrupt(&public, 0, size, error.to_string())
     })?;
-    Ok(tree.root())
+    let root = tree.root();
+    Ok(Tree { root, unseen })
 }
 
 /// A record and its hash do not agree. If the tree does not vouch for the tile with the hash, it is
@@ -70,13 +78,14 @@ fn vouched(published: &Published, signed: &Hash, number: u64) -> Option<bool> {
     Some(tile_root(&published.tile(id).ok()?).0 == expected)
 }
 
-/// Gives the root of each full bundle; or the first bad bundle, and what is wrong with it.
+/// Gives the root of each full bundle, and how many records were not there to be seen; or the first bad
+/// bundle, and what is wrong with it.
 fn verify_bundles(
     published: &Published,
     verification: &Verification<'_>,
     count: &Count<'_>,
     sums: &mut KeySums,
-) -> Result<Vec<Hash>, (u64, VerifyError)> {
+) -> Result<(Vec<Hash>, u64), (u64, VerifyError)> {
     let size = published.size();
     let bundles = size.div_ceil(TILE_WIDTH);
     let work = Work {
@@ -86,6 +95,7 @@ fn verify_bundles(
         next: AtomicU64::new(0),
         end: AtomicU64::new(bundles),
         first_failure: Mutex::new(None),
+        unseen: AtomicU64::new(0),
         watermark: sums.watermark(),
     };
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -108,7 +118,8 @@ fn verify_bundles(
         return Err(failure);
     }
     roots.sort_unstable_by_key(|(number, _)| *number);
-    Ok(roots.into_iter().map(|(_, root)| root).collect())
+    let roots = roots.into_iter().map(|(_, root)| root).collect();
+    Ok((roots, work.unseen.into_inner()))
 }
 
 /// Shared by the threads.
@@ -120,6 +131,8 @@ struct Work<'a> {
     /// Bundles from here on need no look: one before is bad, or there are none.
     end: AtomicU64,
     first_failure: Mutex<Option<(u64, VerifyError)>>,
+    /// Records in an archive that is not there.
+    unseen: AtomicU64,
     /// Records before this one are in the index.
     watermark: u64,
 }
@@ -163,7 +176,16 @@ impl Work<'_> {
                     }
                 })
         };
-        let hashes = self.published.check_bundle(id, look)?;
+        let hashes = match self.published.check_bundle(id, look) {
+            // The tile stays in the log, and must be right all the same.
+            Err(VerifyError::Archived { record, .. }) => {
+                let width = u64::from(id.width);
+                self.unseen.fetch_add(width, Ordering::Relaxed);
+                let tile = self.published.tile(tile_of(id));
+                tile.map_err(damage(record.0))?
+            }
+            checked => checked?,
+        };
         self.count.add(u64::from(id.width));
         Ok((!id.is_partial()).then(|| tile_root(&hashes)))
     }

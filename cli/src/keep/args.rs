@@ -7,10 +7,14 @@ use birthmark_engine::WitnessAddress;
 use birthmark_log::tlog::VerifierKey;
 use clap::{Args, Subcommand};
 
+use crate::records::parse_time;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeepCommand {
     /// Copy everything that the log has acknowledged, also while it grows.
     Backup(BackupArguments),
+    /// Move old records to another disk; their hashes stay in the log.
+    Archive(ArchiveArguments),
     /// Make a new log, with a new origin and key, from the backup of a lost one.
     Restore(RestoreArguments),
     /// Have the log's checkpoints cosigned by witnesses, who notice when it is rolled back.
@@ -39,6 +43,47 @@ pub(crate) struct BackupArguments {
     /// Print the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    birthmark log archive ca/log /mnt/archive/line-1 --keep 10000000 --dry-run\n  \
+    birthmark log archive ca/log /mnt/archive/line-1 --before 2026-01-01\n\n\
+    The log may be in use, and the command may be interrupted: run it again. A record leaves the log when it\n\
+    is durable in the archive and was read back. The log reads the archive by itself while it is mounted at\n\
+    DEST. While it is not: new devices are served, a device whose records are there is told so (archived).\n\
+    Back the archive up as well: its records are nowhere else. Whoever serves the log's folder public to\n\
+    followers serves the archive's tile/entries, too. Exit code 3: stopped; everything is where it was.")]
+pub(crate) struct ArchiveArguments {
+    /// The log's directory (or the CA's directory that holds it).
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Where old records go: an empty directory, or an earlier archive of this log.
+    #[arg(value_name = "DEST")]
+    pub(crate) dest: PathBuf,
+    #[command(flatten)]
+    pub(crate) limit: ArchiveLimitArguments,
+    /// Say what would be moved, and move nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Also move records that the index on the disk does not cover: for a log that issues no more. It
+    /// opens only while the archive is mounted.
+    #[arg(long)]
+    pub(crate) beyond_index: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ArchiveLimitArguments {
+    /// Keep at least the newest N records in the log.
+    #[arg(long, value_name = "N")]
+    pub(crate) keep: Option<u64>,
+    /// Move records from before this time: a date (UTC), or a time like 2026-11-22T06:00:00+01:00.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) before: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +194,12 @@ fn interval(text: &str) -> Result<Duration, String> {
         Some(seconds @ 1..=INTERVAL_S_MAX) => Ok(Duration::from_secs(seconds)),
         _ => Err("write 1s to 24h, for example 10s".to_owned()),
     }
+}
+
+fn time(text: &str) -> Result<u64, String> {
+    parse_time(text).ok_or_else(|| {
+        "write a date like 2026-11-22 or a time like 2026-11-22T06:00:00Z".to_owned()
+    })
 }
 
 fn witness(text: &str) -> Result<WitnessAddress, String> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use birthmark_engine::{ConfigurationError, LogKeyError};
 use birthmark_log::VerifyError;
-use birthmark_log::keep::{BackupError, MirrorError, RestoreError, WitnessError};
+use birthmark_log::keep::{ArchiveError, BackupError, MirrorError, RestoreError, WitnessError};
 
 use crate::ceremony::CeremonyError;
 use crate::command::Exit;
@@ -17,6 +17,9 @@ pub enum KeepError {
     /// No backup was made.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// Nothing more was archived.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// No log was restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
@@ -91,6 +94,13 @@ impl KeepError {
                 | BackupError::NotABackup { .. }
                 | BackupError::OtherLog { .. }
                 | BackupError::Log(VerifyError::Missing { .. }),
+            )
+            | KeepError::Archive(
+                ArchiveError::Inside { .. }
+                | ArchiveError::NotAnArchive { .. }
+                | ArchiveError::OtherLog { .. }
+                | ArchiveError::Path { .. }
+                | ArchiveError::Log(VerifyError::Missing { .. }),
             )
             | KeepError::Restore(
                 RestoreError::Exists { .. }

@@ -106,6 +106,10 @@ pub(super) struct Verified<'a> {
     log: PathBuf,
     intact: bool,
     records: u64,
+    /// Records in an archive that is not mounted: only their hashes were checked.
+    records_not_seen: u64,
+    /// Whether the index was held against the records. Not when some were not seen.
+    index_compared: bool,
     reservations: u64,
     reservations_open: u64,
     segments: u64,
@@ -147,6 +151,8 @@ impl<'a> Verified<'a> {
             log: dir.to_owned(),
             intact: true,
             records: report.records,
+            records_not_seen: report.archived_unseen,
+            index_compared: report.archived_unseen == 0,
             reservations: report.reservations,
             reservations_open: report.reservations_open,
             segments: report.segments,

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use birthmark_engine::certificate_serial;
 use birthmark_engine::record::{IssuedRecord, Record};
 use birthmark_log::tlog::{
-    Checkpoint, RECEIPT_BYTES_MAX, Receipt, ReceiptError, VerifierKey, leaf_hash, verify_inclusion,
+    Checkpoint, Hash, RECEIPT_BYTES_MAX, Receipt, ReceiptError, VerifierKey, leaf_hash,
+    verify_inclusion,
 };
-use birthmark_log::{LogReader, RecordIndex};
+use birthmark_log::{LogReader, RecordIndex, VerifyError};
 use serde::Serialize;
 
 use super::checkpoint::{Signed, signed};
@@ -81,7 +82,14 @@ pub fn prove(plan: &ProofPlan, console: &mut Console<'_>) -> Result<Exit, Comman
         console.note(format_args!("{what}"));
         return Ok(Exit::Rejected);
     };
-    let record = reader.read(index)?;
+    let content = match reader.read(index) {
+        // The tree has its hash, and a bare receipt needs no more.
+        Err(VerifyError::Archived { .. }) if plan.bare => Content {
+            hash: reader.leaf_hash(index)?,
+            extra: None,
+        },
+        record => Content::of(&record?, plan.bare),
+    };
     let signed = match signed(&reader, &dir, vkey.as_ref()) {
         Err(CommandError::Records(RecordsError::NothingPublished { .. })) => {
             let published = 0;
@@ -89,7 +97,7 @@ pub fn prove(plan: &ProofPlan, console: &mut Console<'_>) -> Result<Exit, Comman
         }
         signed => signed?,
     };
-    let receipt = receipt(&reader, signed, index, &record, plan.bare)?;
+    let receipt = receipt(&reader, signed, index, content)?;
     let mut out = Output::open(plan.out.as_deref(), console)?;
     out.write(receipt.encode().as_bytes())?;
     out.finish()?;
@@ -129,23 +137,38 @@ fn issued(record: &[u8]) -> Option<IssuedRecord<'_>> {
     }
 }
 
+/// What a receipt says of its record.
+struct Content {
+    hash: Hash,
+    /// The record's other fields, unless they are left out.
+    extra: Option<Vec<u8>>,
+}
+
+impl Content {
+    fn of(record: &[u8], bare: bool) -> Content {
+        let certificate = issued(record).map_or(0, |issued| issued.certificate.len());
+        let extra = record.len() - certificate;
+        Content {
+            hash: leaf_hash(record),
+            extra: (!bare).then(|| record[..extra].to_vec()),
+        }
+    }
+}
+
 /// The receipt for a record against this checkpoint.
 fn receipt(
     reader: &LogReader,
     signed: Signed,
     index: RecordIndex,
-    record: &[u8],
-    bare: bool,
+    content: Content,
 ) -> Result<Receipt, CommandError> {
     let Signed { text, checkpoint } = signed;
     if index.0 >= checkpoint.size {
         let published = checkpoint.size;
         return Err(RecordsError::NotPublishedYet { index, published }.into());
     }
-    let certificate = issued(record).map_or(0, |issued| issued.certificate.len());
-    let extra = record.len() - certificate;
     let receipt = Receipt {
-        extra: (!bare).then(|| record[..extra].to_vec()),
+        extra: content.extra,
         index: index.0,
         proof: reader
             .inclusion_proof(index, checkpoint.size)
@@ -154,7 +177,7 @@ fn receipt(
     };
     // The tiles are believed only as far as they lead to the signed root.
     verify_inclusion(
-        leaf_hash(record),
+        content.hash,
         index.0,
         checkpoint.size,
         &receipt.proof,

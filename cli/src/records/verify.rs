@@ -67,8 +67,12 @@ pub fn verify(plan: &VerifyPlan, console: &mut Console<'_>) -> Result<Exit, Comm
         let mut text = human_report(&dir, &report);
         if plan.signatures {
             let keys = keys.join(", ");
+            let which = match report.archived_unseen {
+                0 => "all",
+                _ => "those that were seen are",
+            };
             text.push_str(&format!(
-                "  certificates  all verified, with issuer {keys}\n"
+                "  certificates  {which} verified, with issuer {keys}\n"
             ));
         }
         write!(console.out, "{text}")
@@ -213,6 +217,19 @@ fn human_report(dir: &Path, report: &VerifyReport) -> String {
     }
     if report.last_time_ms > 0 {
         line("last record", rfc3339(report.last_time_ms));
+    }
+    if report.archived_unseen > 0 {
+        let unseen = grouped(report.archived_unseen);
+        line(
+            "NOT SEEN",
+            format!(
+                "{unseen} records: their archive is not mounted; only their hashes were checked"
+            ),
+        );
+        line(
+            "index",
+            "intact, not compared with the records: not all of them are there".to_owned(),
+        );
     }
     let closed = if report.clean {
         "cleanly"

@@ -3,6 +3,7 @@
 // Every function here runs in a test: what cannot be unwrapped fails it.
 #![allow(clippy::unwrap_used)]
 
+mod archive;
 mod audit;
 mod ceremony;
 mod command_line;

@@ -48,6 +48,13 @@ pub(crate) use verify::{Verified, verify};
 
 use shared::{Shared, Snapshot, count};
 
+/// The records below are in the index on the disk: a start reads the later ones only. 0 when there is no
+/// index that can be read.
+pub(crate) fn watermark_on_disk(storage: &dyn Storage, dir: &Path) -> Result<u64, PathError> {
+    let manifest = files::read_manifest(storage, dir)?.and_then(Result::ok);
+    Ok(manifest.map_or(0, |manifest| manifest.watermark))
+}
+
 /// What the index asks of the log. It asks, on any thread, about every record that was inserted, from
 /// the moment when it is: a record must be readable before its keys are inserted.
 pub(crate) trait RecordSource: Send + Sync {

@@ -104,6 +104,7 @@ fn verify_error(error: ReadError) -> VerifyError {
         ReadError::Corrupt(corruption) => VerifyError::Corrupt(corruption),
         ReadError::Storage { path, source } => VerifyError::Storage { path, source },
         ReadError::OutOfRange { record, len } => VerifyError::OutOfRange { record, len },
+        ReadError::Archived { path, record } => VerifyError::Archived { path, record },
         ReadError::Extract { record, source } => VerifyError::Extract { record, source },
         // Verifying asks for spaces that exist.
         ReadError::NoSuchSpace { .. } => VerifyError::Index(IndexDamage {

@@ -7,6 +7,7 @@
 //! | `tree_copy.rs` | copies a published tree and proves the copy right, record by record |
 //! | `partials.rs` | removes what a copy's checkpoint does not need any more |
 //! | `backup.rs`, `segment_copy.rs`, `place.rs` | a copy of all that was acknowledged, while the log grows |
+//! | `archive.rs`, `archive_place.rs`, `archive_error.rs` | moves old records out of the log's directory |
 //! | `restore.rs` | a new log, with a new origin, that knows what an old one issued |
 //! | `witness.rs` | pushes checkpoints to witnesses, keeps their cosignatures |
 //! | `mirror.rs` | a copy of what a log publishes that never follows it back or into a fork |
@@ -15,8 +16,12 @@
 //!
 //! - A copy's checkpoint is replaced last: what it covers was read back from the copy, hashed, and
 //!   gives its root.
-//! - Nothing here writes into the log that it reads.
+//! - Nothing here writes into the log that it reads, but `archive.rs`: it replaces the log's pointer to its
+//!   archives, and removes what it has just read back from there.
 
+mod archive;
+mod archive_error;
+mod archive_place;
 mod backup;
 mod mirror;
 mod partials;
@@ -27,6 +32,8 @@ mod source;
 mod tree_copy;
 mod witness;
 
+pub use self::archive::{ArchiveLimit, ArchiveOptions, ArchiveReport, archive, archive_on};
+pub use self::archive_error::ArchiveError;
 pub use self::backup::{BackupError, BackupOptions, BackupReport, backup, backup_on};
 pub use self::mirror::{MirrorError, MirrorReport, mirror, mirror_on};
 pub use self::restore::{RestoreError, RestorePlan, RestoreReport, restore};

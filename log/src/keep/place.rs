@@ -48,19 +48,31 @@ pub(super) fn claim(storage: &dyn Storage, dest: &Path) -> Result<LockGuard, Bac
         _ => CopyError::from(PathError { path, source }).into(),
     })?;
     if !ours {
-        storage::replace_file(storage, &dest.join(MARKER_FILE), MARKER.as_bytes())?;
-        let mut made = dest;
-        while let Some(parent) = made.parent().filter(|_| made != above) {
-            let parent = if parent.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                parent
-            };
-            storage.sync_dir(parent).map_err(at(parent))?;
-            made = parent;
-        }
+        mark(storage, dest, &above, MARKER_FILE, MARKER)?;
     }
     Ok(lock)
+}
+
+/// Puts a marker into a new directory; it and the names up to `above` are durable when this returns.
+pub(super) fn mark(
+    storage: &dyn Storage,
+    dest: &Path,
+    above: &Path,
+    name: &str,
+    text: &str,
+) -> Result<(), PathError> {
+    storage::replace_file(storage, &dest.join(name), text.as_bytes())?;
+    let mut made = dest;
+    while let Some(parent) = made.parent().filter(|_| made != above) {
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        storage.sync_dir(parent).map_err(at(parent))?;
+        made = parent;
+    }
+    Ok(())
 }
 
 /// Puts a state that is ready into place. Does nothing where there is none; can be repeated whenever it

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::archive::archived;
 use crate::published::public_dir;
+use crate::record::RecordIndex;
 use crate::storage::{self, DiskStorage, Storage};
+use crate::tlog::{BundleId, TILE_WIDTH};
 
 /// The files that a log publishes, laid out as c2sp.org/tlog-tiles says.
 pub trait TreeSource {
@@ -50,6 +53,8 @@ impl SourceError {
 }
 
 /// A directory with the published files: a log's own, or a copy.
+///
+/// Bundles that `birthmark log archive` moved out of a log's directory are read from the archive.
 pub struct DirectorySource {
     storage: Arc<dyn Storage>,
     root: PathBuf,
@@ -80,12 +85,37 @@ impl DirectorySource {
     }
 }
 
+impl DirectorySource {
+    /// A full bundle that was moved to an archive.
+    fn read_archived(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
+        let storage = &*self.storage;
+        let bundle = BundleId::parse_path(path).filter(|bundle| !bundle.is_partial());
+        let (Some(bundle), Some(dir)) = (bundle, self.root.parent()) else {
+            return Ok(None);
+        };
+        let location = self.root.join(path).display().to_string();
+        let there = match archived(storage, dir, bundle) {
+            Ok(Some(there)) => there,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(SourceError::new(location, error)),
+        };
+        storage::read_file(storage, &there.path, bytes_max)
+            .map(Some)
+            .map_err(|error| {
+                let record = RecordIndex(bundle.index * TILE_WIDTH);
+                SourceError::new(location, there.failed(storage, record, error))
+            })
+    }
+}
+
 impl TreeSource for DirectorySource {
     fn read(&self, path: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, SourceError> {
-        let path = self.root.join(path);
-        match storage::read_file(&*self.storage, &path, bytes_max) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(SourceError::new(path.display().to_string(), error)),
+        let file = self.root.join(path);
+        match storage::read_file(&*self.storage, &file, bytes_max) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.read_archived(path, bytes_max)
+            }
+            Err(error) => Err(SourceError::new(file.display().to_string(), error)),
             Ok(bytes) => Ok(Some(bytes)),
         }
     }

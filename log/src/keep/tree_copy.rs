@@ -373,7 +373,7 @@ impl TreeCopy<'_> {
 }
 
 /// The first entry of a bundle whose hash is not the one of its tile; `None` when all are right.
-fn first_wrong(bytes: &[u8], width: u16, hashes: &[u8]) -> Option<u64> {
+pub(super) fn first_wrong(bytes: &[u8], width: u16, hashes: &[u8]) -> Option<u64> {
     let mut expected = hashes.chunks_exact(HASH_BYTES);
     let entries: Vec<_> = Entries::new(bytes, width).collect();
     let wrong = entries.iter().position(|entry| {

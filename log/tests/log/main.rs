@@ -10,6 +10,7 @@ mod damage;
 mod fault;
 mod index;
 mod index_damage;
+mod keep_archive;
 mod keep_backup;
 mod keep_restore;
 mod prove;
