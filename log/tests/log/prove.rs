@@ -136,3 +136,48 @@ fn a_scan_shows_every_record_once_or_names_the_damage() {
     let error = reader.scan(Some(2), &|_, _| {}).unwrap_err();
     assert!(error.to_string().contains("entries/001"), "{error}");
 }
+
+/// A writer that publishes all the time and gives up a segment every few records; beside it the log is
+/// verified and read through again and again, and is intact each time.
+#[test]
+fn verification_and_reading_beside_a_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    birthmark_log::Log::create(dir.path()).unwrap();
+    let storage = std::sync::Arc::new(birthmark_log::DiskStorage);
+    let (log, answers) = open_dir(dir.path(), options(storage)).unwrap();
+    issue_all(&log, &answers, 0..10, 3000);
+    log.publish().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let rounds = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| {
+            let mut rounds = 0;
+            while rounds < 3 || !done.load(std::sync::atomic::Ordering::SeqCst) {
+                let signer = signer();
+                let verification = birthmark_log::Verification {
+                    keys: Some(&crate::rig::keys),
+                    vkey: Some(signer.verifier_key()),
+                    ..birthmark_log::Verification::default()
+                };
+                let report = birthmark_log::verify(dir.path(), &verification).unwrap();
+                assert_eq!(report.archived_unseen, 0);
+                let reader = LogReader::open(dir.path()).unwrap();
+                for (expected, item) in (0..).zip(&reader) {
+                    let (index, record) = item.unwrap();
+                    assert_eq!(index, RecordIndex(expected));
+                    assert_eq!(crate::rig::seen(&record).ticket, expected);
+                }
+                let last = RecordIndex(reader.len() - 1);
+                let record = reader.read(last).unwrap();
+                assert_eq!(crate::rig::seen(&record).ticket, last.0);
+                rounds += 1;
+            }
+            rounds
+        });
+        issue_all(&log, &answers, 10..1200, 3000);
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        beside.join().unwrap()
+    });
+    assert!(log.metrics().segments_begun > 20, "{:?}", log.metrics());
+    crate::rig::report(format_args!("{rounds} verifications beside a writer"));
+    log.close().unwrap();
+}
