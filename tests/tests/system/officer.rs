@@ -11,7 +11,7 @@ use birthmark_log::tlog::VerifierKey;
 use crate::requests::Key;
 use crate::station::Factory;
 
-const LOG: &str = "example.com/line-7";
+pub(crate) const LOG: &str = "example.com/line-7";
 
 /// An IDevID with a value from the line in the subject, so that content can change.
 pub(crate) fn profile(reissue: &str) -> Profile {

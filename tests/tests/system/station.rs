@@ -181,6 +181,7 @@ impl Factory {
         let mut plan = CaPlan::new(self.path("ca"), subject);
         plan.algorithm = self.signer.algorithm();
         plan.sessions = Some(2);
+        plan.origin = Some(crate::officer::LOG.to_owned());
         plan.key_copy = self.signer == Signer::SoftHsmKeyCopy;
         let guard = TOKEN_SETUP.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = &self.token {
