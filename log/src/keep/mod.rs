@@ -7,6 +7,7 @@
 //! | `tree_copy.rs` | copies a published tree and proves the copy right, record by record |
 //! | `partials.rs` | removes what a copy's checkpoint does not need any more |
 //! | `backup.rs`, `segment_copy.rs`, `place.rs` | a copy of all that was acknowledged, while the log grows |
+//! | `unpublished.rs` | whether a log without checkpoint is the one that a backup is of |
 //! | `restore.rs` | a new log, with a new origin, that knows what an old one issued |
 //! | `witness.rs` | pushes checkpoints to witnesses, keeps their cosignatures |
 //! | `mirror.rs` | a copy of what a log publishes that never follows it back or into a fork |
@@ -25,6 +26,7 @@ mod restore;
 mod segment_copy;
 mod source;
 mod tree_copy;
+mod unpublished;
 mod witness;
 
 pub use self::backup::{BackupError, BackupOptions, BackupReport, backup, backup_on};
