@@ -320,6 +320,7 @@ impl Backup<'_> {
             self.dest,
             base,
             checkpoint,
+            &mut |_| {},
             progress,
         )?)
     }

@@ -157,8 +157,18 @@ pub fn mirror_on(
             new: checkpoint.size,
         });
     }
-    let copied = forked_at_once(source, held.as_ref(), &checkpoint)
-        .and_then(|()| copy_tree(source, storage, dest, held.as_ref(), &checkpoint, progress));
+    let copied = forked_at_once(source, held.as_ref(), &checkpoint).and_then(|()| {
+        let seen = &mut |_: &[u8]| {};
+        copy_tree(
+            source,
+            storage,
+            dest,
+            held.as_ref(),
+            &checkpoint,
+            seen,
+            progress,
+        )
+    });
     if let Err(CopyError::Forked { .. }) = &copied {
         keep_conflict(&**storage, dest, &text)?;
     }

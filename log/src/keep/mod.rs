@@ -9,6 +9,7 @@
 //! | `backup.rs`, `segment_copy.rs`, `place.rs` | a copy of all that was acknowledged, while the log grows |
 //! | `unpublished.rs` | whether a log without checkpoint is the one that a backup is of |
 //! | `restore.rs` | a new log, with a new origin, that knows what an old one issued |
+//! | `lineage.rs` | which logs a restored log goes on from |
 //! | `witness.rs` | pushes checkpoints to witnesses, keeps their cosignatures |
 //! | `mirror.rs` | a copy of what a log publishes that never follows it back or into a fork |
 //!
@@ -19,6 +20,7 @@
 //! - Nothing here writes into the log that it reads.
 
 mod backup;
+mod lineage;
 mod mirror;
 mod partials;
 mod place;

@@ -85,12 +85,14 @@ pub enum CopyError {
 
 /// Brings the copy in `dest` from the tree `from`, which it holds, to the tree `to`: bundles and tiles,
 /// durable and read back. Gives the number of bundles that were fetched. The checkpoint is the caller's.
+/// `seen` is shown each record that is new.
 pub(crate) fn copy_tree(
     source: &dyn TreeSource,
     storage: &Arc<dyn Storage>,
     dest: &Path,
     from: Option<&Checkpoint>,
     to: &Checkpoint,
+    seen: &mut dyn FnMut(&[u8]),
     progress: &dyn Fn(Progress),
 ) -> Result<u64, CopyError> {
     let old = from.map_or(0, |from| from.size);
@@ -120,7 +122,7 @@ pub(crate) fn copy_tree(
         fetched: 0,
     };
     for number in old / TILE_WIDTH..to.size.div_ceil(TILE_WIDTH) {
-        copy.add_bundle(bundle_at(number, to.size))?;
+        copy.add_bundle(bundle_at(number, to.size), seen)?;
         progress(Progress {
             records: copy.tree.size(),
             records_total: to.size,
@@ -279,7 +281,7 @@ struct TreeCopy<'a> {
 
 impl TreeCopy<'_> {
     /// Takes one bundle over, unless an earlier, interrupted run has brought it.
-    fn add_bundle(&mut self, id: BundleId) -> Result<(), CopyError> {
+    fn add_bundle(&mut self, id: BundleId, seen: &mut dyn FnMut(&[u8])) -> Result<(), CopyError> {
         let hashes = self.source.read_tile(tile_of(id))?;
         if !self.goes_on(id, &hashes) {
             let record = id.index * TILE_WIDTH;
@@ -303,7 +305,7 @@ impl TreeCopy<'_> {
                 bytes
             }
         };
-        self.enter(id, &bytes)
+        self.enter(id, &bytes, seen)
     }
 
     /// Whether a tile begins with what the copy has of it.
@@ -315,7 +317,12 @@ impl TreeCopy<'_> {
     }
 
     /// Enters the records that are new into the tree, and writes the tiles that this fills.
-    fn enter(&mut self, id: BundleId, bytes: &[u8]) -> Result<(), CopyError> {
+    fn enter(
+        &mut self,
+        id: BundleId,
+        bytes: &[u8],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CopyError> {
         let first = id.index * TILE_WIDTH;
         let mut starts = Vec::with_capacity(usize::from(id.width) * 4);
         let mut full = Vec::new();
@@ -328,6 +335,7 @@ impl TreeCopy<'_> {
             };
             starts.extend_from_slice(&start.to_le_bytes());
             if index == self.tree.size() {
+                seen(record);
                 self.tree.append(leaf_hash(record), &mut |id, hashes| {
                     full.push((id, hashes.to_vec()));
                 });
