@@ -19,7 +19,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::partials::remove_partials;
-use super::place::{NEXT, READY, claim, put_in_place, refuse_nested, remove_tree};
+use super::place::{BACKUP, NEXT, READY, claim, put_in_place, refuse_nested, remove_tree};
 use super::segment_copy::copy_segments;
 use super::source::DirectorySource;
 use super::tree_copy::{CopyError, copy_tree, sync};
@@ -198,7 +198,7 @@ pub fn backup_on(
     options: &BackupOptions<'_>,
 ) -> Result<BackupReport, BackupError> {
     segment_numbers(&**storage, dir).map_err(VerifyError::from)?;
-    let _lock = claim(&**storage, dest)?;
+    let _lock = claim(&**storage, dest, &BACKUP)?;
     put_in_place(&**storage, dest)?;
     let job = Backup {
         storage,

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `source.rs` | where published files are read from: a directory, or what the caller brings |
 //! | `tree_copy.rs` | copies a published tree and proves the copy right, record by record |
+//! | `tile_proof.rs` | what a source must prove before its records are fetched |
 //! | `partials.rs` | removes what a copy's checkpoint does not need any more |
 //! | `backup.rs`, `segment_copy.rs`, `place.rs` | a copy of all that was acknowledged, while the log grows |
 //! | `unpublished.rs` | whether a log without checkpoint is the one that a backup is of |
@@ -27,6 +28,7 @@ mod place;
 mod restore;
 mod segment_copy;
 mod source;
+mod tile_proof;
 mod tree_copy;
 mod unpublished;
 mod witness;

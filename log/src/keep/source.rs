@@ -21,6 +21,11 @@ pub trait TreeSource {
 
     /// The log's prefix as a person knows it: a directory or an address.
     fn location(&self) -> String;
+
+    /// The directory on this machine that must not lie in a copy, nor a copy in it.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// A published file could not be read.
@@ -52,6 +57,9 @@ impl SourceError {
 /// A directory with the published files: a log's own, or a copy.
 pub struct DirectorySource {
     storage: Arc<dyn Storage>,
+    /// The log's directory.
+    dir: PathBuf,
+    /// Where the published files are in it.
     root: PathBuf,
 }
 
@@ -67,6 +75,7 @@ impl DirectorySource {
         };
         DirectorySource {
             storage: Arc::new(DiskStorage),
+            dir: dir.to_owned(),
             root,
         }
     }
@@ -75,6 +84,7 @@ impl DirectorySource {
     pub(crate) fn of_log(storage: &Arc<dyn Storage>, dir: &Path) -> DirectorySource {
         DirectorySource {
             storage: Arc::clone(storage),
+            dir: dir.to_owned(),
             root: public_dir(dir),
         }
     }
@@ -92,5 +102,9 @@ impl TreeSource for DirectorySource {
 
     fn location(&self) -> String {
         self.root.display().to_string()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.dir)
     }
 }

@@ -1,5 +1,5 @@
-//! Copying a published tree: records are fetched, hashed into the copy's own tree, and must give the
-//! root of the checkpoint. So the copy is a continuation of what it was before, or it is refused.
+//! Copying a published tree: its tiles must lead to the root of the checkpoint, then records are fetched,
+//! hashed into the copy's own tree, and must give that root, too. So the copy is a continuation of what it was before, or it is refused.
 
 use std::collections::HashSet;
 use std::io;
@@ -10,9 +10,10 @@ use thiserror::Error;
 
 use super::partials::edge_tiles;
 use super::source::{SourceError, TreeSource};
+use super::tile_proof::ProvenTiles;
 use crate::error::Corruption;
 use crate::integrate::load_tree;
-use crate::published::{Published, bundle_at, offsets_path, public_dir, tile_of};
+use crate::published::{Published, bundle_at, offsets_path, public_dir};
 use crate::record::RecordIndex;
 use crate::storage::{self, MediumBytes, PathError, Storage, StorageFile, Volume, at};
 use crate::tlog::{
@@ -104,6 +105,7 @@ pub(crate) fn copy_tree(
     if let Some(from) = from {
         check_continues(&source, from, to)?;
     }
+    let tiles = ProvenTiles::prove(&source, &tree, to)?;
     let public = public_dir(dest);
     storage.create_dir(&public).map_err(at(&public))?;
     let volume = storage.volume(&public).map_err(at(&public))?;
@@ -117,6 +119,7 @@ pub(crate) fn copy_tree(
         storage,
         dest,
         tree,
+        tiles,
         offsets,
         made: HashSet::new(),
         fetched: 0,
@@ -172,7 +175,7 @@ fn held_tree(
 }
 
 /// A source whose partial files may have gone because the full ones stand.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     tree: &'a dyn TreeSource,
     /// Records that its checkpoint covers.
     size: u64,
@@ -194,7 +197,7 @@ impl Source<'_> {
 
     /// A tile of this tree or of an earlier state of it: the source need not have its earlier partial
     /// files any more.
-    fn read_tile(&self, id: TileId) -> Result<Vec<u8>, CopyError> {
+    pub(super) fn read_tile(&self, id: TileId) -> Result<Vec<u8>, CopyError> {
         let now = TileId::containing(id.level, id.index * TILE_WIDTH, self.size).unwrap_or(id);
         let full = TileId { width: FULL, ..id };
         let mut bytes = self.first(&[now, id, full].map(|id| id.path()), TILE_BYTES)?;
@@ -222,7 +225,7 @@ impl Source<'_> {
         Ok(bytes)
     }
 
-    fn damaged(&self, path: &str, record: u64, detail: &str) -> CopyError {
+    pub(super) fn damaged(&self, path: &str, record: u64, detail: &str) -> CopyError {
         CopyError::Damaged {
             location: self.tree.location(),
             path: path.to_owned(),
@@ -273,6 +276,7 @@ struct TreeCopy<'a> {
     storage: &'a Arc<dyn Storage>,
     dest: &'a Path,
     tree: TreeBuilder,
+    tiles: ProvenTiles,
     offsets: Arc<dyn StorageFile>,
     /// Directories known to exist.
     made: HashSet<PathBuf>,
@@ -282,12 +286,7 @@ struct TreeCopy<'a> {
 impl TreeCopy<'_> {
     /// Takes one bundle over, unless an earlier, interrupted run has brought it.
     fn add_bundle(&mut self, id: BundleId, seen: &mut dyn FnMut(&[u8])) -> Result<(), CopyError> {
-        let hashes = self.source.read_tile(tile_of(id))?;
-        if !self.goes_on(id, &hashes) {
-            let record = id.index * TILE_WIDTH;
-            let detail = "the tile does not begin with the hashes that this copy has";
-            return Err(self.source.damaged(&tile_of(id).path(), record, detail));
-        }
+        let hashes = self.tiles.read(&self.source, id)?;
         let path = public_dir(self.dest).join(id.path());
         // From the medium: after a failed sync the page cache may show what the disk does not have.
         let held = read_again(&**self.storage, &path, BUNDLE_BYTES_MAX as u64);
@@ -306,14 +305,6 @@ impl TreeCopy<'_> {
             }
         };
         self.enter(id, &bytes, seen)
-    }
-
-    /// Whether a tile begins with what the copy has of it.
-    fn goes_on(&self, id: BundleId, hashes: &[u8]) -> bool {
-        let edge = self.tree.partials().next();
-        edge.is_none_or(|(edge, held)| {
-            edge.level > 0 || edge.index != id.index || hashes.starts_with(held)
-        })
     }
 
     /// Enters the records that are new into the tree, and writes the tiles that this fills.

@@ -11,6 +11,7 @@ mod fault;
 mod index;
 mod index_damage;
 mod keep_backup;
+mod keep_mirror;
 mod keep_restore;
 mod prove;
 mod rig;
