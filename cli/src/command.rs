@@ -490,14 +490,8 @@ mod tests {
 
     #[test]
     fn codes() {
-        let exits = [
-            Exit::Done,
-            Exit::Rejected,
-            Exit::Usage,
-            Exit::Fault,
-            Exit::Stop,
-            Exit::Interrupted(2),
-        ];
+        use Exit::{Done, Fault, Interrupted, Rejected, Stop, Usage};
+        let exits = [Done, Rejected, Usage, Fault, Stop, Interrupted(2)];
         assert_eq!(exits.map(Exit::code), [0, 1, 2, 3, 4, 130]);
     }
 }

@@ -234,6 +234,24 @@ fn found_out(factory: &Factory, kept: &Note, push: &dyn Fn() -> Output) {
     assert_code(&issue_with(&config, 10..14), 0);
     let same_size = push();
     assert_code(&same_size, 4);
+    // What one witness says keeps no other from being asked.
+    let stranger = Witness::of(VerifierKey::ed25519("log.example/nobody", [7; 32]).unwrap());
+    let server = Server::witness(Arc::clone(&stranger));
+    let other = VerifierKey::cosigner("other.example", [9; 32]).unwrap();
+    let address = format!("{} {other}", server.url());
+    let text = fs::read_to_string(&config).unwrap();
+    let value = |key: &str| {
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim_matches('"').to_owned()
+    };
+    let first = format!("{} {}", value("url = "), value("vkey = "));
+    let both = ["witness", "@ca/log", "--once", "--witness", &first];
+    assert_code(
+        &log(factory, &[&both[..], &["--witness", &address]].concat()),
+        4,
+    );
+    assert_eq!(*stranger.statuses.lock().unwrap(), [404]);
     assert!(
         error_line(&same_size).contains("not the first ones"),
         "{}",

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::published::public_dir;
+use crate::published::{Published, public_dir};
 use crate::storage::{self, DiskStorage, Storage};
+use crate::tlog::{HashReader, TILE_WIDTH, TileId};
 
 /// The files that a log publishes, laid out as c2sp.org/tlog-tiles says.
 pub trait TreeSource {
@@ -106,5 +107,23 @@ impl TreeSource for DirectorySource {
 
     fn directory(&self) -> Option<&Path> {
         Some(&self.dir)
+    }
+}
+
+/// The tiles of a log's own tree, to prove with.
+pub(super) struct Tiles<'a>(pub(super) &'a Published);
+
+impl HashReader for Tiles<'_> {
+    type Error = String;
+
+    fn tile(&mut self, id: TileId) -> Result<Vec<u8>, String> {
+        // Partial files of earlier sizes need not be there any more.
+        let size = self.0.size();
+        let now = TileId::containing(id.level, id.index * TILE_WIDTH, size).unwrap_or(id);
+        let read = self.0.tile(now);
+        let mut bytes =
+            read.map_err(|error| format!("{}: {}", error.path.display(), error.source))?;
+        bytes.truncate(id.byte_len());
+        Ok(bytes)
     }
 }

@@ -18,13 +18,14 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::backup::{BackupError, stored_checkpoint, stored_vkey};
+use super::source::Tiles;
 use crate::error::VerifyError;
 use crate::log::LOCK_FILE;
 use crate::published::Published;
 use crate::storage::{self, DiskStorage, LockGuard, PathError, Storage, at};
 use crate::tlog::{
-    Checkpoint, Hash, HashReader, Note, NoteError, NoteSignature, TILE_WIDTH, TileId, VerifierKey,
-    consistency_proof, root, verify_consistency,
+    Checkpoint, Hash, Note, NoteError, NoteSignature, VerifierKey, consistency_proof, root,
+    verify_consistency,
 };
 
 /// Bytes of the longest answer that is read: a few signature lines, or a size.
@@ -482,23 +483,6 @@ fn stated_size(answer: &WitnessAnswer) -> Option<u64> {
     let digits = text.strip_suffix('\n')?;
     let size: u64 = digits.parse().ok()?;
     (essence == SIZE_CONTENT_TYPE && size.to_string() == digits).then_some(size)
-}
-
-struct Tiles<'a>(&'a Published);
-
-impl HashReader for Tiles<'_> {
-    type Error = String;
-
-    fn tile(&mut self, id: TileId) -> Result<Vec<u8>, String> {
-        // Partial files of earlier sizes need not be there any more.
-        let size = self.0.size();
-        let now = TileId::containing(id.level, id.index * TILE_WIDTH, size).unwrap_or(id);
-        let read = self.0.tile(now);
-        let mut bytes =
-            read.map_err(|error| format!("{}: {}", error.path.display(), error.source))?;
-        bytes.truncate(id.byte_len());
-        Ok(bytes)
-    }
 }
 
 impl From<PathError> for WitnessError {
