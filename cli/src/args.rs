@@ -28,7 +28,7 @@ pub(crate) use log::{LogCommand, LogExportArguments, LogProofArguments, LogVerif
         birthmark log verify ca/log\n  \
         birthmark log proof ca/log --cert device.pem\n\n\
         Exit codes: 0 all done, 1 some requests rejected (or nothing found, or not proven), 2 usage \
-        or\nconfiguration, 3 system fault, 130/143 interrupted.",
+        or\nconfiguration, 3 system fault, 4 the log was rolled back or forked, 130/143 interrupted.",
     arg_required_else_help = true
 )]
 pub struct Arguments {
@@ -183,7 +183,8 @@ pub(crate) enum PermitCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     birthmark permit new --config ca/birthmark.toml --profile idevid --identity SN-0001 \\\n      \
-    --replaces 42 --reason 'board swapped' --officer-key ada.key --out SN-0001.permit\n  \
+    --replaces 42 --key-fingerprint 91ab… --reason 'board swapped' --officer-key ada.key \\\n      \
+    --out SN-0001.permit\n  \
     birthmark issue --config ca/birthmark.toml --profile idevid --permit SN-0001.permit new.csr\n\n\
     The identity, the entry and the key's fingerprint stand in the rejection 'permit-needed'.\n\
     Neither the issuing key nor the log is needed: a copy of the configuration, the issuer\n\
@@ -201,9 +202,12 @@ pub(crate) struct PermitNewArguments {
     /// Index of the log's entry that is replaced: the device's newest.
     #[arg(long, value_name = "N")]
     pub(crate) replaces: u64,
-    /// Fingerprint of the new key, 64 hex digits [default: any key]
-    #[arg(long, value_name = "HEX", value_parser = fingerprint)]
+    /// Fingerprint of the new key, 64 hex digits.
+    #[arg(long, value_name = "HEX", value_parser = fingerprint, required_unless_present = "any_key")]
     pub(crate) key_fingerprint: Option<Fingerprint>,
+    /// Allow any new key: whoever brings the permit and the device's identity first gets the certificate.
+    #[arg(long, conflicts_with = "key_fingerprint")]
+    pub(crate) any_key: bool,
     /// How long the permit counts: days, hours or minutes, as in 7d, 12h, 30m.
     #[arg(long, value_name = "TIME", default_value = VALID_DEFAULT, value_parser = valid)]
     pub(crate) valid: Duration,

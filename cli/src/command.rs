@@ -33,6 +33,8 @@ pub enum Exit {
     Usage,
     /// A fault of the system: 3.
     Fault,
+    /// The log was rolled back or forked, or somebody says so: 4. Nothing may be issued from it.
+    Stop,
     /// Ended by this signal: 128 and its number.
     Interrupted(u8),
 }
@@ -46,6 +48,7 @@ impl Exit {
             Exit::Rejected => 1,
             Exit::Usage => 2,
             Exit::Fault => 3,
+            Exit::Stop => 4,
             Exit::Interrupted(signal) => signal.saturating_add(128),
         }
     }
@@ -325,6 +328,8 @@ fn permit_plan(arguments: PermitNewArguments) -> PermitPlan {
         identity,
         replaces,
         key_fingerprint,
+        // The grammar wants exactly one of the two.
+        any_key: _,
         valid,
         reason,
         officer_key,
@@ -486,13 +491,8 @@ mod tests {
 
     #[test]
     fn codes() {
-        let exits = [
-            Exit::Done,
-            Exit::Rejected,
-            Exit::Usage,
-            Exit::Fault,
-            Exit::Interrupted(2),
-        ];
-        assert_eq!(exits.map(Exit::code), [0, 1, 2, 3, 130]);
+        use Exit::{Done, Fault, Interrupted, Rejected, Stop, Usage};
+        let exits = [Done, Rejected, Usage, Fault, Stop, Interrupted(2)];
+        assert_eq!(exits.map(Exit::code), [0, 1, 2, 3, 4, 130]);
     }
 }

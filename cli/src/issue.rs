@@ -76,11 +76,12 @@ pub struct IssuePlan {
 pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandError> {
     // What can be known to be wrong is found before anything is issued.
     let inputs = Inputs::open(&plan.inputs)?;
-    let permits = Permits::open(&plan.permits)?;
+    let mut permits = Permits::open(&plan.permits)?;
     let interrupt = Interrupt::install().map_err(|source| CommandError::Signals { source })?;
     let configuration = Configuration::load(&plan.config)?;
     let station = configuration.station()?;
     check_profile(&station, &plan.profile)?;
+    permits.for_station(&configuration, &plan.profile)?;
     let warnings: Vec<String> = station
         .profiles
         .iter()

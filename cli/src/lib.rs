@@ -14,7 +14,7 @@
 //! | [`args`], [`command`], [`console`] | arguments, exit codes, output streams |
 //!
 //! Exit codes: 0 all done, 1 some requests rejected, 2 usage or configuration, 3 system fault,
-//! 128 + n ended by signal n.
+//! 4 the log was rolled back or forked, 128 + n ended by signal n.
 
 #![forbid(unsafe_code)]
 

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use birthmark_engine::permit::{PERMIT_BYTES_MAX, Permit, PermitProblem, fold_identity};
-use birthmark_engine::{IssueError, Issued, Rejection};
+use birthmark_engine::{Configuration, ConfigurationError, IssueError, Issued, Rejection};
+use birthmark_log::tlog::{Note, VerifierKey};
 
 use crate::hex;
 use crate::input::list;
@@ -19,6 +21,38 @@ pub const PERMITS_MAX: usize = 10_000;
 pub(super) struct Permits {
     by_entry: HashMap<u64, Vec<(Permit, Vec<u8>)>>,
     count: usize,
+    /// What a permit has to say and who may sign it, as far as it is known before a request.
+    station: Option<Station>,
+}
+
+/// What permits of this run have in common.
+#[derive(Debug)]
+struct Station {
+    log: String,
+    issuer: [u8; 20],
+    profile: String,
+    officers: Vec<VerifierKey>,
+}
+
+impl Station {
+    /// Whether a permit is one for this run, signed by an officer, and has not ended. The engine checks
+    /// this again, and the rest.
+    fn counts(&self, permit: &Permit, note: &[u8]) -> bool {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let signed = || {
+            Note::parse(note).is_ok_and(|note| {
+                let mut officers = self.officers.iter();
+                officers.any(|officer| note.verified_by(officer).is_ok())
+            })
+        };
+        permit.log == self.log
+            && permit.issuer == self.issuer
+            && permit.profile == self.profile
+            && permit.not_after_s >= now.as_secs()
+            && signed()
+    }
 }
 
 /// Why the run cannot begin: a permit that is none. Whether one counts is the engine's to say.
@@ -68,6 +102,24 @@ impl Permits {
         Ok(permits)
     }
 
+    /// Tells what the permits of this run have to say.
+    pub(super) fn for_station(
+        &mut self,
+        configuration: &Configuration,
+        profile: &str,
+    ) -> Result<(), ConfigurationError> {
+        let officers = configuration.officers().into_iter();
+        self.station = Some(Station {
+            log: configuration.log_origin().to_owned(),
+            issuer: *configuration.issuer()?.key_identifier(),
+            profile: profile.to_owned(),
+            officers: officers
+                .flat_map(|officers| officers.keys().iter().cloned())
+                .collect(),
+        });
+        Ok(())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -96,7 +148,8 @@ impl Permits {
         Ok(())
     }
 
-    /// The permit that a refusal asks for. A permit that came alone is shown in any case: the engine says
+    /// The permit that a refusal asks for: of those for the device and the key the one that counts, and
+    /// that longest, so that a permit that has ended or is another line's hides none. A permit that came alone is shown in any case: the engine says
     /// best what is wrong with it.
     pub(super) fn called_for(&self, result: &Result<Issued, IssueError>) -> Option<&[u8]> {
         let Err(IssueError::Rejected(Rejection::PermitNeeded {
@@ -112,10 +165,17 @@ impl Permits {
             let same_entry = self.by_entry.get(index).into_iter().flatten();
             same_entry.filter(|(permit, _)| permit.identity == identity)
         };
-        let for_key = of_device().find(|(permit, _)| match &permit.key_fingerprint {
+        let of_key = |permit: &Permit| match &permit.key_fingerprint {
             Some(key) => hex::encode(key) == *key_fingerprint,
             None => true,
-        });
+        };
+        let counts = |permit: &Permit, note: &[u8]| {
+            let station = self.station.as_ref();
+            station.is_none_or(|station| station.counts(permit, note))
+        };
+        let for_key = of_device()
+            .filter(|(permit, _)| of_key(permit))
+            .max_by_key(|(permit, note)| (counts(permit, note), permit.not_after_s));
         let mut all = self.by_entry.values().flatten();
         let only = || all.next().filter(|_| self.count == 1);
         let chosen = for_key.or_else(|| of_device().next()).or_else(only);

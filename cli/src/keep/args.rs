@@ -28,7 +28,9 @@ pub(crate) enum KeepCommand {
     birthmark log backup ca/log /mnt/backup/line-1\n  \
     birthmark log backup ca/log /mnt/backup/line-1 --verify-all --json\n\n\
     Run it as often as you like, on a log in use too: what is there already is not copied again, and\n\
-    an interrupted backup is gone on with. It says done when everything is durable and was read back.\n\
+    an interrupted backup is gone on with. It says done when everything is durable and was checked:\n\
+    tiles and records read back from the disk, write-ahead segments through the file system.\n\
+    Exit code 4: the log has less than the backup, or something else: it was rolled back or forked.\n\
     Restore with 'birthmark log restore'; never issue from a backup.")]
 pub(crate) struct BackupArguments {
     /// The log's directory (or the CA's directory that holds it).
@@ -94,7 +96,10 @@ pub(crate) struct ArchiveLimitArguments {
     The new log has every record of the backup under its old index, so known devices get their\n\
     certificates again and duplicates are refused. It has a new origin and a new key: going on under the\n\
     old ones would sign a second history. A new configuration is written beside the old one; issue with\n\
-    that from now on. What the old log issued after the backup is not known; the command prints since when.")]
+    that from now on. What the old log issued after the backup is not known; the command prints since when.\n\
+    Records after the backup's last checkpoint are covered by no signature of the old log: each certificate\n\
+    in them is checked against the issuer of the configuration, and their number is printed.\n\
+    Stop the old station for good first: two logs that go on certify the same device twice.")]
 pub(crate) struct RestoreArguments {
     /// The backup, or any other copy of the log's directory.
     #[arg(value_name = "BACKUP")]
@@ -128,7 +133,8 @@ pub(crate) struct RestoreArguments {
     birthmark log witness ca/log --once --witness 'https://witness.example witness.example+2d7f…+BA…'\n\n\
     The witnesses of the configuration are entries [[log.witness]] with url and vkey (C2SP tlog-witness).\n\
     Cosignatures are kept in the folder witness of the log. Exit code 1: a witness did not answer or\n\
-    does not know the log; 3: a witness knows more or something else than the log has: it was rolled back.")]
+    does not know the log; 3: a fault here; 4: a witness says that it knows more or something else than the\n\
+    log has (all others were asked before): compare with another witness. Without --once only 4 ends it.")]
 pub(crate) struct WitnessArguments {
     /// The log's directory (or the CA's directory that holds it). It may be in use.
     #[arg(value_name = "DIR")]
@@ -155,13 +161,14 @@ pub(crate) struct WitnessArguments {
     birthmark log follow https://logs.example/line-1 copy --vkey 'example.com/line-1+530d903a+Aekye…'\n  \
     birthmark log follow ca/log copy --once --vkey \"$(cat ca/log/vkey)\"\n\n\
     Works from any static file server (C2SP tlog-tiles) and from a directory. Every record is hashed and\n\
-    must lead to the signed root before the copy's checkpoint changes. Exit code 3: the log went back or\n\
-    was forked; the copy stays as it was and the other checkpoint is kept in its file 'conflict'.")]
+    must lead to the signed root before the copy's checkpoint changes. Exit code 3: the network or a disk;\n\
+    4: the log went back or was forked: the copy stays as it was, and the other checkpoint is kept in a\n\
+    file 'conflict-…' of the copy.")]
 pub(crate) struct FollowArguments {
     /// Address of the published files, or a log's directory.
     #[arg(value_name = "URL|DIR")]
     pub(crate) source: String,
-    /// Where the copy is.
+    /// Where the copy is: an empty directory, or an earlier copy of this log.
     #[arg(value_name = "DEST")]
     pub(crate) dest: PathBuf,
     /// The log's verifier key, from its keeper and not from where the copy comes from.

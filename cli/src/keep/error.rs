@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use birthmark_engine::{ConfigurationError, LogKeyError};
 use birthmark_log::VerifyError;
-use birthmark_log::keep::{ArchiveError, BackupError, MirrorError, RestoreError, WitnessError};
+use birthmark_log::keep::{
+    ArchiveError, BackupError, CopyError, MirrorError, RestoreError, WitnessError,
+};
 
 use crate::ceremony::CeremonyError;
 use crate::command::Exit;
@@ -55,6 +57,18 @@ pub enum KeepError {
     /// The new log's key cannot be read back.
     #[error(transparent)]
     ReadKey(#[from] LogKeyError),
+    /// The old log is alive.
+    #[error(
+        "the old log in {dir} is in use: stop the station that issues from it for good, then restore; two logs \
+         that go on would certify the same device twice", dir = dir.display()
+    )]
+    OldLogInUse {
+        /// The old log.
+        dir: PathBuf,
+    },
+    /// The issuer certificate that unsigned records are checked against.
+    #[error("the issuer certificate of the configuration is needed to check the backup")]
+    Issuer(#[source] ConfigurationError),
     /// A file that would be overwritten.
     #[error("{path} exists; it is never overwritten, choose another --new-config or move it away", path = path.display())]
     FileExists {
@@ -86,9 +100,26 @@ pub enum KeepError {
 }
 
 impl KeepError {
+    /// Whether the log is not what it was, or somebody says so.
+    pub(crate) fn is_stop(&self) -> bool {
+        match self {
+            KeepError::Backup(error) => matches!(
+                error,
+                BackupError::RolledBack { .. } | BackupError::Copy(CopyError::Forked { .. })
+            ),
+            KeepError::Mirror(error) => matches!(
+                error,
+                MirrorError::RolledBack { .. } | MirrorError::Copy(CopyError::Forked { .. })
+            ),
+            KeepError::Witness(error) => error.is_stop(),
+            _ => false,
+        }
+    }
+
     /// What a person typed is usage; disk, network and what was found there are the system.
     pub(crate) fn exit(&self) -> Exit {
         match self {
+            error if error.is_stop() => Exit::Stop,
             KeepError::Backup(
                 BackupError::Inside { .. }
                 | BackupError::NotABackup { .. }
@@ -109,7 +140,13 @@ impl KeepError {
                 | RestoreError::Place(BackupError::Inside { .. })
                 | RestoreError::Backup(VerifyError::Missing { .. }),
             )
-            | KeepError::Mirror(MirrorError::NotACopy { .. } | MirrorError::OtherLog { .. })
+            | KeepError::Mirror(
+                MirrorError::NotACopy { .. }
+                | MirrorError::OtherLog { .. }
+                | MirrorError::Held(BackupError::Inside { .. }),
+            )
+            | KeepError::OldLogInUse { .. }
+            | KeepError::Issuer(_)
             | KeepError::Configuration(_)
             | KeepError::OldKey { .. }
             | KeepError::NoWitness

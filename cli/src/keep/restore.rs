@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use birthmark_engine::{Configuration, LogKey, record_keys};
+use birthmark_engine::record::Record;
+use birthmark_engine::{Configuration, Issuer, LogKey, record_keys, verify_issued};
 use birthmark_hsm::KeyAlgorithm;
 use birthmark_log::keep::{RestorePlan, RestoreReport, restore};
 use birthmark_log::tlog::{CheckpointSigner, VerifierKey};
-use birthmark_log::{Options, Progress};
+use birthmark_log::{ExtractError, Options, Progress, RecordIndex};
 use serde::Serialize;
 
 use super::args::RestoreArguments;
@@ -23,11 +24,16 @@ use crate::records::{log_directory, rfc3339};
 /// The new configuration, unless the caller names it.
 const NEW_CONFIG: &str = "birthmark-restored.toml";
 
+/// Locked by whoever has a log open.
+const LOG_LOCK: &str = "LOCK";
+
 pub(super) fn run(
     arguments: &RestoreArguments,
     console: &mut Console<'_>,
 ) -> Result<Exit, KeepError> {
     let configuration = Configuration::load(&arguments.config)?;
+    let old_log = old_log(&configuration)?;
+    let issuer = configuration.issuer().map_err(KeepError::Issuer)?;
     let old_key = old_key(arguments, &configuration)?;
     let origin = match &arguments.origin {
         Some(origin) => checked_origin(origin)?,
@@ -36,15 +42,55 @@ pub(super) fn run(
     let files = NewFiles::beside(arguments)?;
     let stands = || arguments.dir.join("segments").exists();
     let stood_before = stands();
-    let made = make(arguments, &old_key, &origin, &files, console);
+    let old = Old {
+        key: old_key,
+        issuer,
+    };
+    let made = make(arguments, &old, &origin, &files, console);
     // A log that stands needs its key, whatever went wrong after that.
     if made.is_err() && (stood_before || !stands()) {
         files.remove();
     }
     let report = made?;
-    let restored = Restored::new(arguments, &files, origin, &report);
+    let restored = Restored::new(arguments, &files, origin, &report, old_log);
     write_result(console, arguments.json, &restored, &restored.text())?;
     Ok(Exit::Done)
+}
+
+/// What the backup is checked with.
+struct Old {
+    key: VerifierKey,
+    issuer: Issuer,
+}
+
+impl Old {
+    /// Checks a record that no checkpoint covers. That it can be read at all is seen before.
+    fn check(&self, record: &[u8]) -> Result<(), ExtractError> {
+        match Record::decode(record) {
+            Ok(Record::Issued(issued)) => {
+                verify_issued(&issued, &self.issuer).map_err(ExtractError::new)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The directory of the old log, if it is still there. It must not be in use.
+fn old_log(configuration: &Configuration) -> Result<Option<PathBuf>, KeepError> {
+    let dir = configuration.log_directory();
+    if !dir.join("segments").exists() {
+        return Ok(None);
+    }
+    let path = dir.join(LOG_LOCK);
+    // Opened and not made: nothing is written into the old log.
+    if let Ok(file) = fs::File::open(&path)
+        && matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock))
+    {
+        return Err(KeepError::OldLogInUse {
+            dir: dir.to_owned(),
+        });
+    }
+    Ok(Some(dir.to_owned()))
 }
 
 /// The key that the backup is checked with. Not the one that lies in the backup: whoever can change the
@@ -64,7 +110,7 @@ fn old_key(
 /// Makes key and configuration, then the log: it appears last and whole.
 fn make(
     arguments: &RestoreArguments,
-    old_key: &VerifierKey,
+    old: &Old,
     origin: &str,
     files: &NewFiles,
     console: &Console<'_>,
@@ -85,10 +131,12 @@ fn make(
         bar.set_length(progress.records_total);
         bar.set_position(progress.records);
     };
+    let check = |_: RecordIndex, record: &[u8]| old.check(record);
     let plan = RestorePlan {
-        old_key,
+        old_key: &old.key,
         signer: Arc::new(LogKey::read(&files.key, origin)?),
         keys: Arc::new(record_keys),
+        record: Some(&check),
         options: Options {
             accept_clock: arguments.accept_clock,
             ..Options::default()
@@ -177,12 +225,16 @@ struct Restored {
     old_size: u64,
     old_root: String,
     records: u64,
+    /// Records after the old log's checkpoint: covered by no signature of it.
+    unsigned: u64,
     restored_record: u64,
     lost_written: u64,
     /// From here …
     known_until_ms: u64,
     /// … to here the old log may have issued what this one does not know.
     unknown_until_ms: u64,
+    /// The old log's directory, which is still there: nothing may be issued from it any more.
+    old_log: Option<PathBuf>,
 }
 
 impl Restored {
@@ -191,6 +243,7 @@ impl Restored {
         files: &NewFiles,
         origin: String,
         report: &RestoreReport,
+        old_log: Option<PathBuf>,
     ) -> Restored {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
@@ -204,10 +257,12 @@ impl Restored {
             old_size: report.old.size,
             old_root: report.old.root.to_string(),
             records: report.records,
+            unsigned: report.unsigned,
             restored_record: report.act.0,
             lost_written: report.lost_written,
             known_until_ms: report.known_until_ms,
             unknown_until_ms: now_ms,
+            old_log,
         }
     }
 
@@ -216,7 +271,7 @@ impl Restored {
             0 => "the beginning".to_owned(),
             known => rfc3339(known),
         };
-        format!(
+        let mut text = format!(
             "{}: restored\n  records        {} from {}\n  lost           {} reservations that were open\n  \
              origin         {}\n  signed by      {}\n  configuration  {}\n  key            {}\n\n\
              NOT KNOWN: what the old log issued from {known} to {}.\n\
@@ -231,7 +286,22 @@ impl Restored {
             self.configuration.display(),
             self.key.display(),
             rfc3339(self.unknown_until_ms),
-        )
+        );
+        if self.unsigned > 0 {
+            text.push_str(&format!(
+                "\n{} records after the checkpoint are covered by no signature of the old log. Their \
+                 certificates are the issuer's; whether records are missing there cannot be told.\n",
+                grouped(self.unsigned)
+            ));
+        }
+        if let Some(old) = &self.old_log {
+            text.push_str(&format!(
+                "\nWARNING: the old log is still in {}. Never issue from it again, here or anywhere: two logs \
+                 that go on certify the same device twice. Move it away and keep it as evidence.\n",
+                old.display()
+            ));
+        }
+        text
     }
 }
 

@@ -31,9 +31,14 @@ pub(super) fn run(
         .map(|address| HttpWitness::new(&address.url))
         .collect::<Result<Vec<_>, _>>()?;
     loop {
-        let exit = once(&dir, &addresses, &clients, arguments, console)?;
-        if arguments.once {
-            return Ok(exit);
+        match once(&dir, &addresses, &clients, arguments, console) {
+            done if arguments.once => return done,
+            Ok(_) => {}
+            // Nothing published yet, or a fault that may be over the next time.
+            Err(KeepError::Witness(error)) if !error.is_stop() => {
+                console.note(format_args!("warning: {}", one_line(&error)));
+            }
+            Err(error) => return Err(error),
         }
         thread::sleep(arguments.interval);
     }
@@ -60,6 +65,7 @@ fn once(
     let mut stop: Option<WitnessError> = None;
     for (_, error) in report.failed {
         if error.is_stop() && stop.is_none() {
+            // All were asked by now.
             stop = Some(error);
         } else {
             console.note(format_args!("warning: {}", one_line(&error)));

@@ -58,6 +58,7 @@ fn a_station_is_carried_on_from_its_backup() {
     // What comes after the backup is lost with the disk.
     assert_code(&issue_with(&old, 5..7), 0);
     let lost = fs::read_to_string(&old).unwrap();
+    old_log_is_told_of(&factory);
     fs::remove_dir_all(factory.path("ca/log")).unwrap();
 
     let restore = [
@@ -106,6 +107,31 @@ fn a_station_is_carried_on_from_its_backup() {
     );
 
     refused_beside_a_restored_log(&factory, &lost, &restore);
+}
+
+/// An old log that is in use stops a restore; one that only lies there is warned of.
+fn old_log_is_told_of(factory: &Factory) {
+    let restore = |dir: &str, new: &str, more: &[&str]| {
+        let config = ["--config", "@ca/birthmark.toml", "--new-config", new];
+        log(
+            factory,
+            &[&["restore", "@backup", dir][..], &config, more].concat(),
+        )
+    };
+    let lock = fs::File::open(factory.path("ca/log/LOCK")).unwrap();
+    lock.lock().unwrap();
+    let used = restore("@a", "a.toml", &[]);
+    assert_code(&used, 2);
+    assert!(error_line(&used).contains("in use"));
+    drop(lock);
+    assert!(!factory.path("a").exists() && !factory.path("ca/a.toml").exists());
+    let warned = restore("@b", "b.toml", &[]);
+    assert_code(&warned, 0);
+    assert!(text(&warned.stdout).contains("WARNING: the old log is still in"));
+    let json = restore("@c", "c.toml", &["--json"]);
+    assert_code(&json, 0);
+    assert!(lines(&json)[0]["old_log"].is_string());
+    assert_eq!(lines(&json)[0]["unsigned"], 0);
 }
 
 /// Not over it, not with the old names, and the backup stays nobody's log.
@@ -170,7 +196,18 @@ fn a_witness_finds_a_rolled_back_station_out() {
     copy(&dir, &factory.path("older"));
     assert_code(&issue_with(&config, 3..6), 0);
     assert_code(&push(), 0);
-    assert_code(&push(), 0);
+    // Named twice, asked once.
+    let address = format!("{} {}", server.url(), witness.vkey);
+    let twice = ["witness", "@ca", "--once", "--witness", &address];
+    let twice = log(&factory, &[&twice[..], &["--witness", &address]].concat());
+    assert_code(&twice, 0);
+    // One round at a time.
+    let lock = fs::File::open(dir.join("witness/LOCK")).unwrap();
+    lock.lock().unwrap();
+    let busy = push();
+    assert_code(&busy, 3);
+    assert!(error_line(&busy).contains("held by another"));
+    drop(lock);
     assert_eq!(*witness.statuses.lock().unwrap(), [200, 200, 200]);
     // The cosignature is kept with the checkpoint, and verifies.
     let kept = fs::read(dir.join("witness/checkpoint")).unwrap();
@@ -192,11 +229,29 @@ fn found_out(factory: &Factory, kept: &Note, push: &dyn Fn() -> Output) {
     fs::remove_dir_all(&dir).unwrap();
     copy(&factory.path("older"), &dir);
     let back = push();
-    assert_code(&back, 3);
+    assert_code(&back, 4);
     assert!(error_line(&back).contains("STOP") && error_line(&back).contains("rolled back"));
     assert_code(&issue_with(&config, 10..14), 0);
     let same_size = push();
-    assert_code(&same_size, 3);
+    assert_code(&same_size, 4);
+    // What one witness says keeps no other from being asked.
+    let stranger = Witness::of(VerifierKey::ed25519("log.example/nobody", [7; 32]).unwrap());
+    let server = Server::witness(Arc::clone(&stranger));
+    let other = VerifierKey::cosigner("other.example", [9; 32]).unwrap();
+    let address = format!("{} {other}", server.url());
+    let text = fs::read_to_string(&config).unwrap();
+    let value = |key: &str| {
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim_matches('"').to_owned()
+    };
+    let first = format!("{} {}", value("url = "), value("vkey = "));
+    let both = ["witness", "@ca/log", "--once", "--witness", &first];
+    assert_code(
+        &log(factory, &[&both[..], &["--witness", &address]].concat()),
+        4,
+    );
+    assert_eq!(*stranger.statuses.lock().unwrap(), [404]);
     assert!(
         error_line(&same_size).contains("not the first ones"),
         "{}",
@@ -204,7 +259,7 @@ fn found_out(factory: &Factory, kept: &Note, push: &dyn Fn() -> Output) {
     );
     assert_code(&issue_with(&config, 14..20), 0);
     let forked = push();
-    assert_code(&forked, 3);
+    assert_code(&forked, 4);
     assert!(
         error_line(&forked).contains("not the first ones"),
         "{}",
@@ -214,7 +269,7 @@ fn found_out(factory: &Factory, kept: &Note, push: &dyn Fn() -> Output) {
     fs::create_dir_all(dir.join("witness")).unwrap();
     fs::write(dir.join("witness/checkpoint"), kept.to_string()).unwrap();
     let partly = push();
-    assert_code(&partly, 3);
+    assert_code(&partly, 4);
     assert!(error_line(&partly).contains("STOP"));
 }
 
@@ -307,13 +362,18 @@ fn follows_no_fork(factory: &Factory, url: &str, follow: &dyn Fn(&str, &str) -> 
     let wrong = log(factory, &["follow", url, "@new", "--vkey", other, "--once"]);
     assert_code(&wrong, 3);
     assert_code(&follow(url, "@ca/log"), 2);
+    assert_code(&follow("@ca", "@ca/log/copy"), 2);
+    assert!(!factory.path("ca/log/copy").exists());
+    fs::create_dir(factory.path("photos")).unwrap();
+    factory.file("photos/cat", "cat");
+    assert_code(&follow(url, "@photos"), 2);
 
     // The log goes back, then goes on differently: refused, and the copy kept.
     let before = fs::read(factory.path("web/public/checkpoint")).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     copy(&factory.path("older"), &dir);
     let back = follow(url, "@web");
-    assert_code(&back, 3);
+    assert_code(&back, 4);
     assert!(
         error_line(&back).contains("went back"),
         "{}",
@@ -321,7 +381,7 @@ fn follows_no_fork(factory: &Factory, url: &str, follow: &dyn Fn(&str, &str) -> 
     );
     assert_code(&issue_with(&config, 400..440), 0);
     let forked = follow(url, "@web");
-    assert_code(&forked, 3);
+    assert_code(&forked, 4);
     assert!(
         error_line(&forked).contains("forked"),
         "{}",
@@ -332,7 +392,33 @@ fn follows_no_fork(factory: &Factory, url: &str, follow: &dyn Fn(&str, &str) -> 
         before
     );
     // The evidence bears the log's own signature.
-    let conflict = Note::parse(&fs::read(factory.path("web/conflict")).unwrap()).unwrap();
-    assert_eq!(conflict.verified_by(&key.parse().unwrap()), Ok(()));
+    let evidence = conflicts(&factory.path("web"));
+    assert_eq!(evidence.len(), 2, "{evidence:?}");
+    for (name, note) in &evidence {
+        let conflict = Note::parse(note).unwrap();
+        assert_eq!(
+            conflict.verified_by(&key.parse().unwrap()),
+            Ok(()),
+            "{name}"
+        );
+    }
+    // Seen again, it is not written again.
+    assert_code(&follow(url, "@web"), 4);
+    assert_eq!(conflicts(&factory.path("web")), evidence);
     assert_code(&log(factory, &["verify", "@web"]), 0);
+}
+
+/// The evidence that a copy keeps, by name.
+fn conflicts(copy: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found: Vec<_> = fs::read_dir(copy)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter_map(|path| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            let note = || (name.clone(), fs::read(&path).unwrap());
+            name.starts_with("conflict-").then(note)
+        })
+        .collect();
+    found.sort();
+    found
 }

@@ -70,6 +70,9 @@ fn permit(factory: &Factory, number: u64, replaces: &str, out: &str, more: &[&st
         &out,
     ]);
     arguments.extend(more);
+    if !more.contains(&"--key-fingerprint") {
+        arguments.push("--any-key");
+    }
     if !more.contains(&"--officer-key") {
         arguments.extend(["--officer-key", &key]);
     }
@@ -251,6 +254,64 @@ fn a_permit_that_came_alone_is_shown_and_its_fault_told() {
         assert_eq!(reasons(&refused), [reason]);
     }
     assert_eq!(factory.records(), 2);
+}
+
+#[test]
+fn a_permit_that_does_not_count_hides_no_valid_one() {
+    let factory = with_officer();
+    assert_code(&factory.issue(&["-"], request_pem(0).as_bytes()), 0);
+    fs::create_dir(factory.path("permits")).unwrap();
+    // Read first, and ending last: another line's, another profile's, a forged one.
+    assert_code(
+        &permit(&factory, 0, "0", "permits/good", &["--valid", "1h"]),
+        0,
+    );
+    assert_code(&permit(&factory, 0, "0", "later", &["--valid", "300d"]), 0);
+    let later = fs::read_to_string(factory.path("later")).unwrap();
+    let log = later.lines().nth(1).unwrap();
+    let wrong = [
+        later.replace(log, "log example.com/other-line"),
+        later.replace("\nprofile idevid", "\nprofile other"),
+    ];
+    factory.file("permits/a", &wrong[0]);
+    factory.file("permits/b", &wrong[1]);
+    let forged = later.replace("\nnot-after 20", "\nnot-after 21");
+    factory.file("permits/c", forged);
+    let permits = factory.path("permits");
+    let arguments = ["--permit", permits.to_str().unwrap(), "-"];
+    let issued = factory.issue(&arguments, reworked(0).as_bytes());
+    assert_eq!(reasons(&issued), ["issued"]);
+}
+
+#[test]
+fn a_permit_for_any_key_is_asked_for_by_name() {
+    let factory = with_officer();
+    let path = |name: &str| factory.path(name).to_str().unwrap().to_owned();
+    let (config, key, out) = (path("ca/birthmark.toml"), path("ada.key"), path("out"));
+    let plain = [
+        "permit",
+        "new",
+        "--config",
+        &config,
+        "--profile",
+        "idevid",
+        "--identity",
+        "SN-1",
+        "--replaces",
+        "0",
+        "--officer-key",
+        &key,
+        "--out",
+        &out,
+    ];
+    let refused = birthmark(&plain, b"");
+    assert_code(&refused, 2);
+    assert!(text(&refused.stderr).contains("--key-fingerprint"));
+    let digits = "0".repeat(64);
+    let both = [&plain[..], &["--any-key", "--key-fingerprint", &digits]].concat();
+    assert_code(&birthmark(&both, b""), 2);
+    assert!(!factory.path("out").exists());
+    assert_code(&birthmark(&[&plain[..], &["--any-key"]].concat(), b""), 0);
 }
 
 #[test]

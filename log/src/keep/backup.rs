@@ -19,10 +19,11 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::partials::remove_partials;
-use super::place::{NEXT, READY, claim, put_in_place, refuse_nested, remove_tree};
+use super::place::{BACKUP, NEXT, READY, claim, put_in_place, refuse_nested, remove_tree};
 use super::segment_copy::copy_segments;
 use super::source::DirectorySource;
 use super::tree_copy::{CopyError, copy_tree, sync};
+use super::unpublished::Unpublished;
 use crate::error::VerifyError;
 use crate::published::{Published, checkpoint_path, read_checkpoint, read_vkey, write_vkey};
 use crate::scan::segment_numbers;
@@ -122,15 +123,16 @@ pub enum BackupError {
         /// Verifier key of this log.
         log: String,
     },
-    /// The backup has more records than the log published.
+    /// The backup has more records than the log. Published ones are compared with published ones, and all
+    /// with all where the backup has no checkpoint.
     #[error(
-        "the backup has {held} published records, the log {log}: the log was rolled back, or it is not the \
+        "the backup has {held} records where the log has {log}: the log was rolled back, or it is not the \
          one that was backed up; STOP: do not issue from it, keep both as they are"
     )]
     RolledBack {
-        /// Records that the backup's checkpoint covers.
+        /// Records of the backup.
         held: u64,
-        /// Records that the log's checkpoint covers.
+        /// Records of the log.
         log: u64,
     },
     /// A checkpoint is malformed or wrongly signed.
@@ -196,7 +198,7 @@ pub fn backup_on(
     options: &BackupOptions<'_>,
 ) -> Result<BackupReport, BackupError> {
     segment_numbers(&**storage, dir).map_err(VerifyError::from)?;
-    let _lock = claim(&**storage, dest)?;
+    let _lock = claim(&**storage, dest, &BACKUP)?;
     put_in_place(&**storage, dest)?;
     let job = Backup {
         storage,
@@ -217,17 +219,29 @@ struct Backup<'a> {
 impl Backup<'_> {
     fn run(&self) -> Result<BackupReport, BackupError> {
         let held = self.held()?;
+        let unpublished = match held {
+            Some(_) => None,
+            None => Unpublished::read(&**self.storage, self.dest)?,
+        };
         let mut old_sizes: Vec<u64> = held.iter().map(|held| held.size).collect();
         let mut base = held;
         let mut bundles_copied = 0;
         let mut last: Option<VerifyError> = None;
         for _ in 0..TRIES {
             let (text, checkpoint) = self.published()?.unzip();
+            let log = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
+            if let (Some(base), None) = (&base, &checkpoint) {
+                return Err(BackupError::RolledBack {
+                    held: base.size,
+                    log,
+                });
+            }
             if let Some(checkpoint) = &checkpoint {
                 bundles_copied += self.copy_published(base.as_ref(), checkpoint)?;
             }
             match self.make_next(text.as_deref(), checkpoint.as_ref()) {
                 Ok(Some(verified)) => {
+                    self.check_continued(unpublished.as_ref(), log)?;
                     self.commit(&old_sizes, checkpoint.as_ref())?;
                     return self.report(verified, checkpoint, bundles_copied);
                 }
@@ -267,11 +281,12 @@ impl Backup<'_> {
                 held: held.to_string(),
                 log: log.to_string(),
             }),
-            (Some(held), _) => {
-                let stored = stored_checkpoint(&**self.storage, self.dest, Some(held))?;
+            // A checkpoint is never overlooked because the key beside it is gone.
+            (held, log) => {
+                let key = held.as_ref().or(log.as_ref());
+                let stored = stored_checkpoint(&**self.storage, self.dest, key)?;
                 Ok(stored.map(|(_, checkpoint)| checkpoint))
             }
-            (None, _) => Ok(None),
         }
     }
 
@@ -305,6 +320,7 @@ impl Backup<'_> {
             self.dest,
             base,
             checkpoint,
+            &mut |_| {},
             progress,
         )?)
     }
@@ -332,6 +348,26 @@ impl Backup<'_> {
         let verification = Verification::default();
         let verified = verify_segments_of(storage, &next, &published, &verification)?;
         Ok(Some(verified))
+    }
+
+    /// A backup without checkpoint is continued by the new state, or that one is thrown away.
+    fn check_continued(
+        &self,
+        held: Option<&Unpublished>,
+        published: u64,
+    ) -> Result<(), BackupError> {
+        let Some(held) = held else {
+            return Ok(());
+        };
+        let storage = &**self.storage;
+        let next = self.dest.join(NEXT);
+        let published = Published::new(Arc::clone(self.storage), self.dest, published);
+        let checked = held.check_continued(storage, &published, &next, (self.dir, self.dest));
+        if checked.is_err() {
+            // Best effort: the next backup begins with this.
+            let _ = remove_tree(storage, &next);
+        }
+        checked
     }
 
     /// From here on the new state counts.

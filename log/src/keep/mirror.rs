@@ -4,7 +4,6 @@
 //! that reads logs reads it. It never goes back and never follows a fork: whoever has the log's key but
 //! changes its history is found out here.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,18 +11,21 @@ use thiserror::Error;
 
 use super::backup::{BackupError, stored_checkpoint, stored_vkey};
 use super::partials::remove_partials;
+use super::place::{COPY, claim, refuse_nested};
 use super::source::{SourceError, TreeSource};
 use super::tree_copy::{CopyError, copy_tree};
-use crate::log::LOCK_FILE;
 use crate::published::{CHECKPOINT_BYTES_MAX, checkpoint_path, public_dir, write_vkey};
 use crate::segment::segments_dir;
 use crate::storage::{self, DiskStorage, PathError, Storage, at};
 use crate::tlog::{Checkpoint, CheckpointError, VerifierKey};
 use crate::verify::Progress;
 
-/// A checkpoint of the source that this copy does not follow is kept under this name: it bears the
-/// log's signature and is evidence.
+/// A checkpoint of the source that this copy does not follow is kept under a name that begins so, with its
+/// size and the beginning of its root: it bears the log's signature and is evidence.
 const CONFLICT_FILE: &str = "conflict";
+
+/// Bytes of the root in the name.
+const CONFLICT_ROOT_BYTES: usize = 8;
 
 /// What the copy holds now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +78,11 @@ pub enum MirrorError {
         /// Where the copy is.
         dest: PathBuf,
     },
-    /// The directory holds a log that can be issued from, not a copy.
-    #[error("{dest} holds a log itself; choose another directory", dest = dest.display())]
+    /// The directory holds something else: a log that can be issued from, or other files.
+    #[error(
+        "{dest} is not empty and no copy made by `birthmark log follow`; choose an empty directory",
+        dest = dest.display()
+    )]
     NotACopy {
         /// Where the copy was to go.
         dest: PathBuf,
@@ -105,13 +110,17 @@ pub enum MirrorError {
 ///
 /// # Errors
 /// [`MirrorError`]. [`MirrorError::RolledBack`] and [`CopyError::Forked`] accuse whoever has the log's
-/// key; the checkpoint that shows it is kept in the file `conflict` of the copy.
+/// key; the checkpoint that shows it is kept in a file `conflict-<size>-<root>` of the copy, which is never
+/// overwritten.
 pub fn mirror(
     source: &dyn TreeSource,
     dest: &Path,
     key: &VerifierKey,
     progress: &dyn Fn(Progress),
 ) -> Result<MirrorReport, MirrorError> {
+    if let Some(dir) = source.directory() {
+        refuse_nested(dir, dest).map_err(MirrorError::Held)?;
+    }
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     mirror_on(&storage, source, dest, key, progress)
 }
@@ -133,13 +142,10 @@ pub fn mirror_on(
         });
     }
     let (text, checkpoint) = signed(source, key)?;
-    storage.create_dir(dest).map_err(at(dest))?;
-    let lock = dest.join(LOCK_FILE);
-    let _lock = storage.lock(&lock).map_err(|source| match source.kind() {
-        io::ErrorKind::WouldBlock => MirrorError::Locked {
-            dest: dest.to_owned(),
-        },
-        _ => PathError { path: lock, source }.into(),
+    let _lock = claim(&**storage, dest, &COPY).map_err(|error| match error {
+        BackupError::Locked { dest } => MirrorError::Locked { dest },
+        BackupError::NotABackup { dest } => MirrorError::NotACopy { dest },
+        error => MirrorError::Held(error),
     })?;
     let held = held(&**storage, dest, key)?;
     let old = held.as_ref().map_or(0, |held| held.size);
@@ -150,17 +156,27 @@ pub fn mirror_on(
         });
     }
     if checkpoint.size < old {
-        keep_conflict(&**storage, dest, &text)?;
+        keep_conflict(&**storage, dest, &checkpoint, &text)?;
         return Err(MirrorError::RolledBack {
             location: source.location(),
             old,
             new: checkpoint.size,
         });
     }
-    let copied = forked_at_once(source, held.as_ref(), &checkpoint)
-        .and_then(|()| copy_tree(source, storage, dest, held.as_ref(), &checkpoint, progress));
+    let copied = forked_at_once(source, held.as_ref(), &checkpoint).and_then(|()| {
+        let seen = &mut |_: &[u8]| {};
+        copy_tree(
+            source,
+            storage,
+            dest,
+            held.as_ref(),
+            &checkpoint,
+            seen,
+            progress,
+        )
+    });
     if let Err(CopyError::Forked { .. }) = &copied {
-        keep_conflict(&**storage, dest, &text)?;
+        keep_conflict(&**storage, dest, &checkpoint, &text)?;
     }
     copied?;
     if stored_vkey(&**storage, dest)
@@ -231,8 +247,20 @@ fn forked_at_once(
     }
 }
 
-fn keep_conflict(storage: &dyn Storage, dest: &Path, text: &[u8]) -> Result<(), PathError> {
-    storage::replace_file(storage, &dest.join(CONFLICT_FILE), text)
+/// Keeps the first note of each tree: later ones say no more.
+fn keep_conflict(
+    storage: &dyn Storage,
+    dest: &Path,
+    checkpoint: &Checkpoint,
+    text: &[u8],
+) -> Result<(), PathError> {
+    let root = &checkpoint.root.0[..CONFLICT_ROOT_BYTES];
+    let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = dest.join(format!("{CONFLICT_FILE}-{}-{root}", checkpoint.size));
+    if storage.open(&path, false).is_ok() {
+        return Ok(());
+    }
+    storage::replace_file(storage, &path, text)
 }
 
 impl From<PathError> for MirrorError {

@@ -5,10 +5,13 @@
 //! | --- | --- |
 //! | `source.rs` | where published files are read from: a directory, or what the caller brings |
 //! | `tree_copy.rs` | copies a published tree and proves the copy right, record by record |
+//! | `tile_proof.rs` | what a source must prove before its records are fetched |
 //! | `partials.rs` | removes what a copy's checkpoint does not need any more |
 //! | `backup.rs`, `segment_copy.rs`, `place.rs` | a copy of all that was acknowledged, while the log grows |
 //! | `archive.rs`, `archive_place.rs`, `archive_error.rs` | moves old records out of the log's directory |
+//! | `unpublished.rs` | whether a log without checkpoint is the one that a backup is of |
 //! | `restore.rs` | a new log, with a new origin, that knows what an old one issued |
+//! | `lineage.rs` | which logs a restored log goes on from |
 //! | `witness.rs` | pushes checkpoints to witnesses, keeps their cosignatures |
 //! | `mirror.rs` | a copy of what a log publishes that never follows it back or into a fork |
 //!
@@ -23,13 +26,16 @@ mod archive;
 mod archive_error;
 mod archive_place;
 mod backup;
+mod lineage;
 mod mirror;
 mod partials;
 mod place;
 mod restore;
 mod segment_copy;
 mod source;
+mod tile_proof;
 mod tree_copy;
+mod unpublished;
 mod witness;
 
 pub use self::archive::{ArchiveLimit, ArchiveOptions, ArchiveReport, archive, archive_on};

@@ -1,4 +1,4 @@
-//! The directory of a backup: taken for it, and a finished state put into place.
+//! The directory of a backup or a copy: taken for it, and a finished state put into place.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,23 +10,41 @@ use crate::published::checkpoint_path;
 use crate::segment::segments_dir;
 use crate::storage::{self, LockGuard, PathError, Storage, at};
 
-/// Says that a directory is a backup, to people and to the next backup.
-const MARKER_FILE: &str = "BACKUP";
-const MARKER: &str = "This directory is a backup of a log, made by `birthmark log backup`.\n\
-    Do not issue from it. `birthmark log restore` makes a new log from it.\n";
+/// A file that says what a directory is, to people and to the next run.
+pub(super) struct Marker {
+    file: &'static str,
+    text: &'static str,
+}
+
+/// Marks a backup.
+pub(super) const BACKUP: Marker = Marker {
+    file: "BACKUP",
+    text: "This directory is a backup of a log, made by `birthmark log backup`.\n\
+        Do not issue from it. `birthmark log restore` makes a new log from it.\n",
+};
+
+/// Marks a follower's copy.
+pub(super) const COPY: Marker = Marker {
+    file: "COPY",
+    text: "This directory is a copy of what a log publishes, kept by `birthmark log follow`.\n",
+};
 
 /// Where the next state is made, and where it waits when it is whole.
 pub(super) const NEXT: &str = "next";
 pub(super) const READY: &str = "ready";
 
-/// Takes the directory for a backup.
-pub(super) fn claim(storage: &dyn Storage, dest: &Path) -> Result<LockGuard, BackupError> {
+/// Takes the directory for a copy of this kind: it is empty, or it is one already.
+pub(super) fn claim(
+    storage: &dyn Storage,
+    dest: &Path,
+    marker: &Marker,
+) -> Result<LockGuard, BackupError> {
     let names = match storage.list(dest) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         names => names.map_err(at(dest)).map_err(CopyError::from)?,
     };
-    let ours = names.iter().any(|name| name == MARKER_FILE);
-    let unfinished = format!("{MARKER_FILE}.{}", storage::UNFINISHED);
+    let ours = names.iter().any(|name| name == marker.file);
+    let unfinished = format!("{}.{}", marker.file, storage::UNFINISHED);
     let only_begun = names
         .iter()
         .all(|name| *name == LOCK_FILE || *name == unfinished);
@@ -48,7 +66,7 @@ pub(super) fn claim(storage: &dyn Storage, dest: &Path) -> Result<LockGuard, Bac
         _ => CopyError::from(PathError { path, source }).into(),
     })?;
     if !ours {
-        mark(storage, dest, &above, MARKER_FILE, MARKER)?;
+        mark(storage, dest, &above, marker.file, marker.text)?;
     }
     Ok(lock)
 }

@@ -6,11 +6,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
 
-use super::backup::BackupError;
+use super::backup::{BackupError, stored_checkpoint};
+use super::lineage::{Lineage, same_origin};
 use super::place::{put_in_place, refuse_nested, remove_tree};
 use super::segment_copy::copy_segments;
 use super::source::DirectorySource;
@@ -19,12 +20,12 @@ use crate::commit::{Commit, CommitSink};
 use crate::error::{CloseError, OpenError, VerifyError};
 use crate::log::{LOCK_FILE, Log, Options};
 use crate::published::{checkpoint_path, public_dir, write_vkey};
-use crate::record::{KeyExtractor, RecordIndex, restored};
+use crate::record::{ExtractError, KeyExtractor, RecordIndex, restored};
 use crate::storage::{self, LockGuard, PathError, Storage, at};
 use crate::tlog::{
     Checkpoint, CheckpointSigner, SignError, VerifierKey, empty_root, sign_checkpoint,
 };
-use crate::verify::{Progress, Verification, VerifyReport, verify_on};
+use crate::verify::{Progress, RecordCheck, Verification, VerifyReport, verify_on};
 
 /// What a log is restored with.
 pub struct RestorePlan<'a> {
@@ -34,6 +35,9 @@ pub struct RestorePlan<'a> {
     pub signer: Arc<dyn CheckpointSigner>,
     /// Finds the keys of each record.
     pub keys: Arc<dyn KeyExtractor>,
+    /// Looks at every record that no checkpoint of the backup covers: whoever can write to the backup can
+    /// write these, too.
+    pub record: Option<&'a RecordCheck<'a>>,
     /// How the new log is opened for the first time.
     pub options: Options,
     /// Told now and then how far it has come.
@@ -46,6 +50,8 @@ pub struct RestorePlan<'a> {
 pub struct RestoreReport {
     /// Records that came from the backup.
     pub records: u64,
+    /// Those of them after the backup's checkpoint: no signature of the old log covers them.
+    pub unsigned: u64,
     /// The record that says so.
     pub act: RecordIndex,
     /// Reservations that were open in the backup and are lost records now.
@@ -99,6 +105,27 @@ pub enum RestoreError {
     /// The backup is damaged, or not signed by the old key.
     #[error(transparent)]
     Backup(#[from] VerifyError),
+    /// The backup has records and no checkpoint.
+    #[error(
+        "the backup has {records} records and no checkpoint signed by the old log: nothing shows that it \
+         issued them; find a backup with public/checkpoint, or make a new CA log and keep this as evidence"
+    )]
+    Unsigned {
+        /// Records in it.
+        records: u64,
+    },
+    /// A record after the backup's checkpoint is not one that the old log can have written.
+    #[error(
+        "record {record} of the backup is covered by no signature of the old log and is not sound; somebody \
+         may have changed the backup: take another one, keep this as evidence"
+    )]
+    Unsound {
+        /// The record.
+        record: RecordIndex,
+        /// What is wrong with it.
+        #[source]
+        source: ExtractError,
+    },
     /// The paths do not do, or an interrupted backup could not be put in place.
     #[error(transparent)]
     Place(BackupError),
@@ -176,10 +203,11 @@ pub fn restore(
     built
 }
 
-/// Neither the name nor the key may be the old ones.
+/// Neither the name nor the key may be the old ones. The names before that are in the backup, see
+/// [`Lineage`].
 fn check_new(plan: &RestorePlan<'_>) -> Result<(), RestoreError> {
     let (old, new) = (plan.old_key, plan.signer.verifier_key());
-    let what = if old.name() == new.name() {
+    let what = if same_origin(old.name(), new.name()) {
         "the origin"
     } else if old.public_key() == new.public_key() {
         "the key"
@@ -219,19 +247,48 @@ fn verify_backup(
     backup: &Path,
     plan: &RestorePlan<'_>,
 ) -> Result<VerifyReport, RestoreError> {
+    let stored = stored_checkpoint(&**storage, backup, Some(plan.old_key));
+    // One that is not the old key's is refused below, with its place.
+    let stored = stored.unwrap_or_default();
+    let size = stored.map_or(0, |(_, checkpoint)| checkpoint.size);
+    let unsound = OnceLock::new();
+    let unsigned = |index: RecordIndex, record: &[u8]| match plan.record {
+        Some(check) if index.0 >= size => check(index, record).inspect_err(|_| {
+            let _ = unsound.set(index);
+        }),
+        _ => Ok(()),
+    };
     let verification = Verification {
         vkey: Some(plan.old_key),
         keys: Some(&*plan.keys),
+        record: Some(&unsigned),
         progress: plan.progress,
         ..Verification::default()
     };
-    let verified = verify_on(storage, backup, &verification)?;
+    let verified = verify_on(storage, backup, &verification).map_err(|error| match error {
+        VerifyError::Extract { record, source } if unsound.get() == Some(&record) => {
+            RestoreError::Unsound { record, source }
+        }
+        error => error.into(),
+    })?;
     if verified.segments == 0 {
         // A copy of the published files lacks what was acknowledged after the last checkpoint.
         return Err(VerifyError::Missing {
             dir: backup.to_owned(),
         }
         .into());
+    }
+    let covered = verified.checkpoint.as_ref().map(|signed| signed.size);
+    if covered.unwrap_or(0) != size {
+        // Exchanged while it was verified.
+        return Err(RestoreError::Locked {
+            backup: backup.to_owned(),
+        });
+    }
+    if covered.is_none() && verified.records > 0 {
+        return Err(RestoreError::Unsigned {
+            records: verified.records,
+        });
     }
     match &verified.checkpoint {
         Some(checkpoint) if checkpoint.origin != plan.old_key.name() => {
@@ -255,9 +312,12 @@ fn build(
 ) -> Result<RestoreReport, RestoreError> {
     let volume = storage.volume(staging).map_err(at(staging))?;
     let vkey = plan.signer.verifier_key().to_string();
+    let mut lineage = Lineage::new(plan.signer.verifier_key().name());
+    lineage.see_segments(storage, backup, old.size)?;
     if old.size > 0 || verified.checkpoint.is_some() {
         let source = DirectorySource::of_log(storage, backup);
-        copy_tree(&source, storage, staging, None, old, &|_| {})?;
+        let seen = &mut |record: &[u8]| lineage.see(record);
+        copy_tree(&source, storage, staging, None, old, seen, &|_| {})?;
         let checkpoint = Checkpoint {
             origin: plan.signer.verifier_key().name().to_owned(),
             ..old.clone()
@@ -267,6 +327,7 @@ fn build(
         storage.create_dir(&public).map_err(at(&public))?;
         storage::replace_file(&**storage, &checkpoint_path(staging), text.as_bytes())?;
     }
+    lineage.check()?;
     write_vkey(&**storage, staging, &vkey)?;
     if !copy_segments(storage, backup, staging, old.size)? {
         let dir = backup.to_owned();
@@ -290,6 +351,7 @@ fn build(
     log.close().map_err(RestoreError::Close)?;
     Ok(RestoreReport {
         records: verified.records,
+        unsigned: verified.records - old.size,
         act,
         lost_written,
         old: old.clone(),

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::archive::archived;
-use crate::published::public_dir;
+use crate::published::{Published, public_dir};
 use crate::record::RecordIndex;
 use crate::storage::{self, DiskStorage, Storage};
-use crate::tlog::{BundleId, TILE_WIDTH};
+use crate::tlog::{BundleId, HashReader, TILE_WIDTH, TileId};
 
 /// The files that a log publishes, laid out as c2sp.org/tlog-tiles says.
 pub trait TreeSource {
@@ -24,6 +24,11 @@ pub trait TreeSource {
 
     /// The log's prefix as a person knows it: a directory or an address.
     fn location(&self) -> String;
+
+    /// The directory on this machine that must not lie in a copy, nor a copy in it.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// A published file could not be read.
@@ -57,6 +62,9 @@ impl SourceError {
 /// Bundles that `birthmark log archive` moved out of a log's directory are read from the archive.
 pub struct DirectorySource {
     storage: Arc<dyn Storage>,
+    /// The log's directory.
+    dir: PathBuf,
+    /// Where the published files are in it.
     root: PathBuf,
 }
 
@@ -72,6 +80,7 @@ impl DirectorySource {
         };
         DirectorySource {
             storage: Arc::new(DiskStorage),
+            dir: dir.to_owned(),
             root,
         }
     }
@@ -80,6 +89,7 @@ impl DirectorySource {
     pub(crate) fn of_log(storage: &Arc<dyn Storage>, dir: &Path) -> DirectorySource {
         DirectorySource {
             storage: Arc::clone(storage),
+            dir: dir.to_owned(),
             root: public_dir(dir),
         }
     }
@@ -122,5 +132,27 @@ impl TreeSource for DirectorySource {
 
     fn location(&self) -> String {
         self.root.display().to_string()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.dir)
+    }
+}
+
+/// The tiles of a log's own tree, to prove with.
+pub(super) struct Tiles<'a>(pub(super) &'a Published);
+
+impl HashReader for Tiles<'_> {
+    type Error = String;
+
+    fn tile(&mut self, id: TileId) -> Result<Vec<u8>, String> {
+        // Partial files of earlier sizes need not be there any more.
+        let size = self.0.size();
+        let now = TileId::containing(id.level, id.index * TILE_WIDTH, size).unwrap_or(id);
+        let read = self.0.tile(now);
+        let mut bytes =
+            read.map_err(|error| format!("{}: {}", error.path.display(), error.source))?;
+        bytes.truncate(id.byte_len());
+        Ok(bytes)
     }
 }

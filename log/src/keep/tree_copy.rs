@@ -1,5 +1,5 @@
-//! Copying a published tree: records are fetched, hashed into the copy's own tree, and must give the
-//! root of the checkpoint. So the copy is a continuation of what it was before, or it is refused.
+//! Copying a published tree: its tiles must lead to the root of the checkpoint, then records are fetched,
+//! hashed into the copy's own tree, and must give that root, too. So the copy is a continuation of what it was before, or it is refused.
 
 use std::collections::HashSet;
 use std::io;
@@ -10,9 +10,10 @@ use thiserror::Error;
 
 use super::partials::edge_tiles;
 use super::source::{SourceError, TreeSource};
+use super::tile_proof::ProvenTiles;
 use crate::error::Corruption;
 use crate::integrate::load_tree;
-use crate::published::{Published, bundle_at, offsets_path, public_dir, tile_of};
+use crate::published::{Published, bundle_at, offsets_path, public_dir};
 use crate::record::RecordIndex;
 use crate::storage::{self, MediumBytes, PathError, Storage, StorageFile, Volume, at};
 use crate::tlog::{
@@ -85,12 +86,14 @@ pub enum CopyError {
 
 /// Brings the copy in `dest` from the tree `from`, which it holds, to the tree `to`: bundles and tiles,
 /// durable and read back. Gives the number of bundles that were fetched. The checkpoint is the caller's.
+/// `seen` is shown each record that is new.
 pub(crate) fn copy_tree(
     source: &dyn TreeSource,
     storage: &Arc<dyn Storage>,
     dest: &Path,
     from: Option<&Checkpoint>,
     to: &Checkpoint,
+    seen: &mut dyn FnMut(&[u8]),
     progress: &dyn Fn(Progress),
 ) -> Result<u64, CopyError> {
     let old = from.map_or(0, |from| from.size);
@@ -102,6 +105,7 @@ pub(crate) fn copy_tree(
     if let Some(from) = from {
         check_continues(&source, from, to)?;
     }
+    let tiles = ProvenTiles::prove(&source, &tree, to)?;
     let public = public_dir(dest);
     storage.create_dir(&public).map_err(at(&public))?;
     let volume = storage.volume(&public).map_err(at(&public))?;
@@ -115,12 +119,13 @@ pub(crate) fn copy_tree(
         storage,
         dest,
         tree,
+        tiles,
         offsets,
         made: HashSet::new(),
         fetched: 0,
     };
     for number in old / TILE_WIDTH..to.size.div_ceil(TILE_WIDTH) {
-        copy.add_bundle(bundle_at(number, to.size))?;
+        copy.add_bundle(bundle_at(number, to.size), seen)?;
         progress(Progress {
             records: copy.tree.size(),
             records_total: to.size,
@@ -170,7 +175,7 @@ fn held_tree(
 }
 
 /// A source whose partial files may have gone because the full ones stand.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     tree: &'a dyn TreeSource,
     /// Records that its checkpoint covers.
     size: u64,
@@ -192,7 +197,7 @@ impl Source<'_> {
 
     /// A tile of this tree or of an earlier state of it: the source need not have its earlier partial
     /// files any more.
-    fn read_tile(&self, id: TileId) -> Result<Vec<u8>, CopyError> {
+    pub(super) fn read_tile(&self, id: TileId) -> Result<Vec<u8>, CopyError> {
         let now = TileId::containing(id.level, id.index * TILE_WIDTH, self.size).unwrap_or(id);
         let full = TileId { width: FULL, ..id };
         let mut bytes = self.first(&[now, id, full].map(|id| id.path()), TILE_BYTES)?;
@@ -220,7 +225,7 @@ impl Source<'_> {
         Ok(bytes)
     }
 
-    fn damaged(&self, path: &str, record: u64, detail: &str) -> CopyError {
+    pub(super) fn damaged(&self, path: &str, record: u64, detail: &str) -> CopyError {
         CopyError::Damaged {
             location: self.tree.location(),
             path: path.to_owned(),
@@ -271,6 +276,7 @@ struct TreeCopy<'a> {
     storage: &'a Arc<dyn Storage>,
     dest: &'a Path,
     tree: TreeBuilder,
+    tiles: ProvenTiles,
     offsets: Arc<dyn StorageFile>,
     /// Directories known to exist.
     made: HashSet<PathBuf>,
@@ -279,13 +285,8 @@ struct TreeCopy<'a> {
 
 impl TreeCopy<'_> {
     /// Takes one bundle over, unless an earlier, interrupted run has brought it.
-    fn add_bundle(&mut self, id: BundleId) -> Result<(), CopyError> {
-        let hashes = self.source.read_tile(tile_of(id))?;
-        if !self.goes_on(id, &hashes) {
-            let record = id.index * TILE_WIDTH;
-            let detail = "the tile does not begin with the hashes that this copy has";
-            return Err(self.source.damaged(&tile_of(id).path(), record, detail));
-        }
+    fn add_bundle(&mut self, id: BundleId, seen: &mut dyn FnMut(&[u8])) -> Result<(), CopyError> {
+        let hashes = self.tiles.read(&self.source, id)?;
         let path = public_dir(self.dest).join(id.path());
         // From the medium: after a failed sync the page cache may show what the disk does not have.
         let held = read_again(&**self.storage, &path, BUNDLE_BYTES_MAX as u64);
@@ -303,19 +304,16 @@ impl TreeCopy<'_> {
                 bytes
             }
         };
-        self.enter(id, &bytes)
-    }
-
-    /// Whether a tile begins with what the copy has of it.
-    fn goes_on(&self, id: BundleId, hashes: &[u8]) -> bool {
-        let edge = self.tree.partials().next();
-        edge.is_none_or(|(edge, held)| {
-            edge.level > 0 || edge.index != id.index || hashes.starts_with(held)
-        })
+        self.enter(id, &bytes, seen)
     }
 
     /// Enters the records that are new into the tree, and writes the tiles that this fills.
-    fn enter(&mut self, id: BundleId, bytes: &[u8]) -> Result<(), CopyError> {
+    fn enter(
+        &mut self,
+        id: BundleId,
+        bytes: &[u8],
+        seen: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), CopyError> {
         let first = id.index * TILE_WIDTH;
         let mut starts = Vec::with_capacity(usize::from(id.width) * 4);
         let mut full = Vec::new();
@@ -328,6 +326,7 @@ impl TreeCopy<'_> {
             };
             starts.extend_from_slice(&start.to_le_bytes());
             if index == self.tree.size() {
+                seen(record);
                 self.tree.append(leaf_hash(record), &mut |id, hashes| {
                     full.push((id, hashes.to_vec()));
                 });

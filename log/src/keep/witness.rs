@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/witness/checkpoint   the newest cosigned checkpoint: the log's signature and the cosignatures
 //! DIR/witness/sizes        the size that each witness is known to have: `size vkey`, one a line
+//! DIR/witness/LOCK         held during a round
 //! ```
 //!
 //! A witness never cosigns a tree that does not continue what it cosigned before. So whoever puts an
@@ -17,12 +18,14 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::backup::{BackupError, stored_checkpoint, stored_vkey};
+use super::source::Tiles;
 use crate::error::VerifyError;
+use crate::log::LOCK_FILE;
 use crate::published::Published;
-use crate::storage::{self, DiskStorage, PathError, Storage, at};
+use crate::storage::{self, DiskStorage, LockGuard, PathError, Storage, at};
 use crate::tlog::{
-    Checkpoint, Hash, HashReader, Note, NoteError, NoteSignature, TILE_WIDTH, TileId, VerifierKey,
-    consistency_proof, root, verify_consistency,
+    Checkpoint, Hash, Note, NoteError, NoteSignature, VerifierKey, consistency_proof, root,
+    verify_consistency,
 };
 
 /// Bytes of the longest answer that is read: a few signature lines, or a size.
@@ -88,30 +91,51 @@ pub enum WitnessError {
         /// The log.
         dir: PathBuf,
     },
-    /// The witness knows a longer log than this one.
+    /// The witness says that it knows a longer log than this one.
     #[error(
-        "STOP: {witness} cosigned {known} records of this log, the directory has {size}: it was rolled back \
-         to an older state; do not issue from it, keep it as it is and restore under a new origin"
+        "{witness} says that it cosigned {known} records of this log, the directory has {size}: if that is so, \
+         it was rolled back to an older state; STOP: do not issue from it, keep it as it is, compare with \
+         another witness, and restore under a new origin if that one says the same"
     )]
     RolledBack {
-        /// The witness; or the file with its cosignature.
+        /// The witness.
         witness: String,
-        /// Records that it cosigned.
+        /// Records that it says it cosigned.
         known: u64,
         /// Records that the directory's checkpoint covers.
         size: u64,
     },
-    /// The witness knows another log than this one.
+    /// The witness says that it knows another log than this one.
     #[error(
-        "STOP: {witness} cosigned {known} records that are not the first ones of this log: its directory was \
-         rolled back and gone on with, or forked; do not issue from it, keep it as it is and restore under \
-         a new origin"
+        "{witness} says that it cosigned {known} records that are not the first ones of this log: if that is \
+         so, its directory was rolled back and gone on with, or forked; STOP: do not issue from it, keep it as \
+         it is, compare with another witness, and restore under a new origin if that one says the same"
     )]
     Forked {
-        /// The witness; or the file with its cosignature.
+        /// The witness.
         witness: String,
-        /// Records that it cosigned.
+        /// Records that it says it cosigned.
         known: u64,
+    },
+    /// The log's own signature, kept with the cosignatures, covers what the log does not have.
+    #[error(
+        "STOP: {path} has this log's signature over {known} records, which the directory with its {size} \
+         records does not begin with: it was rolled back or forked; do not issue from it, keep it as it is \
+         and restore under a new origin", path = path.display()
+    )]
+    KeptAhead {
+        /// The checkpoint that was cosigned last.
+        path: PathBuf,
+        /// Records that it covers.
+        known: u64,
+        /// Records that the directory's checkpoint covers.
+        size: u64,
+    },
+    /// Another process pushes.
+    #[error("{path} is held by another `birthmark log witness`; let that one do it, or stop it", path = path.display())]
+    Busy {
+        /// Its lock.
+        path: PathBuf,
     },
     /// No answer.
     #[error(
@@ -162,18 +186,22 @@ pub enum WitnessError {
 }
 
 impl WitnessError {
-    /// Whether the log's directory is not what it was: nothing may be issued from it.
+    /// Whether the log's directory is not what it was, or a witness says so: nothing may be issued from it
+    /// before that is cleared up.
     #[must_use]
     pub fn is_stop(&self) -> bool {
         matches!(
             self,
-            WitnessError::RolledBack { .. } | WitnessError::Forked { .. }
+            WitnessError::RolledBack { .. }
+                | WitnessError::Forked { .. }
+                | WitnessError::KeptAhead { .. }
         )
     }
 }
 
 /// Pushes the checkpoint of the log in `dir`, which may be in use, to witnesses, and keeps their
-/// cosignatures in `dir/witness`, durable.
+/// cosignatures in `dir/witness`, durable. All are asked, whatever one of them says; a key that is named
+/// twice, once.
 ///
 /// # Errors
 /// The log's own files do not do, or they are older than what `dir/witness` shows. What one witness says
@@ -184,6 +212,7 @@ pub fn push_checkpoint(
 ) -> Result<WitnessReport, WitnessError> {
     let storage: Arc<dyn Storage> = Arc::new(DiskStorage);
     let push = Push::begin(&storage, dir)?;
+    let _lock = push.lock()?;
     push.check_kept()?;
     let mut sizes = push.read_sizes()?;
     let mut report = WitnessReport {
@@ -192,7 +221,13 @@ pub fn push_checkpoint(
         failed: Vec::new(),
     };
     let mut note = push.note.clone();
-    for witness in witnesses {
+    for (nth, witness) in witnesses.iter().enumerate() {
+        if witnesses[..nth]
+            .iter()
+            .any(|other| other.key == witness.key)
+        {
+            continue;
+        }
         let key = witness.key.to_string();
         let known = sizes.get(&key).copied().unwrap_or(0);
         match push.cosign(witness, known) {
@@ -239,6 +274,18 @@ impl<'a> Push<'a> {
         })
     }
 
+    /// One round at a time: two would overwrite each other's cosignatures.
+    fn lock(&self) -> Result<LockGuard, WitnessError> {
+        let dir = self.witness_dir();
+        self.storage.create_dir(&dir).map_err(at(&dir))?;
+        let path = dir.join(LOCK_FILE);
+        let lock = self.storage.lock(&path);
+        lock.map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => WitnessError::Busy { path },
+            _ => PathError { path, source }.into(),
+        })
+    }
+
     /// The checkpoint must continue the one that was cosigned last.
     fn check_kept(&self) -> Result<(), WitnessError> {
         let path = self.witness_dir().join("checkpoint");
@@ -256,16 +303,9 @@ impl<'a> Push<'a> {
             path: path.clone(),
             source,
         })?;
-        let (witness, known) = (path.display().to_string(), kept.size);
-        if known > self.checkpoint.size {
-            return Err(WitnessError::RolledBack {
-                witness,
-                known,
-                size: self.checkpoint.size,
-            });
-        }
-        if self.root_at(known)? != kept.root {
-            return Err(WitnessError::Forked { witness, known });
+        let (known, size) = (kept.size, self.checkpoint.size);
+        if known > size || self.root_at(known)? != kept.root {
+            return Err(WitnessError::KeptAhead { path, known, size });
         }
         Ok(())
     }
@@ -443,23 +483,6 @@ fn stated_size(answer: &WitnessAnswer) -> Option<u64> {
     let digits = text.strip_suffix('\n')?;
     let size: u64 = digits.parse().ok()?;
     (essence == SIZE_CONTENT_TYPE && size.to_string() == digits).then_some(size)
-}
-
-struct Tiles<'a>(&'a Published);
-
-impl HashReader for Tiles<'_> {
-    type Error = String;
-
-    fn tile(&mut self, id: TileId) -> Result<Vec<u8>, String> {
-        // Partial files of earlier sizes need not be there any more.
-        let size = self.0.size();
-        let now = TileId::containing(id.level, id.index * TILE_WIDTH, size).unwrap_or(id);
-        let read = self.0.tile(now);
-        let mut bytes =
-            read.map_err(|error| format!("{}: {}", error.path.display(), error.source))?;
-        bytes.truncate(id.byte_len());
-        Ok(bytes)
-    }
 }
 
 impl From<PathError> for WitnessError {

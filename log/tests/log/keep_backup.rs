@@ -372,3 +372,125 @@ fn an_empty_log_and_an_unpublished_one_are_backed_up() {
     let reader = LogReader::open_on(storage, Path::new(DEST)).unwrap();
     assert!(reader.read(RecordIndex(40)).is_err());
 }
+
+/// Everything below the backup but its lock, byte for byte.
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let names = files(dir).into_iter();
+    names
+        .map(|name| {
+            let bytes = std::fs::read(dir.join(&name)).unwrap();
+            (name, bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn a_log_that_published_nothing_replaces_no_backup() {
+    let outer = tempfile::tempdir().unwrap();
+    let (dir, dest) = (outer.path().join("log"), outer.path().join("backup"));
+    let disk: Arc<dyn Storage> = Arc::new(birthmark_log::DiskStorage);
+    let plain = BackupOptions::default();
+    Log::create(&dir).unwrap();
+    let (log, answers) = open_dir(&dir, options(Arc::clone(&disk))).unwrap();
+    issue_all(&log, &answers, 0..300, 100);
+    log.close().unwrap();
+    backup(&dir, &dest, &plain).unwrap();
+    let held = contents(&dest);
+
+    // A new CA at the same path: never opened, and opened with the same key but not published.
+    let old = outer.path().join("old");
+    std::fs::rename(&dir, &old).unwrap();
+    Log::create(&dir).unwrap();
+    let refused = backup(&dir, &dest, &plain);
+    assert!(
+        matches!(refused, Err(BackupError::RolledBack { log: 0, .. })),
+        "{refused:?}"
+    );
+    assert!(contents(&dest) == held);
+    std::fs::copy(old.join("vkey"), dir.join("vkey")).unwrap();
+    let refused = backup(&dir, &dest, &plain);
+    assert!(
+        matches!(refused, Err(BackupError::RolledBack { log: 0, .. })),
+        "{refused:?}"
+    );
+    assert!(contents(&dest) == held);
+    // Without the key beside it the backup is still not overwritten.
+    std::fs::remove_file(dest.join("vkey")).unwrap();
+    std::fs::remove_file(dir.join("vkey")).unwrap();
+    assert!(backup(&dir, &dest, &plain).is_err());
+    std::fs::copy(old.join("vkey"), dest.join("vkey")).unwrap();
+    assert!(contents(&dest) == held);
+    // The right log is still welcome.
+    backup(&old, &dest, &plain).unwrap();
+}
+
+#[test]
+fn unpublished_logs_are_told_apart() {
+    let sim = new_sim();
+    let (log, answers) = crate::rig::open_unpublished(&sim);
+    issue_all(&log, &answers, 0..40, 5_000);
+    let younger = sim.copy();
+    issue_all(&log, &answers, 40..60, 5_000);
+    back_up(&sim).unwrap();
+    drop(log);
+    let disk = |image: &Sim| -> Arc<dyn Storage> { Arc::new(image.clone()) };
+    // The same log, but rolled back.
+    let back = sim.copy();
+    replace_log(&back, Some(&younger));
+    let refused = back_up(&back);
+    assert!(
+        matches!(refused, Err(BackupError::RolledBack { held: 60, log: 40 })),
+        "{refused:?}"
+    );
+    check_copy(
+        &disk(&back),
+        Path::new(DEST),
+        &answers.acknowledged(),
+        "rolled back",
+    );
+    // Made anew at the same path, not published, and published with other records.
+    let other = sim.copy();
+    replace_log(&other, None);
+    let refused = back_up(&other);
+    assert!(
+        matches!(refused, Err(BackupError::RolledBack { held: 60, log: 0 })),
+        "{refused:?}"
+    );
+    let (log, others) = open_sim(&other);
+    issue_all(&log, &others, 500..700, 300);
+    log.publish().unwrap();
+    let refused = back_up(&other);
+    assert!(
+        matches!(refused, Err(BackupError::OtherLog { .. })),
+        "{refused:?}"
+    );
+    log.close().unwrap();
+    check_copy(
+        &disk(&other),
+        Path::new(DEST),
+        &answers.acknowledged(),
+        "held",
+    );
+}
+
+/// Another log where the old one was: a new one, or that of `from`.
+fn replace_log(sim: &Sim, from: Option<&Sim>) {
+    let storage: Arc<dyn Storage> = Arc::new(sim.clone());
+    for path in sim.files() {
+        let path = Path::new(&path);
+        if path.starts_with(DIR) {
+            storage.remove(path).unwrap();
+        }
+    }
+    let Some(from) = from else {
+        drop(storage.remove_dir(Path::new("/log/segments")));
+        Log::create_on(&*storage, Path::new(DIR)).unwrap();
+        return;
+    };
+    for path in from.files() {
+        if path.starts_with(DIR) {
+            let file = storage.create(&path).unwrap();
+            file.write_all_at(&from.content(&path), 0).unwrap();
+        }
+    }
+}

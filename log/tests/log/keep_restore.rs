@@ -6,8 +6,8 @@ use std::sync::Arc;
 use birthmark_log::keep::{RestoreError, RestorePlan, RestoreReport, restore};
 use birthmark_log::tlog::{Checkpoint, CheckpointSigner};
 use birthmark_log::{
-    CommitSink, DiskStorage, IndexKey, Log, OpenError, RecordIndex, Storage, Verification,
-    verify_on,
+    CommitSink, DiskStorage, ExtractError, IndexKey, Log, OpenError, RecordIndex, Storage,
+    Verification, verify_on,
 };
 
 use crate::keep_backup::{back_up, backed_up_once};
@@ -32,6 +32,7 @@ fn restore_with(sim: &Sim, new: Arc<Signer>) -> Result<RestoreReport, RestoreErr
         old_key: old.verifier_key(),
         signer: new,
         keys: Arc::new(keys),
+        record: None,
         options,
         progress: None,
     };
@@ -141,11 +142,13 @@ fn what_would_be_a_second_history_is_refused() {
         matches!(same_key, Err(RestoreError::SameLog { .. })),
         "{same_key:?}"
     );
-    let same_name = restore_with(&sim, signer_named("log.example/line-1", 2));
-    assert!(
-        matches!(same_name, Err(RestoreError::SameLog { .. })),
-        "{same_name:?}"
-    );
+    for name in ["log.example/line-1", "LOG.example/Line-1"] {
+        let same_name = restore_with(&sim, signer_named(name, 2));
+        assert!(
+            matches!(same_name, Err(RestoreError::SameLog { .. })),
+            "{same_name:?}"
+        );
+    }
     assert_eq!(sim.files(), before);
 
     restore_with(&sim, new_signer()).unwrap();
@@ -176,6 +179,7 @@ fn a_damaged_or_foreign_backup_is_not_restored() {
         old_key: old.verifier_key(),
         signer: new_signer(),
         keys: Arc::new(keys),
+        record: None,
         options: sim_options(&sim),
         progress: None,
     };
@@ -202,6 +206,107 @@ fn a_damaged_or_foreign_backup_is_not_restored() {
     let used = restore(&dir, &outer.path().join("new"), &plan);
     assert!(matches!(used, Err(RestoreError::Locked { .. })), "{used:?}");
     drop(log);
+}
+
+#[test]
+fn a_name_of_long_ago_is_refused() {
+    let sim = new_sim();
+    backed_up_once(&sim);
+    restore_with(&sim, new_signer()).unwrap();
+    let (log, answers) = open_new(&sim, new_signer()).unwrap();
+    issue_all(&log, &answers, 8_000_000..8_000_300, 300);
+    log.publish().unwrap();
+    log.close().unwrap();
+    let again = |origin: &str| {
+        let old = new_signer();
+        let mut options = sim_options(&sim);
+        options.clock = Hands::at(NOON_MS + 180_000);
+        let plan = RestorePlan {
+            old_key: old.verifier_key(),
+            signer: signer_named(origin, 3),
+            keys: Arc::new(keys),
+            record: None,
+            options,
+            progress: None,
+        };
+        restore(Path::new(NEW), Path::new("/third"), &plan)
+    };
+    let grandfather = again("Log.example/line-1");
+    assert!(
+        matches!(&grandfather, Err(RestoreError::SameLog { origin, .. }) if origin == "log.example/line-1"),
+        "{grandfather:?}"
+    );
+    assert!(!sim.files().iter().any(|path| path.starts_with("/third")));
+    again("log.example/line-1c").unwrap();
+}
+
+#[test]
+fn records_without_a_signature_are_not_taken_for_the_old_logs() {
+    let sim = new_sim();
+    let (first, _) = backed_up_once(&sim);
+    // Each record after the checkpoint is looked at, and no other.
+    let looked = std::sync::Mutex::new(Vec::new());
+    let old = signer();
+    let restore_checked = |image: &Sim, bad: u64| {
+        looked.lock().unwrap().clear();
+        let look = |index: RecordIndex, _: &[u8]| {
+            looked.lock().unwrap().push(index.0);
+            if index.0 == bad {
+                return Err(ExtractError::new("not signed by the issuer"));
+            }
+            Ok(())
+        };
+        let mut options = sim_options(image);
+        options.clock = Hands::at(NOON_MS + 60_000);
+        let plan = RestorePlan {
+            old_key: old.verifier_key(),
+            signer: new_signer(),
+            keys: Arc::new(keys),
+            record: Some(&look),
+            options,
+            progress: None,
+        };
+        restore(Path::new(BACKUP), Path::new(NEW), &plan)
+    };
+    let size = {
+        let text = sim.content(Path::new("/backup/public/checkpoint"));
+        let held = Checkpoint::from_note(&text, signer().verifier_key());
+        held.unwrap().size
+    };
+    let records = first.appended.len() as u64;
+    let bad = restore_checked(&sim, records - 1);
+    if size < records {
+        assert!(
+            matches!(&bad, Err(RestoreError::Unsound { record, .. }) if record.0 == records - 1),
+            "{bad:?}"
+        );
+        assert!(!sim.files().iter().any(|path| path.starts_with(NEW)));
+    }
+    let image = sim.copy();
+    let good = restore_checked(&image, u64::MAX).unwrap();
+    assert_eq!(good.unsigned, records - size);
+    assert_eq!(*looked.lock().unwrap(), (size..records).collect::<Vec<_>>());
+
+    // Without checkpoint and key, nothing shows who wrote the segments: also those of a log that had
+    // published nothing.
+    let sim = new_sim();
+    let (log, answers) = crate::rig::open_unpublished(&sim);
+    issue_all(&log, &answers, 0..40, 700);
+    back_up(&sim).unwrap();
+    drop(log);
+    let refused = restore_checked(&sim, u64::MAX);
+    assert!(
+        matches!(
+            refused,
+            Err(RestoreError::Unsigned { records: 40 }) | Err(RestoreError::Backup(_))
+        ),
+        "{refused:?}"
+    );
+    assert!(!sim.files().iter().any(|path| path.starts_with(NEW)));
+    // An empty backup has nothing that could be forged.
+    let sim = new_sim();
+    back_up(&sim).unwrap();
+    assert_eq!(restore_checked(&sim, u64::MAX).unwrap().records, 0);
 }
 
 #[test]

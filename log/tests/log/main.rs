@@ -12,6 +12,7 @@ mod index;
 mod index_damage;
 mod keep_archive;
 mod keep_backup;
+mod keep_mirror;
 mod keep_restore;
 mod prove;
 mod rig;
