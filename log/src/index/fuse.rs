@@ -355,24 +355,4 @@ mod tests {
         bytes.push(0);
         assert!(Fuse::default().push_part(&bytes).is_none());
     }
-
-    #[test]
-    #[ignore = "a measurement"]
-    fn speed_of_building() {
-        for factor in [16_384, 32_768, 65_536] {
-            let all = hashes(factor, 0);
-            let mut builder = PartBuilder::default();
-            let begin = std::time::Instant::now();
-            let mut bytes = Vec::new();
-            for _ in 0..20 {
-                bytes.clear();
-                builder.build(&all, usize::MAX, &mut bytes);
-            }
-            let ns = begin.elapsed().as_nanos() as f64 / (20 * factor) as f64;
-            println!(
-                "{factor}: {ns:.1} ns per hash, {:.2} bits",
-                bytes.len() as f64 * 8.0 / factor as f64
-            );
-        }
-    }
 }
