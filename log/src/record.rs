@@ -61,7 +61,8 @@ pub const TIME_MS_MIN: u64 = 1 << 32;
 ///
 /// It must be a pure function of the record's bytes apart from the time stamp, must not panic,
 /// and must know every record kind ever written to the log: a kind without keys is
-/// `[None; KEY_SPACES]`, not an error. Records that the log writes of its own accord are not shown to it.
+/// `[None; KEY_SPACES]`, not an error. It also sees the records that the log writes of its own
+/// accord (officer's acts, kind 3) when the index is rebuilt or verified.
 pub trait KeyExtractor: Send + Sync {
     /// The keys of `record`.
     ///
