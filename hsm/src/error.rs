@@ -1,12 +1,14 @@
 //! Errors, one type per operation. None of them ever holds a PIN or a key.
 
+use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::algorithm::KeyAlgorithm;
 use crate::ckr::{CallError, ErrorClass, ReturnCode};
-use crate::pkcs11::UriError;
+use crate::pkcs11::{PinMarks, UriError};
 
 /// A signature was not made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +24,7 @@ pub enum SignError {
     },
     /// The PIN was refused earlier, when a lost login had to be renewed. It is not sent again.
     #[error(
-        "token '{token}': the PIN was refused with {code} and is not tried again; {}",
+        "token '{token}': the PIN was refused with {code} and is not tried again; {}{mark}",
         ErrorClass::Pin.advice()
     )]
     PinRefused {
@@ -30,6 +32,41 @@ pub enum SignError {
         token: Arc<str>,
         /// What the login returned.
         code: ReturnCode,
+        /// What remembers it.
+        mark: Mark,
+    },
+    /// The token holds no such key any more, or another one under the same name.
+    #[error(
+        "token '{token}' no longer holds the key that this pool signs with as {key}; put the right \
+         key there, or take the token out of the configuration"
+    )]
+    WrongKey {
+        /// The token's label.
+        token: Arc<str>,
+        /// The URI's object attributes.
+        key: String,
+    },
+    /// The last of the job's attempts did not return and was given up.
+    #[error(
+        "token '{token}': the call did not return within {} s and was given up; {}",
+        limit.as_secs_f64(), ErrorClass::Device.advice()
+    )]
+    Hung {
+        /// The token's label.
+        token: Arc<str>,
+        /// How long it may last.
+        limit: Duration,
+    },
+    /// No token took the job.
+    #[error(
+        "no token signs, waited {} s; check the HSMs, their power and their network: {tokens}",
+        waited.as_secs()
+    )]
+    TokensDown {
+        /// How long the job waited while every token was down.
+        waited: Duration,
+        /// Each token's state, and why.
+        tokens: Arc<str>,
     },
     /// The token returned something that is no signature of this key.
     #[error(
@@ -72,7 +109,11 @@ impl SignError {
         match self {
             SignError::Call { call, .. } => call.class(),
             SignError::PinRefused { .. } => ErrorClass::Pin,
-            SignError::MalformedSignature { .. } | SignError::Software { .. } => ErrorClass::Device,
+            SignError::WrongKey { .. } => ErrorClass::Handle,
+            SignError::MalformedSignature { .. }
+            | SignError::Software { .. }
+            | SignError::Hung { .. }
+            | SignError::TokensDown { .. } => ErrorClass::Device,
             SignError::WrongInput { .. } => ErrorClass::Request,
             SignError::Stopped => ErrorClass::Module,
         }
@@ -131,6 +172,51 @@ pub enum OpenError {
         asked: usize,
         /// The limit.
         max: usize,
+    },
+    /// The list of tokens is empty or too long.
+    #[error("{asked} tokens named: use 1 to {max}")]
+    Tokens {
+        /// How many were named.
+        asked: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A software key stands beside another signer.
+    #[error("a software key signs alone: name one software key, or PKCS#11 tokens only")]
+    SoftwareBesideOthers,
+    /// Two of the tokens hold different keys.
+    #[error(
+        "tokens '{first}' and '{second}' hold different keys: one pool signs with one key; copy \
+         the key to both with the vendor's tool, or take one of them out"
+    )]
+    KeysDiffer {
+        /// The label of a token.
+        first: String,
+        /// The label of a token with another key.
+        second: String,
+    },
+    /// One token is named twice.
+    #[error("token '{token}' is named twice: name each token once")]
+    SameToken {
+        /// The token's label.
+        token: String,
+    },
+    /// A limit is out of its range.
+    #[error("the limit {name} is out of range: use {range}")]
+    Limit {
+        /// The field of the options.
+        name: &'static str,
+        /// What would be right.
+        range: &'static str,
+    },
+    /// No token answered.
+    #[error(
+        "no token answered within {} s; check the HSMs, their power and their network",
+        waited.as_secs()
+    )]
+    NoAnswer {
+        /// How long.
+        waited: Duration,
     },
     /// The system gave no thread for a session.
     #[error("no thread for a signing session; raise the limit on processes and retry")]
@@ -193,6 +279,16 @@ pub enum ModuleError {
         path: PathBuf,
         /// The call and what it returned.
         call: CallError,
+    },
+    /// The module lost its state while it is in use, so that it cannot be initialized anew.
+    #[error(
+        "the PKCS#11 module {} lost its state, and calls are inside it or others of this process \
+         use it; restart this process",
+        path.display()
+    )]
+    Lost {
+        /// The path in the URI.
+        path: PathBuf,
     },
     /// The module's slots cannot be listed.
     #[error("the PKCS#11 module {}: {call}; {}", path.display(), call.class().advice())]
@@ -259,7 +355,7 @@ pub enum PinError {
     },
     /// The token refused the PIN. It was sent once.
     #[error(
-        "token '{token}' refused the PIN with {code}; it was tried once. {}",
+        "token '{token}' refused the PIN with {code}; it was tried once. {}{mark}",
         ErrorClass::Pin.advice()
     )]
     Refused {
@@ -267,7 +363,58 @@ pub enum PinError {
         token: String,
         /// What the login returned.
         code: ReturnCode,
+        /// What remembers it.
+        mark: Mark,
     },
+    /// The token refused the PIN before. It was not sent again.
+    #[error(
+        "token '{token}' refused the PIN before ({reason}), and it is not sent again. Correct the \
+         PIN, make sure that the token is not locked, then remove {}",
+        mark.display()
+    )]
+    RefusedBefore {
+        /// The token's label.
+        token: String,
+        /// What the mark says.
+        reason: String,
+        /// The mark.
+        mark: PathBuf,
+    },
+}
+
+/// What remembers a refused PIN, so that no later process sends it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing but this process.
+    None,
+    /// The file that a person removes once the PIN is corrected.
+    Left(Arc<Path>),
+    /// The file could not be written.
+    Failed(Arc<str>),
+}
+
+impl Mark {
+    pub(crate) fn leave(marks: &PinMarks, label: &str, serial: &str, code: ReturnCode) -> Mark {
+        match marks.leave(label, serial, code) {
+            Ok(None) => Mark::None,
+            Ok(Some(path)) => Mark::Left(Arc::from(path)),
+            Err(error) => Mark::Failed(Arc::from(error.to_string())),
+        }
+    }
+}
+
+/// The end of a sentence about a refused PIN.
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mark::None => Ok(()),
+            Mark::Left(path) => write!(f, "; then remove {}", path.display()),
+            Mark::Failed(why) => write!(
+                f,
+                "; this could not be written down ({why}): start nothing before the PIN is right"
+            ),
+        }
+    }
 }
 
 /// A key was not found on the token, or cannot sign here.
@@ -481,6 +628,15 @@ pub enum CloseError {
         /// How many.
         count: usize,
     },
+    /// Calls that were given up are still inside the module. It was not finalized.
+    #[error(
+        "{count} calls are still inside the PKCS#11 modules, which were not finalized; end this \
+         process"
+    )]
+    Inside {
+        /// How many.
+        count: usize,
+    },
     /// The module did not finalize.
     #[error("the PKCS#11 module {}: {call}; restart this process before using it", path.display())]
     Finalize {
@@ -499,7 +655,10 @@ impl OpenError {
             | OpenError::Module(
                 ModuleError::Initialize { call, .. } | ModuleError::Call { call, .. },
             ) => Some(call.class()),
-            OpenError::Pin(PinError::Refused { .. }) => Some(ErrorClass::Pin),
+            OpenError::Pin(PinError::Refused { .. } | PinError::RefusedBefore { .. }) => {
+                Some(ErrorClass::Pin)
+            }
+            OpenError::Module(ModuleError::Lost { .. }) => Some(ErrorClass::Module),
             _ => None,
         }
     }

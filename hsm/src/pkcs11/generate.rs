@@ -8,6 +8,7 @@ use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
 use super::key::{self, ED25519_NAME_PARAMS, ED25519_PARAMS, P256_PARAMS, P384_PARAMS};
+use super::pin_mark::PinMarks;
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
 use crate::algorithm::KeyAlgorithm;
@@ -35,7 +36,7 @@ pub fn generate_key_pair(
     algorithm: KeyAlgorithm,
 ) -> Result<PublicKey, GenerateError> {
     let label = uri.object().ok_or(GenerateError::NoLabel)?;
-    let token = Token::open(uri)?;
+    let token = Token::open(uri, &PinMarks::default())?;
     let failed = |call| GenerateError::Call {
         token: token.label().to_string(),
         call,

@@ -11,11 +11,11 @@ use cryptoki::session::Session;
 use cryptoki_sys::{CK_MECHANISM_TYPE, CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS};
 
 use super::key::TokenKey;
+use super::token;
 use crate::algorithm::{DigestAlgorithm, KeyAlgorithm};
-use crate::ckr::{CallError, ErrorClass};
+use crate::ckr::CallError;
 use crate::der;
 use crate::error::SignError;
-use crate::metrics::Counters;
 use crate::signing::{SignInput, Signature};
 
 /// Length of the longest raw signature in bytes: RSA-4096.
@@ -96,47 +96,39 @@ impl SigningSession {
         Ok(())
     }
 
-    /// Signs, and tries again what the class of an error allows: each remedy once per job.
-    pub(super) fn sign_with_remedies(
-        &mut self,
-        input: &SignInput,
-        out: &mut Signature,
-        counters: &Counters,
-    ) -> Result<(), SignError> {
-        let mut used = [false; ErrorClass::ALL.len()];
-        loop {
-            let logins = self.key.token().logins();
-            let Err(error) = self.sign(input, out) else {
-                return Ok(());
-            };
-            let class = match &error {
-                SignError::Call { call, .. } => call.class(),
-                _ => return Err(error),
-            };
-            if std::mem::replace(&mut used[class.index()], true) {
-                return Err(error);
-            }
-            match class {
-                ErrorClass::Session => {
-                    self.session = self
-                        .key
-                        .token()
-                        .open_session()
-                        .map_err(|call| self.failed(call))?;
-                    self.handle = self.key.handle();
-                    counters.session_reopened();
-                }
-                ErrorClass::Handle => {
-                    self.handle = self.key.find_again(self.handle)?.ok_or(error)?;
-                    counters.key_found_again();
-                }
-                ErrorClass::Login => {
-                    self.key.token().log_in_again(logins)?;
-                    counters.login_renewed();
-                }
-                _ => return Err(error),
-            }
-        }
+    /// The key that it signs with.
+    pub(super) fn key(&self) -> &Arc<TokenKey> {
+        &self.key
+    }
+
+    /// How many logins there were; for [`SigningSession::log_in_again`].
+    pub(super) fn logins(&self) -> u64 {
+        self.key.token().logins()
+    }
+
+    /// The remedy for a lost session. The token may have been another one's for a while, so that
+    /// the key is looked at before it signs again.
+    pub(super) fn reopen(&mut self) -> Result<(), SignError> {
+        let session = self.key.token().open_session();
+        self.session = session.map_err(|call| self.failed(call))?;
+        self.handle = self.key.confirm()?;
+        Ok(())
+    }
+
+    /// The remedy for a handle that was refused.
+    pub(super) fn find_key_again(&mut self) -> Result<(), SignError> {
+        self.handle = self.key.find_again(self.handle)?;
+        Ok(())
+    }
+
+    /// The remedy for a lost login, after `seen` logins.
+    pub(super) fn log_in_again(&self, seen: u64) -> Result<(), SignError> {
+        self.key.token().log_in_again(seen)
+    }
+
+    /// Asks the token something small, so that it sees the session used.
+    pub(super) fn ping(&self) -> Result<(), SignError> {
+        token::ping(&self.session).map_err(|call| self.failed(call))
     }
 
     /// One signature's calls; the answer has to be `expected` bytes long.

@@ -10,17 +10,20 @@ use cryptoki::types::AuthPin;
 
 use super::module::{Module, ModuleUser, lock};
 use super::pin;
+use super::pin_mark::PinMarks;
 use super::raw::SignFunctions;
 use super::uri::Pkcs11Uri;
 use crate::ckr::{CallError, ErrorClass, ReturnCode};
-use crate::error::{CloseError, ModuleError, OpenError, PinError, SignError, TokenError};
+use crate::error::{CloseError, Mark, ModuleError, OpenError, PinError, SignError, TokenError};
 
 /// A token with its anchor session. The login belongs to all sessions of the process on this
 /// token (PKCS#11 v3.1 §5.6.8), so one is enough, and it lasts as long as the anchor is open.
 /// There is no `C_Logout`: it would log out the sessions of every other pool too.
 pub(super) struct Token {
     label: Arc<str>,
+    serial: String,
     slot: Slot,
+    marks: PinMarks,
     /// The calls that sign know this token's sessions.
     direct: bool,
     anchor: Mutex<Anchor>,
@@ -35,7 +38,7 @@ struct Anchor {
     /// How to log in again; `None` where the token wants no login.
     login: Option<Login>,
     /// The token refused the PIN: it is never sent again.
-    refused: Option<ReturnCode>,
+    refused: Option<SignError>,
 }
 
 enum Login {
@@ -45,24 +48,14 @@ enum Login {
 }
 
 impl Token {
-    /// Finds the token that the URI names, opens the anchor session and logs in, once.
-    pub(super) fn open(uri: &Pkcs11Uri) -> Result<Token, OpenError> {
+    /// Finds the token that the URI names, opens the anchor session and logs in, once. A token
+    /// with a mark of a refused PIN gets no PIN; a PIN that is refused leaves one.
+    pub(super) fn open(uri: &Pkcs11Uri, marks: &PinMarks) -> Result<Token, OpenError> {
         let module = ModuleUser::acquire(uri)?;
         let setup = module.setup();
         let (slot, info) = find(&module, uri)?;
         let label: Arc<str> = Arc::from(info.label());
-        let login = if !info.login_required() {
-            None
-        } else if let Some(pin) = pin::read(uri)? {
-            Some(Login::Pin(pin))
-        } else if info.protected_authentication_path() {
-            Some(Login::Keypad)
-        } else {
-            return Err(PinError::Missing {
-                token: label.to_string(),
-            }
-            .into());
-        };
+        let login = login(uri, &info, marks)?;
         let failed = |call| OpenError::Call {
             token: info.label().to_owned(),
             call,
@@ -73,6 +66,7 @@ impl Token {
                 ErrorClass::Pin => PinError::Refused {
                     token: label.to_string(),
                     code: call.code,
+                    mark: Mark::leave(marks, info.label(), info.serial_number(), call.code),
                 }
                 .into(),
                 _ => failed(call),
@@ -87,7 +81,9 @@ impl Token {
         };
         Ok(Token {
             label,
+            serial: info.serial_number().to_owned(),
             slot,
+            marks: marks.clone(),
             direct,
             anchor: Mutex::new(anchor),
             logins: AtomicU64::new(1),
@@ -148,13 +144,9 @@ impl Token {
             token: Arc::clone(&self.label),
             call,
         };
-        let refused = |code| SignError::PinRefused {
-            token: Arc::clone(&self.label),
-            code,
-        };
         let mut anchor = lock(&self.anchor);
-        if let Some(code) = anchor.refused {
-            return Err(refused(code));
+        if let Some(refused) = &anchor.refused {
+            return Err(refused.clone());
         }
         if self.logins() != seen {
             return Ok(());
@@ -175,11 +167,37 @@ impl Token {
                 Ok(())
             }
             Err(call) if call.class() == ErrorClass::Pin => {
-                anchor.refused = Some(call.code);
-                Err(refused(call.code))
+                let refused = self.refused(call.code);
+                anchor.refused = Some(refused.clone());
+                Err(refused)
             }
             Err(call) => Err(failed(call)),
         }
+    }
+
+    /// The token said of itself that the PIN will not do: it is not sent again.
+    pub(super) fn pin_was_refused(&self, code: ReturnCode) -> SignError {
+        let mut anchor = lock(&self.anchor);
+        let refused = anchor.refused.take().unwrap_or_else(|| self.refused(code));
+        anchor.refused.insert(refused).clone()
+    }
+
+    fn refused(&self, code: ReturnCode) -> SignError {
+        SignError::PinRefused {
+            token: Arc::clone(&self.label),
+            code,
+            mark: Mark::leave(&self.marks, &self.label, &self.serial, code),
+        }
+    }
+
+    /// The token's slot.
+    pub(super) fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Uses the anchor session, so that the token does not drop it.
+    pub(super) fn keep_alive(&self) -> Result<(), CallError> {
+        self.with_anchor(ping)
     }
 
     /// Closes the anchor and gives the module up. Every other session is closed by now.
@@ -206,6 +224,30 @@ impl Drop for Token {
     fn drop(&mut self) {
         self.close_anchor();
     }
+}
+
+/// How to log in; `None` where the token wants no login.
+fn login(uri: &Pkcs11Uri, info: &TokenInfo, marks: &PinMarks) -> Result<Option<Login>, PinError> {
+    if !info.login_required() {
+        return Ok(None);
+    }
+    marks.check(info.label(), info.serial_number())?;
+    if let Some(pin) = pin::read(uri)? {
+        Ok(Some(Login::Pin(pin)))
+    } else if info.protected_authentication_path() {
+        Ok(Some(Login::Keypad))
+    } else {
+        Err(PinError::Missing {
+            token: info.label().to_owned(),
+        })
+    }
+}
+
+/// Asks the token something small.
+pub(super) fn ping(session: &Session) -> Result<(), CallError> {
+    let info = session.get_session_info();
+    info.map(drop)
+        .map_err(|error| CallError::from_wrapper("C_GetSessionInfo", &error))
 }
 
 const SESSION_LOST: CallError = CallError {
