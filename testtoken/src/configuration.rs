@@ -11,6 +11,7 @@ use serde::de::{self, Deserializer, Visitor};
 
 use crate::key::ID_LEN_MAX;
 use crate::pace::LatencySetting;
+use crate::removals::Removals;
 use crate::schedule::{FaultSetting, RULES_MAX, Rule, window};
 use crate::session::SESSIONS_MAX;
 
@@ -205,7 +206,7 @@ pub struct Configuration {
     pub(crate) rate_cap: f64,
     pub(crate) seed: u64,
     pub(crate) faults: Vec<Rule>,
-    pub(crate) removals: Vec<(Duration, Duration)>,
+    pub(crate) removals: Removals,
     pub(crate) pin_lock_after: Option<u64>,
     pub(crate) sign_limit: Option<u64>,
     pub(crate) state_file: Option<PathBuf>,
@@ -339,7 +340,8 @@ impl Raw {
             faults: faults.collect::<Result<_, _>>()?,
             removals: removals
                 .map(|removal| window(removal.from_s, removal.to_s))
-                .collect::<Result<_, _>>()?,
+                .collect::<Result<_, _>>()
+                .map(Removals)?,
             pin_lock_after: self.pin_lock_after,
             sign_limit: self.sign_limit,
             state_file: path(self.state_file),

@@ -8,6 +8,8 @@
 //! Nothing here answers a panic with a return code: a fault of this tool must not look like one
 //! that it injected. A panic inside a call ends the process.
 
+mod backend;
+mod call;
 mod code;
 mod command;
 mod configuration;
@@ -20,6 +22,7 @@ mod module;
 mod object;
 mod pace;
 mod random;
+mod removals;
 mod report;
 mod schedule;
 mod session;

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use cryptoki_sys::*;
 
+use crate::backend::Backend;
+use crate::call::Call;
 use crate::code::{Code, Outcome};
 use crate::command::{Command, ControlFile, Settings};
 use crate::configuration::{Configuration, KeyChoice, Mode};
@@ -14,7 +16,7 @@ use crate::ffi::RealModule;
 use crate::function::Function;
 use crate::hangs::Hangs;
 use crate::pace::{LatencySetting, Pace};
-use crate::report::{Counters, Report, add};
+use crate::report::{Counters, Report};
 use crate::schedule::{Effect, Extent, Schedule};
 use crate::state::Remembered;
 use crate::token::Token;
@@ -28,7 +30,7 @@ pub const CONFIGURATION_VARIABLE: &str = "BIRTHMARK_TEST_TOKEN";
 pub(crate) struct Module {
     schedule: Schedule,
     pace: Pace,
-    remembered: Remembered,
+    pub(crate) remembered: Remembered,
     hangs: Hangs,
     control_file: ControlFile,
     pub(crate) counters: Counters,
@@ -62,12 +64,6 @@ pub(crate) struct Running {
     departing: Mutex<()>,
 }
 
-/// What makes the signatures.
-pub(crate) enum Backend {
-    Own(Token),
-    Forward(RealModule),
-}
-
 /// What a function needs to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -75,13 +71,6 @@ pub(crate) enum Target {
     Anything,
     Token,
     Session(CK_SESSION_HANDLE),
-}
-
-/// A call that goes through, with what is to go wrong in it.
-pub(crate) struct Call<'a> {
-    pub(crate) module: &'a Module,
-    pub(crate) running: &'a Running,
-    pub(crate) effect: Effect,
 }
 
 impl Module {
@@ -287,27 +276,19 @@ impl Module {
         }
     }
 
-    fn is_present(&self, running: &Running) -> bool {
-        let windows = &running.configuration.removals;
-        if self.away.load(Ordering::Acquire) {
-            return false;
-        }
-        if windows.is_empty() {
-            return true;
-        }
-        let now = running.elapsed();
-        !windows.iter().any(|(from, to)| (*from..*to).contains(&now))
+    pub(crate) fn is_present(&self, running: &Running) -> bool {
+        !self.away.load(Ordering::Acquire)
+            && !running.configuration.removals.is_away(|| running.elapsed())
     }
 
     /// Refuses a call that needs the token while it is away. A token that was away has lost its
     /// sessions and its login.
     fn require_present(&self, target: Target, running: &Running) -> Outcome<()> {
-        let windows = &running.configuration.removals;
-        let mut departures = self.departures.load(Ordering::Acquire);
-        if !windows.is_empty() {
-            let now = running.elapsed();
-            departures += windows.iter().filter(|(from, _)| *from <= now).count() as u64;
-        }
+        let by_clock = running
+            .configuration
+            .removals
+            .departures(|| running.elapsed());
+        let departures = self.departures.load(Ordering::Acquire) + by_clock;
         if running.departures.load(Ordering::Acquire) != departures {
             let _departing = lock(&running.departing);
             if running.departures.load(Ordering::Acquire) != departures {
@@ -421,137 +402,6 @@ impl Running {
 
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
-    }
-}
-
-impl Backend {
-    /// Sessions open now, and most at a time.
-    pub(crate) fn sessions(&self) -> (u64, u64) {
-        match self {
-            Backend::Own(token) => {
-                let sessions = token.sessions();
-                (sessions.open_now() as u64, sessions.most())
-            }
-            Backend::Forward(real) => real.sessions(),
-        }
-    }
-
-    fn lose_session(&self, session: CK_SESSION_HANDLE) {
-        match self {
-            // One that is gone already cannot be lost.
-            Backend::Own(token) => drop(token.close_session(session)),
-            Backend::Forward(real) => real.lose_session(session),
-        }
-    }
-
-    fn lose_sessions(&self) {
-        match self {
-            Backend::Own(token) => token.lose_sessions(),
-            Backend::Forward(real) => real.lose_sessions(),
-        }
-    }
-
-    fn log_out(&self) {
-        match self {
-            Backend::Own(token) => token.log_out(),
-            Backend::Forward(real) => real.log_out(),
-        }
-    }
-
-    /// The handles of another module are its own.
-    fn lose_handles(&self) {
-        if let Backend::Own(token) = self {
-            token.lose_handles();
-        }
-    }
-}
-
-impl Call<'_> {
-    /// Whether the token is in its slot, for the functions that tell so.
-    pub(crate) fn is_present(&self) -> bool {
-        self.module.is_present(self.running)
-    }
-
-    /// A login, with the PIN locked after too many wrong ones.
-    pub(crate) fn login(&self, attempt: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
-        let counters = &self.module.counters;
-        let update = |change: &dyn Fn(&mut crate::state::Memory)| {
-            let updated = self.module.remembered.update(|memory| change(memory));
-            updated.map_err(|_| Code(CKR_DEVICE_ERROR))
-        };
-        let memory = self.module.remembered.read();
-        let in_a_row = memory
-            .map_err(|_| Code(CKR_DEVICE_ERROR))?
-            .wrong_pins_in_a_row;
-        let limit = self.running.configuration.pin_lock_after;
-        let outcome = if limit.is_some_and(|limit| in_a_row >= limit) {
-            Err(Code(CKR_PIN_LOCKED))
-        } else {
-            attempt()
-        };
-        match outcome {
-            Ok(()) if in_a_row > 0 => update(&|memory| memory.wrong_pins_in_a_row = 0)?,
-            Err(Code(CKR_PIN_INCORRECT)) => update(&|memory| {
-                memory.wrong_pins += 1;
-                memory.wrong_pins_in_a_row += 1;
-            })?,
-            Err(Code(CKR_PIN_LOCKED)) => update(&|memory| memory.wrong_pins += 1)?,
-            _ => {}
-        }
-        match outcome {
-            Err(Code(CKR_PIN_INCORRECT | CKR_PIN_LOCKED)) => {
-                add(&counters.logins);
-                add(&counters.logins_refused);
-            }
-            Ok(()) => add(&counters.logins),
-            Err(_) => {}
-        }
-        outcome
-    }
-
-    /// Whether the key may be used once more, for C_SignInit.
-    pub(crate) fn key_is_active(&self) -> Outcome<()> {
-        let Some(limit) = self.running.configuration.sign_limit else {
-            return Ok(());
-        };
-        match self.module.remembered.read() {
-            Ok(memory) if memory.signatures < limit => Ok(()),
-            Ok(_) => Err(Code::KEY_NOT_ACTIVE),
-            Err(_) => Err(Code(CKR_DEVICE_ERROR)),
-        }
-    }
-
-    /// Makes a signature, counted where the key has a limit. The count is taken before, so that
-    /// several sessions at once do not pass the limit, and given back when no signature comes.
-    pub(crate) fn counted_signature(&self, make: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
-        if let Some(limit) = self.running.configuration.sign_limit {
-            let taken = self.module.remembered.update(|memory| {
-                let free = memory.signatures < limit;
-                memory.signatures += u64::from(free);
-                free
-            });
-            if !taken.map_err(|_| Code(CKR_DEVICE_ERROR))? {
-                return Err(Code::KEY_NOT_ACTIVE);
-            }
-        }
-        let made = make();
-        if made.is_ok() {
-            add(&self.module.counters.signatures);
-        } else if self.running.configuration.sign_limit.is_some() {
-            let given_back = self
-                .module
-                .remembered
-                .update(|memory| memory.signatures = memory.signatures.saturating_sub(1));
-            given_back.map_err(|_| Code(CKR_DEVICE_ERROR))?;
-        }
-        made
-    }
-
-    /// Notes that a session was opened.
-    pub(crate) fn session_opened(&self) {
-        let most = self.running.backend.sessions().1;
-        let counter = &self.module.counters.sessions_most;
-        counter.fetch_max(most, Ordering::Relaxed);
     }
 }
 

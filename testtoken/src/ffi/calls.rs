@@ -5,8 +5,9 @@ use cryptoki_sys::*;
 
 use super::forward::forward;
 use super::pointers::{attributes, bytes, copy_out, get, put, template};
+use crate::backend::Backend;
+use crate::call::Call;
 use crate::code::{Code, Outcome};
-use crate::module::{Backend, Call};
 use crate::schedule::WrongSignature;
 use crate::token::{SLOT, Signed, Token};
 
@@ -258,7 +259,7 @@ pub(super) fn login(
     pin: *mut CK_UTF8CHAR,
     len: CK_ULONG,
 ) -> Outcome<()> {
-    call.login(|| match call.running.backend() {
+    call.login(user, || match call.running.backend() {
         Backend::Forward(real) => forward!(real, C_Login(session, user, pin, len)),
         Backend::Own(token) => {
             // SAFETY: the caller passes `len` bytes, or null.

@@ -6,9 +6,9 @@ use cryptoki_sys::*;
 
 use super::forward::forward;
 use super::{C_GetFunctionList, MODULE, calls, finalize, initialize, return_code};
+use crate::backend::Backend;
 use crate::code::Code;
 use crate::function::Function;
-use crate::module::Backend;
 use crate::module::Target::{self, Anything, Session as In, Token as OnToken};
 
 // Short names, so that a function fits on a line.

@@ -13,19 +13,30 @@ mod library;
 mod pointers;
 
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use cryptoki_sys::*;
+use libloading::os::unix::Library;
 
 use crate::code::{Code, Outcome};
 use crate::module::Module;
 pub(crate) use forward::RealModule;
 pub(crate) use library::ControlLibrary;
 
-/// This copy of the module.
-static MODULE: LazyLock<Module> = LazyLock::new(Module::default);
+/// This copy of the module. From its first use on it stays loaded, whoever lets go of it: the
+/// cryptographic library leaves destructors of each thread's data with the system, which would
+/// call them after the code is gone.
+static MODULE: LazyLock<Module> = LazyLock::new(|| {
+    if let Some(path) = own_path() {
+        let flags = libc::RTLD_NOW | libc::RTLD_NOLOAD;
+        // SAFETY: with RTLD_NOLOAD nothing is loaded, so that no initializer runs.
+        mem::forget(unsafe { Library::open(Some(path), flags) });
+    }
+    Module::default()
+});
 
 /// The real module's return code as an outcome.
 fn outcome(code: CK_RV) -> Outcome<()> {
