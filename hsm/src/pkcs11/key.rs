@@ -139,6 +139,7 @@ impl TokenKey {
         let _setup = self.token.module().setup();
         let found = self.token.with_anchor(|session| {
             let anchor = session.handle();
+            self.token.check_login(session)?;
             match find_with_public_key(session, &self.token, &self.uri) {
                 // Another key under the same name must not sign for this one.
                 Ok((_, public_key)) if public_key != self.public_key => Ok(None),

@@ -13,9 +13,10 @@ use cryptoki_sys::{CK_MECHANISM_TYPE, CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS};
 use super::key::TokenKey;
 use super::token;
 use crate::algorithm::{DigestAlgorithm, KeyAlgorithm};
-use crate::ckr::CallError;
+use crate::ckr::{CallError, ErrorClass};
 use crate::der;
 use crate::error::SignError;
+use crate::metrics::Counters;
 use crate::signing::{SignInput, Signature};
 
 /// Length of the longest raw signature in bytes: RSA-4096.
@@ -108,22 +109,44 @@ impl SigningSession {
 
     /// The remedy for a lost session. The token may have been another one's for a while, so that
     /// the key is looked at before it signs again.
-    pub(super) fn reopen(&mut self) -> Result<(), SignError> {
+    pub(super) fn reopen(&mut self, counters: &Counters) -> Result<(), SignError> {
         let session = self.key.token().open_session();
         self.session = session.map_err(|call| self.failed(call))?;
-        self.handle = self.key.confirm()?;
+        self.handle = self.look_up(counters, TokenKey::confirm)?;
+        counters.session_reopened();
         Ok(())
     }
 
     /// The remedy for a handle that was refused.
-    pub(super) fn find_key_again(&mut self) -> Result<(), SignError> {
-        self.handle = self.key.find_again(self.handle)?;
+    pub(super) fn find_key_again(&mut self, counters: &Counters) -> Result<(), SignError> {
+        let stale = self.handle;
+        self.handle = self.look_up(counters, |key| key.find_again(stale))?;
+        counters.key_found_again();
         Ok(())
     }
 
     /// The remedy for a lost login, after `seen` logins.
-    pub(super) fn log_in_again(&self, seen: u64) -> Result<(), SignError> {
-        self.key.token().log_in_again(seen)
+    pub(super) fn log_in_again(&self, seen: u64, counters: &Counters) -> Result<(), SignError> {
+        self.key.token().log_in_again(seen)?;
+        counters.login_renewed();
+        Ok(())
+    }
+
+    /// Looks the key up. The login goes with a token's last session, and without it there is no
+    /// private key to be seen.
+    fn look_up(
+        &self,
+        counters: &Counters,
+        look: impl Fn(&TokenKey) -> Result<ObjectHandle, SignError>,
+    ) -> Result<ObjectHandle, SignError> {
+        let seen = self.logins();
+        match look(&self.key) {
+            Err(error) if error.class() == ErrorClass::Login => {
+                self.log_in_again(seen, counters)?;
+                look(&self.key)
+            }
+            found => found,
+        }
     }
 
     /// Asks the token something small, so that it sees the session used.

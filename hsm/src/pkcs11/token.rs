@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 
@@ -26,6 +26,7 @@ pub(super) struct Token {
     marks: PinMarks,
     /// The calls that sign know this token's sessions.
     direct: bool,
+    wants_login: bool,
     anchor: Mutex<Anchor>,
     /// Counts logins. A worker whose call found no login names the count it had seen; only the
     /// first to come logs in again.
@@ -74,6 +75,7 @@ impl Token {
         }
         drop(setup);
         let direct = module.sign_functions().know(&session);
+        let wants_login = login.is_some();
         let anchor = Anchor {
             session: Some(session),
             login,
@@ -85,6 +87,7 @@ impl Token {
             slot,
             marks: marks.clone(),
             direct,
+            wants_login,
             anchor: Mutex::new(anchor),
             logins: AtomicU64::new(1),
             module,
@@ -130,6 +133,24 @@ impl Token {
             }
         }
         work(self.replace_anchor(&mut anchor)?)
+    }
+
+    /// Tells a lost login from a key that is not there: without it private keys are not shown.
+    pub(super) fn check_login(&self, session: &Session) -> Result<(), CallError> {
+        let info = session
+            .get_session_info()
+            .map_err(|error| CallError::from_wrapper("C_GetSessionInfo", &error))?;
+        let public = matches!(
+            info.session_state(),
+            SessionState::RoPublic | SessionState::RwPublic
+        );
+        if self.wants_login && public {
+            return Err(CallError {
+                function: "C_GetSessionInfo",
+                code: ReturnCode::USER_NOT_LOGGED_IN,
+            });
+        }
+        Ok(())
     }
 
     /// How many logins there were; for [`Token::log_in_again`].

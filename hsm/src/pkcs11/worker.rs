@@ -214,20 +214,13 @@ impl Worker {
         logins: u64,
     ) -> Result<(Queued, Result<(), SignError>), GivenUp> {
         self.seat.enter(Some(job), self.shared.now_us(), |_| ());
+        let counters = &self.shared.counters;
         let outcome = match class {
-            ErrorClass::Session => self.session.reopen(),
-            ErrorClass::Handle => self.session.find_key_again(),
-            _ => self.session.log_in_again(logins),
+            ErrorClass::Session => self.session.reopen(counters),
+            ErrorClass::Handle => self.session.find_key_again(counters),
+            _ => self.session.log_in_again(logins, counters),
         };
         let job = self.seat.leave(|_| ())?.ok_or(GivenUp)?;
-        if outcome.is_ok() {
-            let counters = &self.shared.counters;
-            match class {
-                ErrorClass::Session => counters.session_reopened(),
-                ErrorClass::Handle => counters.key_found_again(),
-                _ => counters.login_renewed(),
-            }
-        }
         Ok((job, outcome))
     }
 
@@ -294,10 +287,7 @@ impl Worker {
         if let Err(error) = &outcome
             && error.class() == ErrorClass::Session
         {
-            outcome = self.session.reopen();
-            if outcome.is_ok() {
-                self.shared.counters.session_reopened();
-            }
+            outcome = self.session.reopen(&self.shared.counters);
         }
         if self.seat.leave(|_| ()).is_err() {
             return Next::Alone;
