@@ -167,8 +167,8 @@ impl Keeper {
         let member = &shared.members[self.place];
         let token = Token::open(&member.uri, &shared.marks)?;
         member.name(token.label());
-        let copied = shared.options.tokens.key_copy;
-        let key = Arc::new(TokenKey::open(token, &member.uri, copied)?);
+        let key = TokenKey::open(token, &member.uri, &shared.options.tokens)?;
+        let key = Arc::new(key);
         if self.module.is_none() {
             self.module = Some(ModuleUser::acquire(&member.uri)?);
         }

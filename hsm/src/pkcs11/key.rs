@@ -8,6 +8,7 @@ use cryptoki::session::Session;
 use cryptoki_sys::CK_SESSION_HANDLE;
 
 use super::module::lock;
+use super::pool::Pkcs11Options;
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
 use crate::algorithm::{Curve, KeyAlgorithm};
@@ -49,7 +50,12 @@ struct Handle {
 
 impl TokenKey {
     /// Finds the key and its public half, and makes the session copy where one is wanted.
-    pub(super) fn open(token: Token, uri: &Pkcs11Uri, copied: bool) -> Result<TokenKey, OpenError> {
+    pub(super) fn open(
+        token: Token,
+        uri: &Pkcs11Uri,
+        options: &Pkcs11Options,
+    ) -> Result<TokenKey, OpenError> {
+        let copied = options.key_copy;
         let token = Arc::new(token);
         let setup = token.module().setup();
         let found = token.with_anchor(|session| {

@@ -59,7 +59,7 @@ fn a_refused_pin_is_sent_once_over_restarts_until_a_person_clears_the_mark() {
     fs::remove_file(mark).unwrap();
     let pool = world.try_open(remembering(&world)).unwrap();
     sign_ok(&pool, 20);
-    assert_eq!(marks(&world), [PathBuf::new(); 0]);
+    assert!(marks(&world).is_empty());
 }
 
 #[test]
