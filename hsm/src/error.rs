@@ -1,142 +1,18 @@
 //! Errors, one type per operation. None of them ever holds a PIN or a key.
 
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::algorithm::KeyAlgorithm;
-use crate::ckr::{CallError, ErrorClass, ReturnCode};
-use crate::pkcs11::{PinMarks, UriError};
+use crate::ckr::{CallError, ErrorClass};
+use crate::pkcs11::UriError;
 
-/// A signature was not made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SignError {
-    /// A PKCS#11 call failed, after what its class allows was tried.
-    #[error("token '{token}': {call}; {}", call.class().advice())]
-    Call {
-        /// The token's label.
-        token: Arc<str>,
-        /// The call and what it returned.
-        call: CallError,
-    },
-    /// The PIN was refused earlier, when a lost login had to be renewed. It is not sent again.
-    #[error(
-        "token '{token}': the PIN was refused with {code} and is not tried again; {}{mark}",
-        ErrorClass::Pin.advice()
-    )]
-    PinRefused {
-        /// The token's label.
-        token: Arc<str>,
-        /// What the login returned.
-        code: ReturnCode,
-        /// What remembers it.
-        mark: Mark,
-    },
-    /// The token holds no such key any more, or another one under the same name.
-    #[error(
-        "token '{token}' no longer holds the key that this pool signs with as {key}; put the right \
-         key there, or take the token out of the configuration"
-    )]
-    WrongKey {
-        /// The token's label.
-        token: Arc<str>,
-        /// The URI's object attributes.
-        key: String,
-    },
-    /// The last of the job's attempts did not return and was given up.
-    #[error(
-        "token '{token}': the call did not return within {} s and was given up; {}",
-        limit.as_secs_f64(), ErrorClass::Device.advice()
-    )]
-    Hung {
-        /// The token's label.
-        token: Arc<str>,
-        /// How long it may last.
-        limit: Duration,
-    },
-    /// No token took the job.
-    #[error(
-        "no token signs, waited {} s; check the HSMs, their power and their network: {tokens}",
-        waited.as_secs()
-    )]
-    TokensDown {
-        /// How long the job waited while every token was down.
-        waited: Duration,
-        /// Each token's state, and why.
-        tokens: Arc<str>,
-    },
-    /// The token returned something that is no signature of this key.
-    #[error(
-        "token '{token}' returned a signature of {found} bytes for a key of type {algorithm}, \
-         which takes {expected}; check the token's firmware"
-    )]
-    MalformedSignature {
-        /// The token's label.
-        token: Arc<str>,
-        /// The key's kind.
-        algorithm: KeyAlgorithm,
-        /// Bytes that a signature of this key has.
-        expected: usize,
-        /// Bytes that came.
-        found: usize,
-    },
-    /// The job's input is not what this key signs. Make it with
-    /// [`SigningPool::input_for`](crate::SigningPool::input_for).
-    #[error(
-        "the input is not what a key of type {algorithm} signs; make it with the pool's input_for"
-    )]
-    WrongInput {
-        /// The key's kind.
-        algorithm: KeyAlgorithm,
-    },
-    /// The software key's arithmetic failed, which means exhausted memory or a damaged key.
-    #[error("signing with the {algorithm} software key failed; check memory and the key file")]
-    Software {
-        /// The key's kind.
-        algorithm: KeyAlgorithm,
-    },
-    /// No session thread is left to sign.
-    #[error("the signing pool has stopped; restart this process")]
-    Stopped,
-}
+mod pin;
+mod sign;
 
-impl SignError {
-    /// The class that decides what is done about it.
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            SignError::Call { call, .. } => call.class(),
-            SignError::PinRefused { .. } => ErrorClass::Pin,
-            SignError::WrongKey { .. } => ErrorClass::Handle,
-            SignError::MalformedSignature { .. }
-            | SignError::Software { .. }
-            | SignError::Hung { .. }
-            | SignError::TokensDown { .. } => ErrorClass::Device,
-            SignError::WrongInput { .. } => ErrorClass::Request,
-            SignError::Stopped => ErrorClass::Module,
-        }
-    }
-
-    /// The PKCS#11 function that failed, such as `C_Sign`.
-    pub fn function(&self) -> Option<&'static str> {
-        match self {
-            SignError::Call { call, .. } => Some(call.function),
-            SignError::PinRefused { .. } => Some("C_Login"),
-            _ => None,
-        }
-    }
-
-    /// What the PKCS#11 function returned.
-    pub fn code(&self) -> Option<ReturnCode> {
-        match self {
-            SignError::Call { call, .. } => Some(call.code),
-            SignError::PinRefused { code, .. } => Some(*code),
-            _ => None,
-        }
-    }
-}
+pub use pin::{Mark, PinError};
+pub use sign::SignError;
 
 /// A signing pool could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -323,98 +199,6 @@ pub enum TokenError {
         /// The tokens that fit, label and serial.
         fitting: Vec<String>,
     },
-}
-
-/// The PIN is missing, unreadable or refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PinError {
-    /// Nothing says where the PIN is.
-    #[error(
-        "no PIN for token '{token}': put it in a file and add pin-source=file:/path to the URI, \
-         or set BIRTHMARK_PIN"
-    )]
-    Missing {
-        /// The token's label.
-        token: String,
-    },
-    /// The PIN's file cannot be read.
-    #[error("the PIN file that pin-source names cannot be read: {source}")]
-    Unreadable {
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The PIN's file or variable holds no PIN.
-    #[error("{place} holds no PIN: it must be one line of text, 1 to {max} bytes")]
-    Malformed {
-        /// `the PIN file` or `BIRTHMARK_PIN`.
-        place: &'static str,
-        /// Longest PIN read, in bytes.
-        max: usize,
-    },
-    /// The token refused the PIN. It was sent once.
-    #[error(
-        "token '{token}' refused the PIN with {code}; it was tried once. {}{mark}",
-        ErrorClass::Pin.advice()
-    )]
-    Refused {
-        /// The token's label.
-        token: String,
-        /// What the login returned.
-        code: ReturnCode,
-        /// What remembers it.
-        mark: Mark,
-    },
-    /// The token refused the PIN before. It was not sent again.
-    #[error(
-        "token '{token}' refused the PIN before ({reason}), and it is not sent again. Correct the \
-         PIN, make sure that the token is not locked, then remove {}",
-        mark.display()
-    )]
-    RefusedBefore {
-        /// The token's label.
-        token: String,
-        /// What the mark says.
-        reason: String,
-        /// The mark.
-        mark: PathBuf,
-    },
-}
-
-/// What remembers a refused PIN, so that no later process sends it again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mark {
-    /// Nothing but this process.
-    None,
-    /// The file that a person removes once the PIN is corrected.
-    Left(Arc<Path>),
-    /// The file could not be written.
-    Failed(Arc<str>),
-}
-
-impl Mark {
-    pub(crate) fn leave(marks: &PinMarks, label: &str, serial: &str, code: ReturnCode) -> Mark {
-        match marks.leave(label, serial, code) {
-            Ok(None) => Mark::None,
-            Ok(Some(path)) => Mark::Left(Arc::from(path)),
-            Err(error) => Mark::Failed(Arc::from(error.to_string())),
-        }
-    }
-}
-
-/// The end of a sentence about a refused PIN.
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Mark::None => Ok(()),
-            Mark::Left(path) => write!(f, "; then remove {}", path.display()),
-            Mark::Failed(why) => write!(
-                f,
-                "; this could not be written down ({why}): start nothing before the PIN is right"
-            ),
-        }
-    }
 }
 
 /// A key was not found on the token, or cannot sign here.

@@ -21,7 +21,8 @@ pub enum TokenState {
     KeyStopped,
     /// It refused the PIN, now or before the last restart. A person has to act, then restart.
     PinRefused,
-    /// Its module lost its state while calls are inside or others of this process use it.
+    /// Its module lost its state while calls are inside or others of this process use it. It comes
+    /// back if they leave; otherwise the process has to be restarted.
     RestartNeeded,
 }
 
@@ -54,7 +55,7 @@ impl TokenState {
     pub(crate) fn may_return(self) -> bool {
         matches!(
             self,
-            TokenState::Opening | TokenState::Up | TokenState::Down
+            TokenState::Opening | TokenState::Up | TokenState::Down | TokenState::RestartNeeded
         )
     }
 }

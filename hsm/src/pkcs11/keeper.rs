@@ -12,15 +12,15 @@ use super::breaker;
 use super::key::TokenKey;
 use super::member::{Member, Trip};
 use super::module::ModuleUser;
+use super::opening::{self, Opened};
 use super::pool::SESSIONS_MAX;
-use super::session::SigningSession;
-use super::shared::{self, Reference, Shared};
+use super::shared::{self, Shared};
 use super::start::{Report, Seen};
 use super::token::Token;
 use super::verdict::{self, Verdict};
 use super::worker;
 use crate::ckr::CallError;
-use crate::error::{CloseError, OpenError, PinError, SignError};
+use crate::error::{CloseError, OpenError, SignError};
 use crate::event::{PoolEventKind, TokenState};
 
 /// Waits between probes, in seconds. The last one repeats.
@@ -74,14 +74,6 @@ struct Shift {
     window: (u64, u64, Instant),
     /// When the token was last used or pinged, and the attempts then.
     used: (u64, Instant),
-}
-
-/// A token that was opened: its key was found, its sessions are open.
-struct Opened {
-    key: Arc<TokenKey>,
-    sessions: Vec<SigningSession>,
-    /// Why there are not more of them.
-    refused: Option<CallError>,
 }
 
 /// The life of a keeper's thread.
@@ -163,27 +155,8 @@ impl Keeper {
     }
 
     fn open(&mut self) -> Result<Opened, OpenError> {
-        let shared = Arc::clone(&self.shared);
-        let member = &shared.members[self.place];
-        let token = Token::open(&member.uri, &shared.marks)?;
-        member.name(token.label());
-        let key = TokenKey::open(token, &member.uri, &shared.options.tokens)?;
-        let key = Arc::new(key);
-        if self.module.is_none() {
-            self.module = Some(ModuleUser::acquire(&member.uri)?);
-        }
-        let (sessions, refused) = open_sessions(&key, member.target.load(Ordering::Relaxed));
-        match refused {
-            Some(call) if sessions.is_empty() => Err(OpenError::Call {
-                token: key.token().label().to_string(),
-                call,
-            }),
-            refused => Ok(Opened {
-                key,
-                sessions,
-                refused,
-            }),
-        }
+        let member = &self.shared.members[self.place];
+        Opened::open(&self.shared, member, &mut self.module)
     }
 
     /// Compares the key and lets the token sign.
@@ -193,7 +166,7 @@ impl Keeper {
         if let Some(error) = shared
             .reference
             .get()
-            .and_then(|reference| wrong_key(reference, &opened.key))
+            .and_then(|reference| opened.wrong_key(reference))
         {
             self.call(|_| drop(opened));
             self.probe_at = None;
@@ -300,7 +273,7 @@ impl Keeper {
         }
         let (generation, gone) = (shift.generation, shift.gone.clone());
         let (sessions, refused) = self.call(|_| {
-            let (sessions, refused) = open_sessions(&key, missing);
+            let (sessions, refused) = opening::open_sessions(&key, missing);
             let refused = refused.map(|call| SignError::Call {
                 token: Arc::clone(key.token().label()),
                 call,
@@ -466,7 +439,7 @@ impl Keeper {
             self.signatures = u64::MAX;
         }
         let max = self.shared.options.probe_interval_max;
-        if state != TokenState::Down {
+        if state == TokenState::WrongKey {
             return max;
         }
         let step = self.probes.min(PROBE_INTERVALS_S.len() - 1);
@@ -475,7 +448,8 @@ impl Keeper {
 
     fn probe(&mut self) {
         self.probes = self.probes.saturating_add(1);
-        if self.probes > PROBES_BEFORE_RESTART {
+        let lost = self.module.as_ref().is_some_and(|module| module.is_lost());
+        if lost || self.probes > PROBES_BEFORE_RESTART {
             // Some modules connect to their HSM only when they are initialized.
             self.call(|keeper| keeper.module = None);
         }
@@ -494,30 +468,7 @@ impl Keeper {
 
     /// The token could not be opened.
     fn stays_down(&self, error: &OpenError) {
-        let label = self.member().label();
-        let (to, fault) = match error {
-            OpenError::Pin(PinError::Refused { code, mark, .. }) => {
-                let fault = SignError::PinRefused {
-                    token: label,
-                    code: *code,
-                    mark: mark.clone(),
-                };
-                (TokenState::PinRefused, Some(fault))
-            }
-            OpenError::Pin(PinError::RefusedBefore { .. }) => (TokenState::PinRefused, None),
-            OpenError::Module(crate::error::ModuleError::Lost { .. }) => {
-                (TokenState::RestartNeeded, None)
-            }
-            OpenError::Key(_) => (TokenState::WrongKey, None),
-            OpenError::Call { call, .. } => {
-                let call = *call;
-                (
-                    TokenState::Down,
-                    Some(SignError::Call { token: label, call }),
-                )
-            }
-            _ => (TokenState::Down, None),
-        };
+        let (to, fault) = opening::state_after(error, self.member().label());
         let why = error.to_string();
         self.member().stay_down(&self.shared, to, why, fault);
     }
@@ -542,26 +493,4 @@ impl Keeper {
             closed,
         }
     }
-}
-
-/// As many sessions as the token opens, up to `count`, and why there are not more.
-pub(super) fn open_sessions(
-    key: &Arc<TokenKey>,
-    count: usize,
-) -> (Vec<SigningSession>, Option<CallError>) {
-    let mut sessions = Vec::with_capacity(count);
-    for _ in 0..count {
-        match SigningSession::open(key) {
-            Ok(session) => sessions.push(session),
-            Err(call) => return (sessions, Some(call)),
-        }
-    }
-    (sessions, None)
-}
-
-fn wrong_key(reference: &Reference, key: &TokenKey) -> Option<SignError> {
-    (reference.public_key != *key.public_key()).then(|| SignError::WrongKey {
-        token: Arc::clone(key.token().label()),
-        key: key.describe(),
-    })
 }

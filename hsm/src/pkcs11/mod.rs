@@ -16,6 +16,7 @@ mod keeper;
 mod key;
 mod member;
 mod module;
+mod opening;
 mod pin;
 mod pin_mark;
 mod pool;
@@ -41,6 +42,5 @@ pub use pin::PIN_VARIABLE;
 pub use pool::{Pkcs11Options, SESSIONS_MAX};
 pub use uri::{Pkcs11Uri, UriError};
 
-pub(crate) use pin_mark::PinMarks;
 pub(crate) use pool::TokenPool;
 pub(crate) use session::SigningSession;

@@ -8,28 +8,29 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::ckr::ReturnCode;
-use crate::error::PinError;
+use crate::error::{Mark, PinError};
 
 /// Most bytes that are read of a mark: ours have under 500.
 const MARK_LEN_MAX: u64 = 4096;
 
 /// The marks in one directory, or none.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct PinMarks {
+pub(super) struct PinMarks {
     directory: Option<PathBuf>,
 }
 
 impl PinMarks {
-    pub(crate) fn new(directory: Option<PathBuf>) -> PinMarks {
+    pub(super) fn new(directory: Option<PathBuf>) -> PinMarks {
         PinMarks { directory }
     }
 
     /// Fails where a mark says that the token refused a PIN before. A mark that cannot be looked
     /// for counts as one: a PIN too few is better than one too many.
-    pub(crate) fn check(&self, label: &str, serial: &str) -> Result<(), PinError> {
+    pub(super) fn check(&self, label: &str, serial: &str) -> Result<(), PinError> {
         let Some(path) = self.path(label, serial) else {
             return Ok(());
         };
@@ -45,16 +46,20 @@ impl PinMarks {
         }
     }
 
+    /// Leaves the mark, and tells what became of it.
+    pub(super) fn remember(&self, label: &str, serial: &str, code: ReturnCode) -> Mark {
+        match self.leave(label, serial, code) {
+            Ok(None) => Mark::None,
+            Ok(Some(path)) => Mark::Left(Arc::from(path)),
+            Err(error) => Mark::Failed(Arc::from(error.to_string())),
+        }
+    }
+
     /// Leaves the mark, and returns where it is, for the message. Durable when this returns.
     ///
     /// # Errors
     /// Those of the file system: the PIN is refused, but nothing will remember it.
-    pub(crate) fn leave(
-        &self,
-        label: &str,
-        serial: &str,
-        code: ReturnCode,
-    ) -> io::Result<Option<PathBuf>> {
+    fn leave(&self, label: &str, serial: &str, code: ReturnCode) -> io::Result<Option<PathBuf>> {
         let Some(path) = self.path(label, serial) else {
             return Ok(None);
         };

@@ -14,7 +14,7 @@ use super::pin_mark::PinMarks;
 use super::raw::SignFunctions;
 use super::uri::Pkcs11Uri;
 use crate::ckr::{CallError, ErrorClass, ReturnCode};
-use crate::error::{CloseError, Mark, ModuleError, OpenError, PinError, SignError, TokenError};
+use crate::error::{CloseError, ModuleError, OpenError, PinError, SignError, TokenError};
 
 /// A token with its anchor session. The login belongs to all sessions of the process on this
 /// token (PKCS#11 v3.1 §5.6.8), so one is enough, and it lasts as long as the anchor is open.
@@ -67,7 +67,7 @@ impl Token {
                 ErrorClass::Pin => PinError::Refused {
                     token: label.to_string(),
                     code: call.code,
-                    mark: Mark::leave(marks, info.label(), info.serial_number(), call.code),
+                    mark: marks.remember(info.label(), info.serial_number(), call.code),
                 }
                 .into(),
                 _ => failed(call),
@@ -207,7 +207,7 @@ impl Token {
         SignError::PinRefused {
             token: Arc::clone(&self.label),
             code,
-            mark: Mark::leave(&self.marks, &self.label, &self.serial, code),
+            mark: self.marks.remember(&self.label, &self.serial, code),
         }
     }
 

@@ -79,13 +79,15 @@ impl Worker {
         let (shared, place, seat) = (Arc::clone(&self.shared), self.place, Arc::clone(&self.seat));
         let member = &shared.members[place];
         if matches!(ended, Ok(Next::Alone)) {
-            member.came_back(&shared);
             if shared.has_ended() {
                 // The pool closed without this call. Its module was left as it is, and so are
                 // the session and the token.
                 std::mem::forget(self);
+            } else {
+                // Counted as inside until the session is closed: that may hang too.
+                drop(self);
             }
-            return;
+            return member.came_back(&shared);
         }
         // A panic leaves the job on the seat; it is not lost with the thread.
         if let Ok(Some(job)) = self.seat.leave(Tally::given_up) {
