@@ -201,3 +201,69 @@ fn without_c_initialize_nothing_is_called() {
     loaded.initialize().unwrap();
     assert_eq!(loaded.look(session), GONE, "of an earlier time");
 }
+
+/// Threads sign while sessions, login, handles and the token itself are taken away.
+#[test]
+fn counts_hold_while_everything_is_lost_all_the_time() {
+    const THREADS: usize = 4;
+    const SIGNATURES: usize = 200;
+    let loaded = Loaded::create("");
+    let find_key = |session| {
+        let template = vec![(CKA_CLASS, CKO_PRIVATE_KEY.to_ne_bytes().to_vec())];
+        let mut found = None;
+        let target = Target::Session(session);
+        loaded
+            .module
+            .run(Function::C_FindObjectsInit, target, |call| {
+                own(call).find_init(session, &template)?;
+                found = own(call).find(session, 1)?.first().copied();
+                own(call).find_final(session)
+            })?;
+        found.ok_or(Code(CKR_KEY_HANDLE_INVALID))
+    };
+    let sign = |session: CK_SESSION_HANDLE| {
+        let target = Target::Session(session);
+        let login = loaded.module.run(Function::C_Login, target, |call| {
+            call.login(CKU_USER, || own(call).login(session, CKU_USER, b"1234"))
+        });
+        if !matches!(login, Ok(()) | Err(Code(CKR_USER_ALREADY_LOGGED_IN))) {
+            return login;
+        }
+        let key = find_key(session)?;
+        loaded.module.run(Function::C_SignInit, target, |call| {
+            own(call).sign_init(session, CKM_ECDSA, key)
+        })?;
+        loaded.module.run(Function::C_Sign, target, |call| {
+            call.counted_signature(|| own(call).sign(session, &[1; 32], Some(64)).map(drop))
+        })
+    };
+    let done = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..SIGNATURES {
+                    // A new session each time, until one signs.
+                    while loaded.open().and_then(sign).is_err() {}
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while done.load(Ordering::Relaxed) < (THREADS * SIGNATURES) as u64 {
+            for line in [
+                "lose-sessions",
+                "lose-login",
+                "lose-handles",
+                "remove",
+                "return",
+            ] {
+                loaded.command(line);
+                thread::yield_now();
+            }
+        }
+    });
+    let report = loaded.module.report();
+    assert_eq!(report.signatures, (THREADS * SIGNATURES) as u64);
+    assert_eq!(report.logins_refused, 0, "{report:?}");
+    loaded.command("lose-sessions");
+    assert_eq!(loaded.module.report().sessions_open, 0);
+}
