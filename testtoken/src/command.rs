@@ -113,12 +113,14 @@ impl ControlFile {
         }
         state.looked = Some(now);
         // No file is no command; it may come later.
-        let Ok(text) = read_from(path, state.read_to) else {
+        let Ok(bytes) = read_from(path, state.read_to) else {
             return Vec::new();
         };
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        let end = bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole = end.map_or(0, |end| end + 1);
         state.read_to += whole as u64;
-        text[..whole].lines().map(str::to_owned).collect()
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        text.lines().map(str::to_owned).collect()
     }
 
     /// Reads the file from its beginning again.
@@ -127,12 +129,12 @@ impl ControlFile {
     }
 }
 
-fn read_from(path: &Path, start: u64) -> std::io::Result<String> {
+fn read_from(path: &Path, start: u64) -> std::io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::new();
     file.take(READ_MAX).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -181,7 +183,9 @@ mod tests {
         fs::write(&path, "remove\nreturn\n").unwrap();
         assert_eq!(look(20), ["return"]);
         assert!(look(30).is_empty());
+        fs::write(&path, b"remove\nreturn\n\xff\nremove\n").unwrap();
+        assert_eq!(look(40), ["\u{fffd}", "remove"]);
         control.rewind();
-        assert_eq!(look(40), ["remove", "return"]);
+        assert_eq!(look(60).len(), 4);
     }
 }

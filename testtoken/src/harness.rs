@@ -70,6 +70,20 @@ pub enum HarnessError {
 ///
 /// Copies are independent of each other, also in one process. The same file is one HSM for
 /// everybody in a process.
+///
+/// ```no_run
+/// use birthmark_test_token::TestHsm;
+///
+/// let directory = tempfile::tempdir()?;
+/// let settings = "mode = 'software'\nkey_file = 'shared'";
+/// let first = TestHsm::create(directory.path(), "first", settings)?;
+/// let second = TestHsm::create(directory.path(), "second", settings)?;
+/// // … pools are opened from first.uri() and second.uri(): one key on two HSMs …
+/// first.command("fault = { function = 'C_Sign', at = [3], code = 'CKR_DEVICE_ERROR' }")?;
+/// // … they sign …
+/// assert_eq!(first.report()?.faults("CKR_DEVICE_ERROR"), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TestHsm {
     module: PathBuf,

@@ -91,10 +91,7 @@ impl Module {
             running: &running,
             effect,
         });
-        match effect.code {
-            Some(code) => Err(code),
-            None => performed,
-        }
+        effect.answer(performed)
     }
 
     /// Reads the configuration and starts the token. `own_path` is the module's own file.
@@ -114,13 +111,14 @@ impl Module {
         })?;
         let effect = self
             .schedule
-            .decide(Function::C_Initialize, || Duration::ZERO);
-        self.apply(effect.unwrap_or_default(), Target::Anything, &running)?;
+            .decide(Function::C_Initialize, || Duration::ZERO)
+            .unwrap_or_default();
+        self.apply(effect, Target::Anything, &running)?;
         if let Backend::Forward(real) = &running.backend {
             initialize_real(real)?;
         }
         *write(&self.running) = Some(Arc::new(running));
-        Ok(())
+        effect.answer(Ok(()))
     }
 
     /// Stops the token and writes the report file.
@@ -134,8 +132,9 @@ impl Module {
         let running = running.ok_or(Code(CKR_CRYPTOKI_NOT_INITIALIZED))?;
         let effect = self
             .schedule
-            .decide(Function::C_Finalize, || running.elapsed());
-        self.apply(effect.unwrap_or_default(), Target::Anything, &running)?;
+            .decide(Function::C_Finalize, || running.elapsed())
+            .unwrap_or_default();
+        self.apply(effect, Target::Anything, &running)?;
         *write(&self.running) = None;
         running.finalized.store(true, Ordering::Release);
         let ended = match &running.backend {
@@ -146,7 +145,7 @@ impl Module {
             Backend::Forward(real) => finalize_real(real),
         };
         self.write_report(&running.configuration);
-        ended
+        effect.answer(ended)
     }
 
     /// Does what a command says.
@@ -164,6 +163,9 @@ impl Module {
     /// What happened so far.
     pub(crate) fn report(&self) -> Report {
         let running = read(&self.running).clone();
+        if let Some(running) = &running {
+            self.settle(running);
+        }
         let mut report = Report {
             label: lock(&self.label).clone(),
             initialized: running.is_some(),
@@ -281,21 +283,26 @@ impl Module {
             && !running.configuration.removals.is_away(|| running.elapsed())
     }
 
-    /// Refuses a call that needs the token while it is away. A token that was away has lost its
-    /// sessions and its login.
-    fn require_present(&self, target: Target, running: &Running) -> Outcome<()> {
+    /// Takes sessions and login from a token that went away since the last look.
+    fn settle(&self, running: &Running) {
         let by_clock = running
             .configuration
             .removals
             .departures(|| running.elapsed());
         let departures = self.departures.load(Ordering::Acquire) + by_clock;
-        if running.departures.load(Ordering::Acquire) != departures {
+        // Less and not other: another thread may have seen more meanwhile.
+        if running.departures.load(Ordering::Acquire) < departures {
             let _departing = lock(&running.departing);
-            if running.departures.load(Ordering::Acquire) != departures {
+            if running.departures.load(Ordering::Acquire) < departures {
                 running.backend.lose_sessions();
                 running.departures.store(departures, Ordering::Release);
             }
         }
+    }
+
+    /// Refuses a call that needs the token while it is away.
+    fn require_present(&self, target: Target, running: &Running) -> Outcome<()> {
+        self.settle(running);
         if self.is_present(running) {
             return Ok(());
         }
@@ -415,3 +422,6 @@ fn configuration_path(own_path: Option<&Path>) -> Option<PathBuf> {
         .filter(|path| path.is_file())
         .or_else(|| std::env::var_os(CONFIGURATION_VARIABLE).map(PathBuf::from))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cryptoki_sys::CKR_DEVICE_REMOVED;
 use serde::Deserialize;
 
-use crate::code::Code;
+use crate::code::{Code, Outcome};
 use crate::function::Function;
 use crate::random::number_at;
 use crate::{read, write};
@@ -90,6 +90,16 @@ pub(crate) struct Effect {
     pub(crate) hang: Option<Duration>,
     pub(crate) signature: Option<WrongSignature>,
     pub(crate) extractable: bool,
+}
+
+impl Effect {
+    /// What is returned for a call that came to `performed`.
+    pub(crate) fn answer(self, performed: Outcome<()>) -> Outcome<()> {
+        match self.code {
+            Some(code) => Err(code),
+            None => performed,
+        }
+    }
 }
 
 /// One fault with its conditions.

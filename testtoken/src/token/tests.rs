@@ -7,7 +7,7 @@ fn token(more: &str) -> Token {
     let text = format!("mode = 'software'\npin = '1234'\n{more}");
     let configuration = Configuration::parse(&text, Path::new("/")).unwrap();
     let pin = configuration.pin.clone().unwrap();
-    Token::start(&configuration, pin, KeyChoice::Right).unwrap()
+    Token::start(&configuration, pin, configuration.keys.choice).unwrap()
 }
 
 fn logged_in(token: &Token) -> (CK_SESSION_HANDLE, CK_OBJECT_HANDLE) {
@@ -175,4 +175,27 @@ fn a_key_is_made_once_under_its_label() {
     };
     assert_eq!(ask(&token)[0], [5, 6]);
     assert_eq!(ask(&token), ask(&start()), "a restart finds it");
+}
+
+#[test]
+fn the_other_key_may_stand_there_from_the_start_and_be_the_same_each_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let start = |key: &str| {
+        token(&format!(
+            "key = '{key}'\nkey_file = '{}'\nwrong_key_file = '{}'\nkey_id = 'abcd'",
+            file("right"),
+            file("wrong")
+        ))
+    };
+    let told = |key: &str| {
+        let token = start(key);
+        let ask = |wanted| token.attribute(Object::Public, wanted).unwrap();
+        [CKA_LABEL, CKA_ID, CKA_EC_POINT].map(ask)
+    };
+    let [right, wrong] = ["right", "wrong"].map(told);
+    assert_eq!(right[..2], wrong[..2]);
+    assert_ne!(right[2], wrong[2]);
+    assert_eq!(told("wrong"), wrong);
+    assert_eq!(told("right"), right);
 }
