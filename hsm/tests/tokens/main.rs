@@ -16,6 +16,7 @@ mod hangs;
 mod keys;
 mod pins;
 mod sessions;
+mod siblings;
 #[path = "../test_token/mod.rs"]
 mod test_token;
 mod world;
