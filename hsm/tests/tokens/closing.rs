@@ -88,7 +88,7 @@ fn closing_while_every_token_is_down_does_not_wait_for_them() {
 fn closing_gives_a_call_up_that_hangs_and_leaves_its_module_alone() {
     let world = World::two();
     let mut options = world.options();
-    options.call_limit = Duration::from_millis(100);
+    options.call_limit = Duration::from_millis(500);
     let pool = world.try_open(options).unwrap();
     world.command(0, "fault = { function = 'C_Sign', at = [1], hang = true }");
     // Jobs until one of them hangs; the other token signs it, once it is given up.
@@ -97,7 +97,7 @@ fn closing_gives_a_call_up_that_hangs_and_leaves_its_module_alone() {
         world.report(0).hung == 1
     });
     let error = pool.close().unwrap_err();
-    assert!(matches!(error, CloseError::Inside { count: 1 }), "{error}");
+    assert!(matches!(error, CloseError::Inside { .. }), "{error}");
     assert!(error.to_string().contains("end this process"), "{error}");
     assert_eq!(world.report(0).calls("C_Finalize"), 0);
     assert_eq!(world.report(1).calls("C_Finalize"), 1);
