@@ -285,8 +285,13 @@ impl Keeper {
             });
         }
         self.started = started;
-        if let Some(error) = refused {
-            self.refused_more(&error, missing + remaining);
+        match (refused, &mut self.shift) {
+            (Some(error), _) => self.refused_more(&error, missing + remaining),
+            // No thread was to be had: not again at once.
+            (None, Some(shift)) if member.sessions() < missing + remaining => {
+                shift.grow_at = Instant::now() + GROW_AGAIN;
+            }
+            _ => {}
         }
     }
 
