@@ -144,6 +144,7 @@ mod publisher;
 mod queue;
 mod reader;
 mod rebuild;
+mod recent;
 mod record;
 mod recovery;
 mod reindex;
