@@ -1,31 +1,30 @@
 //! What is tried when a token fails, and what is not: a module that forwards to SoftHSM and returns
-//! errors on demand (`faulty_module.c`).
+//! errors on demand.
 
 #![allow(
     clippy::unwrap_used,
     reason = "a failure of the set-up is the test's failure"
 )]
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use birthmark_hsm::{
     ErrorClass, GenerateError, KeyAlgorithm, OpenError, PinError, Pkcs11Options, Pkcs11Uri,
     SignError, SigningPool, generate_key_pair,
 };
+use birthmark_test_token::{Report, TestHsm};
 use cryptoki::context::Pkcs11;
 use cryptoki::object::Attribute;
 
-#[path = "../test_token/mod.rs"]
 mod test_token;
 use test_token::{TestToken, messages, sign_all, verifies};
 
-/// The faulty module in front of a token with the key `k`.
+/// The test HSM in front of a SoftHSM token with the key `k`.
 struct FaultyToken {
     token: TestToken,
-    directory: tempfile::TempDir,
+    hsm: TestHsm,
+    /// What had happened when the pool was opened.
+    before: Mutex<Report>,
     /// All of them forward to one SoftHSM, which is initialized once: one test at a time.
     _one_at_a_time: MutexGuard<'static, ()>,
 }
@@ -36,35 +35,19 @@ impl FaultyToken {
         let one_at_a_time = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let token = TestToken::create();
         generate_key_pair(&token.uri("k"), KeyAlgorithm::EcP256).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/faulty_module.c");
-        let status = Command::new("cc")
-            .args([
-                "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-pthread", source, "-ldl", "-o",
-            ])
-            .arg(directory.path().join("module.so"))
-            .status()
-            .expect("a C compiler, which building needs too");
-        assert!(status.success());
-        fs::write(
-            directory.path().join("real"),
-            token.module.to_str().unwrap(),
-        )
-        .unwrap();
+        let module = token.module.to_str().unwrap();
+        let settings = format!("mode = 'forward'\nmodule = '{module}'");
         FaultyToken {
+            hsm: TestHsm::create(token.directory.path(), "front", &settings).unwrap(),
             token,
-            directory,
+            before: Mutex::default(),
             _one_at_a_time: one_at_a_time,
         }
     }
 
-    fn module(&self) -> PathBuf {
-        self.directory.path().join("module.so")
-    }
-
     fn uri(&self, object: &str, pin: &str) -> Pkcs11Uri {
         let pin = self.token.directory.path().join(pin);
-        Pkcs11Uri::new(&self.module(), &self.token.label, object, Some(&pin))
+        Pkcs11Uri::new(self.hsm.module(), &self.token.label, object, Some(&pin))
     }
 
     fn open(&self, sessions: usize, key_copy: bool) -> SigningPool {
@@ -72,22 +55,43 @@ impl FaultyToken {
             sessions: Some(sessions),
             key_copy,
         };
+        self.clear();
         let pool = SigningPool::pkcs11(&self.uri("k", "pin"), options).unwrap();
-        fs::write(self.directory.path().join("calls"), "").unwrap();
+        *self.before.lock().unwrap() = self.hsm.report().unwrap();
         pool
     }
 
-    /// From now on: `script` is "SKIP COUNT CODE COUNT CODE …".
-    fn fail(&self, function: &str, script: &str) {
-        fs::write(self.directory.path().join(function), script).unwrap();
+    /// From now on the calls of these numbers, or with `ALWAYS` all, return the code.
+    fn fail(&self, function: &str, at: &[u64], code: &str) {
+        let code = match code.strip_prefix("CKR 0x") {
+            Some(number) => format!("0x{number}"),
+            None => format!("'{code}'"),
+        };
+        self.fault(function, at, &format!("code = {code}"));
+    }
+
+    fn fault(&self, function: &str, at: &[u64], what: &str) {
+        let at = match at {
+            ALWAYS => "every = 1".to_owned(),
+            at => format!("at = {at:?}"),
+        };
+        let fault = format!("fault = {{ function = '{function}', {at}, {what} }}");
+        self.hsm.command(&fault).unwrap();
+    }
+
+    /// From now on nothing fails.
+    fn clear(&self) {
+        self.hsm.command("clear-faults").unwrap();
     }
 
     /// Calls of the function since the pool was opened.
-    fn calls(&self, function: &str) -> usize {
-        let calls = fs::read_to_string(self.directory.path().join("calls")).unwrap_or_default();
-        calls.lines().filter(|line| *line == function).count()
+    fn calls(&self, function: &str) -> u64 {
+        let before = self.before.lock().unwrap().calls(function);
+        self.hsm.report().unwrap().calls(function) - before
     }
 }
+
+const ALWAYS: &[u64] = &[];
 
 #[test]
 fn a_signature_is_one_sign_init_and_one_sign() {
@@ -120,7 +124,7 @@ fn a_module_with_an_instance_per_caller_signs_through_the_wrapper() {
     ] {
         let uri = token.uri(algorithm.name(), "pin");
         let key = generate_key_pair(&uri, algorithm).unwrap();
-        token.fail("C_GetSessionInfo", "0 1 190");
+        token.fail("C_GetSessionInfo", &[1], "CKR_CRYPTOKI_NOT_INITIALIZED");
         let options = Pkcs11Options {
             sessions: Some(2),
             key_copy: false,
@@ -133,7 +137,7 @@ fn a_module_with_an_instance_per_caller_signs_through_the_wrapper() {
             assert!(verifies(&key, message, &outcome.unwrap()), "{algorithm}");
         }
         assert_eq!(token.calls("C_Sign") - before, 40);
-        token.fail("C_SignInit", "0 1 30");
+        token.fail("C_SignInit", &[1], "CKR_DEVICE_ERROR");
         let errors = failures(&pool, 5);
         assert_eq!(errors.len(), 1);
         assert_eq!(
@@ -172,39 +176,56 @@ fn opening_logs_in_once_and_a_wrong_pin_is_sent_once() {
 #[test]
 fn remedies_mend_a_job() {
     let token = FaultyToken::create();
-    // Function, what it returns, and the remedies used: session, handle, login.
+    // Function, from which call on it fails, what it returns then one after the other, and the
+    // remedies used: session, handle, login.
     let cases = [
-        ("C_SignInit", "10 1 b3", [1, 0, 0]),  // SESSION_HANDLE_INVALID
-        ("C_Sign", "10 1 b0", [1, 0, 0]),      // SESSION_CLOSED
-        ("C_SignInit", "0 1 90", [1, 0, 0]),   // OPERATION_ACTIVE
-        ("C_SignInit", "10 1 60", [0, 1, 0]),  // KEY_HANDLE_INVALID
-        ("C_SignInit", "10 1 82", [0, 1, 0]),  // OBJECT_HANDLE_INVALID
-        ("C_SignInit", "10 1 101", [0, 0, 1]), // USER_NOT_LOGGED_IN
-        ("C_SignInit", "10 1 b3 1 101 1 60", [1, 1, 1]), // one after the other
+        (
+            "C_SignInit",
+            11,
+            &["CKR_SESSION_HANDLE_INVALID"][..],
+            [1, 0, 0],
+        ),
+        ("C_Sign", 11, &["CKR_SESSION_CLOSED"], [1, 0, 0]),
+        ("C_SignInit", 1, &["CKR_OPERATION_ACTIVE"], [1, 0, 0]),
+        ("C_SignInit", 11, &["CKR_KEY_HANDLE_INVALID"], [0, 1, 0]),
+        ("C_SignInit", 11, &["CKR_OBJECT_HANDLE_INVALID"], [0, 1, 0]),
+        ("C_SignInit", 11, &["CKR_USER_NOT_LOGGED_IN"], [0, 0, 1]),
+        (
+            "C_SignInit",
+            11,
+            &[
+                "CKR_SESSION_HANDLE_INVALID",
+                "CKR_USER_NOT_LOGGED_IN",
+                "CKR_KEY_HANDLE_INVALID",
+            ],
+            [1, 1, 1],
+        ),
     ];
     for key_copy in [false, true] {
-        for (function, script, [sessions, keys, logins]) in cases {
+        for (function, first, codes, [sessions, keys, logins]) in cases {
             let pool = token.open(1, key_copy);
-            token.fail(function, script);
+            for (call, code) in (first..).zip(codes) {
+                token.fail(function, &[call], code);
+            }
             let messages = messages(40);
             for (message, outcome) in messages.iter().zip(sign_all(&pool, &messages)) {
-                let signature = outcome.unwrap_or_else(|error| panic!("{script}: {error}"));
-                assert!(verifies(pool.public_key(), message, &signature), "{script}");
+                let signature = outcome.unwrap_or_else(|error| panic!("{codes:?}: {error}"));
+                assert!(
+                    verifies(pool.public_key(), message, &signature),
+                    "{codes:?}"
+                );
             }
             let metrics = pool.metrics();
-            assert_eq!(metrics.sessions_reopened, sessions, "{script}");
-            assert_eq!(metrics.keys_found_again, keys, "{script}");
-            assert_eq!(metrics.logins_renewed, logins, "{script}");
+            assert_eq!(metrics.sessions_reopened, sessions, "{codes:?}");
+            assert_eq!(metrics.keys_found_again, keys, "{codes:?}");
+            assert_eq!(metrics.logins_renewed, logins, "{codes:?}");
             assert_eq!(
                 (metrics.signatures, metrics.errors_total()),
                 (40, 0),
-                "{script}"
+                "{codes:?}"
             );
-            assert_eq!(token.calls("C_Login") as u64, logins, "{script}");
-            assert_eq!(
-                token.calls("C_CopyObject") as u64,
-                if key_copy { keys } else { 0 }
-            );
+            assert_eq!(token.calls("C_Login"), logins, "{codes:?}");
+            assert_eq!(token.calls("C_CopyObject"), if key_copy { keys } else { 0 });
             pool.close().unwrap();
         }
     }
@@ -226,14 +247,14 @@ fn a_lost_anchor_is_replaced() {
         // with the copy at that very moment by an error of its own.
         let pool = token.open(if key_copy { 1 } else { 2 }, key_copy);
         // The key must be found again, and the anchor that would look for it is gone.
-        token.fail("C_SignInit", "3 1 60");
-        token.fail("C_FindObjectsInit", "0 1 b3");
+        token.fail("C_SignInit", &[4], "CKR_KEY_HANDLE_INVALID");
+        token.fail("C_FindObjectsInit", &[1], "CKR_SESSION_HANDLE_INVALID");
         assert_eq!(failures(&pool, 40), []);
         assert_eq!(token.calls("C_OpenSession"), 1);
         assert_eq!(pool.metrics().keys_found_again, 1);
         // So does the login.
-        token.fail("C_SignInit", "3 1 101");
-        token.fail("C_Login", "0 1 b3");
+        token.fail("C_SignInit", &[4], "CKR_USER_NOT_LOGGED_IN");
+        token.fail("C_Login", &[1], "CKR_SESSION_HANDLE_INVALID");
         assert_eq!(failures(&pool, 40), []);
         assert_eq!(
             (token.calls("C_OpenSession"), token.calls("C_Login")),
@@ -248,39 +269,19 @@ fn a_lost_anchor_is_replaced() {
 fn errors_without_a_remedy_fail_one_job_and_are_not_tried_again() {
     let token = FaultyToken::create();
     let cases = [
-        ("C_SignInit", "30", ErrorClass::Device, "CKR_DEVICE_ERROR"),
-        ("C_SignInit", "32", ErrorClass::Device, "CKR_DEVICE_REMOVED"),
-        ("C_SignInit", "5", ErrorClass::Device, "CKR_GENERAL_ERROR"),
-        (
-            "C_SignInit",
-            "80000001",
-            ErrorClass::Device,
-            "CKR 0x80000001",
-        ),
-        ("C_SignInit", "6", ErrorClass::Busy, "CKR_FUNCTION_FAILED"),
-        (
-            "C_SignInit",
-            "190",
-            ErrorClass::Module,
-            "CKR_CRYPTOKI_NOT_INITIALIZED",
-        ),
-        ("C_SignInit", "a4", ErrorClass::Pin, "CKR_PIN_LOCKED"),
-        (
-            "C_SignInit",
-            "80000136",
-            ErrorClass::UsedUp,
-            "CKR_KEY_NOT_ACTIVE",
-        ),
-        (
-            "C_SignInit",
-            "70",
-            ErrorClass::Request,
-            "CKR_MECHANISM_INVALID",
-        ),
+        (ErrorClass::Device, "CKR_DEVICE_ERROR"),
+        (ErrorClass::Device, "CKR_DEVICE_REMOVED"),
+        (ErrorClass::Device, "CKR_GENERAL_ERROR"),
+        (ErrorClass::Device, "CKR 0x80000001"),
+        (ErrorClass::Busy, "CKR_FUNCTION_FAILED"),
+        (ErrorClass::Module, "CKR_CRYPTOKI_NOT_INITIALIZED"),
+        (ErrorClass::Pin, "CKR_PIN_LOCKED"),
+        (ErrorClass::UsedUp, "CKR_KEY_NOT_ACTIVE"),
+        (ErrorClass::Request, "CKR_MECHANISM_INVALID"),
     ];
-    for (function, code, class, name) in cases {
+    for (class, name) in cases {
         let pool = token.open(2, false);
-        token.fail(function, &format!("5 1 {code}"));
+        token.fail("C_SignInit", &[6], name);
         let outcomes = sign_all(&pool, &messages(40));
         let errors: Vec<_> = outcomes
             .iter()
@@ -291,12 +292,17 @@ fn errors_without_a_remedy_fail_one_job_and_are_not_tried_again() {
         };
         assert_eq!(
             (error.class(), error.function()),
-            (class, Some(function)),
+            (class, Some("C_SignInit")),
             "{name}"
         );
         assert_eq!(error.code().unwrap().to_string(), name);
         let shown = error.to_string();
-        for part in [name, function, token.token.label.as_str(), class.advice()] {
+        for part in [
+            name,
+            "C_SignInit",
+            token.token.label.as_str(),
+            class.advice(),
+        ] {
             assert!(shown.contains(part), "{shown}");
         }
         let metrics = pool.metrics();
@@ -318,7 +324,7 @@ fn a_signature_that_was_broken_off_does_not_spoil_its_session() {
     let token = FaultyToken::create();
     let pool = token.open(1, false);
     // C_SignInit went through, C_Sign did not: the next C_SignInit finds the operation active.
-    token.fail("C_Sign", "5 1 30");
+    token.fail("C_Sign", &[6], "CKR_DEVICE_ERROR");
     let outcomes = sign_all(&pool, &messages(40));
     assert_eq!(
         outcomes.iter().filter(|outcome| outcome.is_err()).count(),
@@ -331,7 +337,7 @@ fn a_signature_that_was_broken_off_does_not_spoil_its_session() {
 fn a_remedy_that_does_not_help_is_used_once_per_job() {
     let token = FaultyToken::create();
     let pool = token.open(2, false);
-    token.fail("C_SignInit", "0 1000000 b3");
+    token.fail("C_SignInit", ALWAYS, "CKR_SESSION_HANDLE_INVALID");
     for outcome in sign_all(&pool, &messages(20)) {
         assert_eq!(outcome.unwrap_err().class(), ErrorClass::Session);
     }
@@ -340,7 +346,7 @@ fn a_remedy_that_does_not_help_is_used_once_per_job() {
         (40, 20)
     );
     // And when the token is well again, so is the pool.
-    token.fail("C_SignInit", "0");
+    token.clear();
     assert!(sign_all(&pool, &messages(20)).iter().all(Result::is_ok));
     pool.close().unwrap();
 }
@@ -349,8 +355,8 @@ fn a_remedy_that_does_not_help_is_used_once_per_job() {
 fn a_session_that_cannot_be_reopened_is_an_error_and_tried_with_the_next_job() {
     let token = FaultyToken::create();
     let pool = token.open(1, false);
-    token.fail("C_SignInit", "0 3 b3");
-    token.fail("C_OpenSession", "0 2 32");
+    token.fail("C_SignInit", &[1, 2, 3], "CKR_SESSION_HANDLE_INVALID");
+    token.fail("C_OpenSession", &[1, 2], "CKR_DEVICE_REMOVED");
     let outcomes = sign_all(&pool, &messages(10));
     for outcome in &outcomes[..2] {
         let error = outcome.as_ref().unwrap_err();
@@ -364,8 +370,8 @@ fn a_session_that_cannot_be_reopened_is_an_error_and_tried_with_the_next_job() {
 fn a_pin_that_is_refused_when_the_login_is_renewed_is_never_sent_again() {
     let token = FaultyToken::create();
     let pool = token.open(4, false);
-    token.fail("C_SignInit", "0 1000000 101");
-    token.fail("C_Login", "0 1000000 a0");
+    token.fail("C_SignInit", ALWAYS, "CKR_USER_NOT_LOGGED_IN");
+    token.fail("C_Login", ALWAYS, "CKR_PIN_INCORRECT");
     for outcome in sign_all(&pool, &messages(100)) {
         let error = outcome.unwrap_err();
         assert!(matches!(error, SignError::PinRefused { .. }), "{error}");
@@ -381,7 +387,7 @@ fn a_pin_that_is_refused_when_the_login_is_renewed_is_never_sent_again() {
 fn a_signature_of_the_wrong_length_is_no_signature() {
     let token = FaultyToken::create();
     let pool = token.open(1, false);
-    token.fail("C_Sign", "0 1 f001");
+    token.fault("C_Sign", &[1], "signature = 'short'");
     let outcomes = sign_all(&pool, &messages(3));
     let error = outcomes[0].as_ref().unwrap_err();
     assert!(
@@ -430,14 +436,14 @@ fn another_key_under_the_same_name_does_not_sign() {
 fn a_generated_key_that_is_not_protected_is_destroyed() {
     let token = FaultyToken::create();
     let uri = token.uri("new", "pin");
-    token.fail("C_GetAttributeValue", "0 1000000 f002");
+    token.fault("C_GetAttributeValue", ALWAYS, "extractable = true");
     let error = generate_key_pair(&uri, KeyAlgorithm::EcP256).unwrap_err();
     assert!(
         matches!(&error, GenerateError::NotProtected { .. }),
         "{error}"
     );
     assert!(error.to_string().contains("never extractable"), "{error}");
-    token.fail("C_GetAttributeValue", "0");
+    token.clear();
     // The label is free: nothing of the refused key is left.
     generate_key_pair(&uri, KeyAlgorithm::EcP256).unwrap();
 }
