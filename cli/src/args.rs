@@ -109,8 +109,8 @@ pub(crate) struct CaInitArguments {
     /// Where the root CA's key is made: 'software' or a PKCS#11 URI.
     #[arg(long, value_name = "PLACE", default_value = "software")]
     pub(crate) root_signer: KeyPlace,
-    /// Kind of both keys: p256, p384, ed25519, rsa2048, rsa3072 or rsa4096.
-    #[arg(long, value_name = "ALGORITHM", default_value = "p256")]
+    #[arg(long, help = format!("Kind of both keys: {}", KeyAlgorithm::NAMES),
+          value_name = "ALGORITHM", default_value = "p256")]
     pub(crate) algorithm: KeyAlgorithm,
     /// Subject of the issuing CA, in the order in which it is encoded.
     #[arg(

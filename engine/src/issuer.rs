@@ -178,12 +178,7 @@ impl Issuer {
                 key
             }
         };
-        let curve_fits = match algorithm {
-            KeyAlgorithm::EcP256 => key.len() == 65,
-            KeyAlgorithm::EcP384 => key.len() == 97,
-            _ => true,
-        };
-        if curve_fits && key == self.spki_key {
+        if public_key.algorithm() == Some(algorithm) && key == self.spki_key {
             Ok(())
         } else {
             Err(IssuerError::WrongKey)
@@ -278,10 +273,11 @@ fn subject_key_identifier(view: &CertificateView<'_>) -> Result<Vec<u8>, IssuerE
 /// How this key signs certificates: the identifier and the whole AlgorithmIdentifier. ECDSA and EdDSA
 /// without parameters (RFC 5758 §3.2, RFC 8410 §3), RSA with NULL (RFC 4055 §5).
 fn signature_algorithm(spki: &SubjectPublicKeyInfo<'_>) -> (&'static [u8], Vec<u8>) {
-    use crate::key::DeviceKeyAlgorithm::{EcP256, EcP384, Ed25519, Rsa};
+    use crate::key::DeviceKeyAlgorithm::{EcP256, EcP384, EcP521, Ed25519, Rsa};
     let oid = match spki.algorithm {
         EcP256 => oid::ECDSA_SHA256,
         EcP384 => oid::ECDSA_SHA384,
+        EcP521 => oid::ECDSA_SHA512,
         Ed25519 => oid::ED25519,
         Rsa => oid::RSA_SHA256,
     };

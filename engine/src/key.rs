@@ -19,6 +19,9 @@ pub enum DeviceKeyAlgorithm {
     /// ECDSA on secp384r1, RFC 5480.
     #[serde(rename = "p384")]
     EcP384,
+    /// ECDSA on secp521r1, RFC 5480.
+    #[serde(rename = "p521")]
+    EcP521,
     /// RFC 8410.
     #[serde(rename = "ed25519")]
     Ed25519,
@@ -34,6 +37,7 @@ impl DeviceKeyAlgorithm {
         match self {
             Self::EcP256 => "P-256",
             Self::EcP384 => "P-384",
+            Self::EcP521 => "P-521",
             Self::Ed25519 => "Ed25519",
             Self::Rsa => "RSA",
         }
@@ -130,7 +134,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         &self,
         signature_oid: &[u8],
     ) -> Option<&'static dyn signature::VerificationAlgorithm> {
-        use DeviceKeyAlgorithm::{EcP256, EcP384, Ed25519, Rsa};
+        use DeviceKeyAlgorithm::{EcP256, EcP384, EcP521, Ed25519, Rsa};
         Some(match (self.algorithm, signature_oid) {
             (EcP256, oid::ECDSA_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
             (EcP256, oid::ECDSA_SHA384) => &signature::ECDSA_P256_SHA384_ASN1,
@@ -138,6 +142,9 @@ impl<'a> SubjectPublicKeyInfo<'a> {
             (EcP384, oid::ECDSA_SHA256) => &signature::ECDSA_P384_SHA256_ASN1,
             (EcP384, oid::ECDSA_SHA384) => &signature::ECDSA_P384_SHA384_ASN1,
             (EcP384, oid::ECDSA_SHA512) => &signature::ECDSA_P384_SHA512_ASN1,
+            (EcP521, oid::ECDSA_SHA256) => &signature::ECDSA_P521_SHA256_ASN1,
+            (EcP521, oid::ECDSA_SHA384) => &signature::ECDSA_P521_SHA384_ASN1,
+            (EcP521, oid::ECDSA_SHA512) => &signature::ECDSA_P521_SHA512_ASN1,
             (Ed25519, oid::ED25519) => &signature::ED25519,
             (Rsa, oid::RSA_SHA256) => &signature::RSA_PKCS1_2048_8192_SHA256,
             (Rsa, oid::RSA_SHA384) => &signature::RSA_PKCS1_2048_8192_SHA384,
@@ -162,9 +169,10 @@ fn ec_algorithm(
     let (algorithm, point_bytes) = match parameters.any()?.content {
         oid::SECP256R1 => (DeviceKeyAlgorithm::EcP256, 65),
         oid::SECP384R1 => (DeviceKeyAlgorithm::EcP384, 97),
+        oid::SECP521R1 => (DeviceKeyAlgorithm::EcP521, 133),
         _ => {
             return Err(Rejection::KeyUnsupported(
-                "the curve must be P-256 or P-384",
+                "the curve must be P-256, P-384 or P-521",
             ));
         }
     };

@@ -9,6 +9,7 @@ use std::str::FromStr;
 /// | --- | --- | --- |
 /// | `EcP256` | ECDSA (FIPS 186-5) | SHA-256 |
 /// | `EcP384` | ECDSA (FIPS 186-5) | SHA-384 |
+/// | `EcP521` | ECDSA (FIPS 186-5) | SHA-512 |
 /// | `Ed25519` | EdDSA (RFC 8032 §5.1) | none: the message itself |
 /// | `Rsa2048`, `Rsa3072`, `Rsa4096` | RSASSA-PKCS1-v1_5 (RFC 8017 §8.2) | SHA-256 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +18,8 @@ pub enum KeyAlgorithm {
     EcP256,
     /// ECDSA on P-384.
     EcP384,
+    /// ECDSA on P-521.
+    EcP521,
     /// Ed25519.
     Ed25519,
     /// RSA with a modulus of 2048 bits.
@@ -29,19 +32,24 @@ pub enum KeyAlgorithm {
 
 impl KeyAlgorithm {
     /// Every kind, in the order in which they are documented.
-    pub const ALL: [KeyAlgorithm; 6] = [
+    pub const ALL: [KeyAlgorithm; 7] = [
         KeyAlgorithm::EcP256,
         KeyAlgorithm::EcP384,
+        KeyAlgorithm::EcP521,
         KeyAlgorithm::Ed25519,
         KeyAlgorithm::Rsa2048,
         KeyAlgorithm::Rsa3072,
         KeyAlgorithm::Rsa4096,
     ];
 
+    /// The names of [`KeyAlgorithm::ALL`], for help texts and errors.
+    pub const NAMES: &'static str = "p256, p384, p521, ed25519, rsa2048, rsa3072, rsa4096";
+
     /// The digest that is signed, or `None` when the message itself is signed.
     pub fn digest(self) -> Option<DigestAlgorithm> {
         match self {
             KeyAlgorithm::EcP384 => Some(DigestAlgorithm::Sha384),
+            KeyAlgorithm::EcP521 => Some(DigestAlgorithm::Sha512),
             KeyAlgorithm::Ed25519 => None,
             KeyAlgorithm::EcP256
             | KeyAlgorithm::Rsa2048
@@ -55,6 +63,7 @@ impl KeyAlgorithm {
         match self {
             KeyAlgorithm::EcP256 => "p256",
             KeyAlgorithm::EcP384 => "p384",
+            KeyAlgorithm::EcP521 => "p521",
             KeyAlgorithm::Ed25519 => "ed25519",
             KeyAlgorithm::Rsa2048 => "rsa2048",
             KeyAlgorithm::Rsa3072 => "rsa3072",
@@ -67,10 +76,21 @@ impl KeyAlgorithm {
         match self {
             KeyAlgorithm::EcP256 => "P-256",
             KeyAlgorithm::EcP384 => "P-384",
+            KeyAlgorithm::EcP521 => "P-521",
             KeyAlgorithm::Ed25519 => "Ed25519",
             KeyAlgorithm::Rsa2048 => "RSA-2048",
             KeyAlgorithm::Rsa3072 => "RSA-3072",
             KeyAlgorithm::Rsa4096 => "RSA-4096",
+        }
+    }
+
+    /// The curve of an ECDSA key.
+    pub fn curve(self) -> Option<Curve> {
+        match self {
+            KeyAlgorithm::EcP256 => Some(Curve::P256),
+            KeyAlgorithm::EcP384 => Some(Curve::P384),
+            KeyAlgorithm::EcP521 => Some(Curve::P521),
+            _ => None,
         }
     }
 
@@ -106,9 +126,7 @@ impl FromStr for KeyAlgorithm {
 
 /// The name is none of those that [`KeyAlgorithm`] reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown key algorithm '{name}': use one of p256, p384, ed25519, rsa2048, rsa3072, rsa4096"
-)]
+#[error("unknown key algorithm '{name}': use one of {}", KeyAlgorithm::NAMES)]
 pub struct UnknownKeyAlgorithm {
     name: String,
 }
@@ -120,6 +138,8 @@ pub enum DigestAlgorithm {
     Sha256,
     /// SHA-384, 48 bytes.
     Sha384,
+    /// SHA-512, 64 bytes.
+    Sha512,
 }
 
 impl DigestAlgorithm {
@@ -133,6 +153,7 @@ impl DigestAlgorithm {
         match self {
             DigestAlgorithm::Sha256 => &aws_lc_rs::digest::SHA256,
             DigestAlgorithm::Sha384 => &aws_lc_rs::digest::SHA384,
+            DigestAlgorithm::Sha512 => &aws_lc_rs::digest::SHA512,
         }
     }
 }
@@ -144,14 +165,29 @@ pub enum Curve {
     P256,
     /// P-384, also `secp384r1`.
     P384,
+    /// P-521, also `secp521r1`.
+    P521,
 }
 
 impl Curve {
+    /// Every curve.
+    pub const ALL: [Curve; 3] = [Curve::P256, Curve::P384, Curve::P521];
+
+    /// The kind of key on this curve.
+    pub fn key_algorithm(self) -> KeyAlgorithm {
+        match self {
+            Curve::P256 => KeyAlgorithm::EcP256,
+            Curve::P384 => KeyAlgorithm::EcP384,
+            Curve::P521 => KeyAlgorithm::EcP521,
+        }
+    }
+
     /// Length in bytes of a coordinate, and of `r` and of `s`.
     pub fn field_len(self) -> usize {
         match self {
             Curve::P256 => 32,
             Curve::P384 => 48,
+            Curve::P521 => 66,
         }
     }
 }
@@ -169,5 +205,9 @@ mod tests {
             let error = wrong.parse::<KeyAlgorithm>().unwrap_err();
             assert!(error.to_string().contains("rsa2048"), "{error}");
         }
+        assert_eq!(
+            KeyAlgorithm::ALL.map(KeyAlgorithm::name).join(", "),
+            KeyAlgorithm::NAMES
+        );
     }
 }

@@ -12,7 +12,7 @@ pub enum PublicKey {
     Ec {
         /// The curve.
         curve: Curve,
-        /// The uncompressed point of SEC 1 §2.3.3: `04`, X, Y; 65 or 97 bytes.
+        /// The uncompressed point of SEC 1 §2.3.3: `04`, X, Y; 65, 97 or 133 bytes.
         point: Vec<u8>,
     },
     /// An Ed25519 key (RFC 8032 §5.1.5): 32 bytes.
@@ -30,12 +30,7 @@ impl PublicKey {
     /// The kind of key; `None` for an RSA modulus of a length that does not sign here.
     pub fn algorithm(&self) -> Option<KeyAlgorithm> {
         match self {
-            PublicKey::Ec {
-                curve: Curve::P256, ..
-            } => Some(KeyAlgorithm::EcP256),
-            PublicKey::Ec {
-                curve: Curve::P384, ..
-            } => Some(KeyAlgorithm::EcP384),
+            PublicKey::Ec { curve, .. } => Some(curve.key_algorithm()),
             PublicKey::Ed25519(_) => Some(KeyAlgorithm::Ed25519),
             PublicKey::Rsa { modulus, .. } => {
                 let unused_bits = modulus

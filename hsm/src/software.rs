@@ -8,8 +8,8 @@ use std::path::Path;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
-    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use aws_lc_rs::{digest, error::Unspecified};
 use pem_rfc7468::LineEnding;
@@ -51,15 +51,20 @@ impl SoftwareKey {
     /// [`SoftwareKeyError::Generate`] when memory or randomness runs out.
     pub fn generate(algorithm: KeyAlgorithm) -> Result<SoftwareKey, SoftwareKeyError> {
         let failed = |_: Unspecified| SoftwareKeyError::Generate { algorithm };
+        let ec = |curve| {
+            EcdsaKeyPair::generate(ecdsa(curve))
+                .map(PrivateKey::Ec)
+                .map_err(failed)
+        };
         let rsa = |size| {
             RsaKeyPair::generate(size)
                 .map(PrivateKey::Rsa)
                 .map_err(failed)
         };
         let key = match algorithm {
-            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => {
-                PrivateKey::Ec(EcdsaKeyPair::generate(ecdsa(algorithm)).map_err(failed)?)
-            }
+            KeyAlgorithm::EcP256 => ec(Curve::P256)?,
+            KeyAlgorithm::EcP384 => ec(Curve::P384)?,
+            KeyAlgorithm::EcP521 => ec(Curve::P521)?,
             KeyAlgorithm::Ed25519 => {
                 PrivateKey::Ed25519(Ed25519KeyPair::generate().map_err(failed)?)
             }
@@ -84,13 +89,11 @@ impl SoftwareKey {
                 label: label.chars().take(40).collect(),
             });
         }
-        let ec = |algorithm| {
-            EcdsaKeyPair::from_pkcs8(ecdsa(algorithm), &document)
-                .ok()
-                .map(PrivateKey::Ec)
-        };
-        ec(KeyAlgorithm::EcP256)
-            .or_else(|| ec(KeyAlgorithm::EcP384))
+        let ec = |curve| EcdsaKeyPair::from_pkcs8(ecdsa(curve), &document).ok();
+        Curve::ALL
+            .into_iter()
+            .find_map(ec)
+            .map(PrivateKey::Ec)
             .or_else(|| {
                 // "maybe unchecked": the public key may be absent (RFC 5958 v1); where it is
                 // there, it is checked.
@@ -256,7 +259,7 @@ impl SoftwareKey {
         let public_key = match &key {
             PrivateKey::Ec(key) => {
                 let point = key.public_key().as_ref().to_vec();
-                let curve = [Curve::P256, Curve::P384]
+                let curve = Curve::ALL
                     .into_iter()
                     .find(|curve| point.len() == 1 + 2 * curve.field_len())?;
                 PublicKey::Ec { curve, point }
@@ -288,9 +291,10 @@ impl std::fmt::Debug for SoftwareKey {
     }
 }
 
-fn ecdsa(algorithm: KeyAlgorithm) -> &'static EcdsaSigningAlgorithm {
-    match algorithm {
-        KeyAlgorithm::EcP384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
-        _ => &ECDSA_P256_SHA256_ASN1_SIGNING,
+fn ecdsa(curve: Curve) -> &'static EcdsaSigningAlgorithm {
+    match curve {
+        Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+        Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        Curve::P521 => &ECDSA_P521_SHA512_ASN1_SIGNING,
     }
 }

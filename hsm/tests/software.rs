@@ -105,6 +105,7 @@ fn keys_made_by_openssl_are_imported() {
     let cases = [
         (KeyAlgorithm::EcP256, ["EC", "ec_paramgen_curve:P-256"]),
         (KeyAlgorithm::EcP384, ["EC", "ec_paramgen_curve:P-384"]),
+        (KeyAlgorithm::EcP521, ["EC", "ec_paramgen_curve:P-521"]),
         (KeyAlgorithm::Rsa2048, ["RSA", "rsa_keygen_bits:2048"]),
         (KeyAlgorithm::Rsa3072, ["RSA", "rsa_keygen_bits:3072"]),
     ];
@@ -176,7 +177,7 @@ fn what_is_no_key_is_refused_with_its_reason() {
     );
 
     for options in [
-        ["EC", "-pkeyopt", "ec_paramgen_curve:secp521r1"],
+        ["EC", "-pkeyopt", "ec_paramgen_curve:secp224r1"],
         ["RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
         ["RSA", "-pkeyopt", "rsa_keygen_bits:2560"],
     ] {

@@ -33,6 +33,7 @@ fn each_algorithm_signs_through_several_sessions() {
     let cases = [
         (KeyAlgorithm::EcP256, 4000),
         (KeyAlgorithm::EcP384, 1000),
+        (KeyAlgorithm::EcP521, 500),
         (KeyAlgorithm::Ed25519, 2000),
         (KeyAlgorithm::Rsa2048, 300),
         (KeyAlgorithm::Rsa3072, 20),

@@ -61,8 +61,8 @@ pub(crate) struct CorpusArguments {
     /// Where the corpus goes; replaces a file of that name
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Kind of the device keys: p256, p384, ed25519, rsa2048, rsa3072, rsa4096
-    #[arg(long, default_value = "p256", conflicts_with = "resign")]
+    #[arg(long, help = format!("Kind of the device keys: {}", KeyAlgorithm::NAMES),
+          default_value = "p256", conflicts_with = "resign")]
     pub(crate) algorithm: KeyAlgorithm,
     /// The same seed makes the same EC and Ed25519 devices again
     #[arg(long, default_value_t = 1, conflicts_with = "resign")]

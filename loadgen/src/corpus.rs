@@ -384,6 +384,7 @@ fn algorithm_code(algorithm: KeyAlgorithm) -> u8 {
         KeyAlgorithm::Rsa2048 => 4,
         KeyAlgorithm::Rsa3072 => 5,
         KeyAlgorithm::Rsa4096 => 6,
+        KeyAlgorithm::EcP521 => 7,
     }
 }
 

@@ -1,10 +1,10 @@
 //! Which aws-lc-rs algorithm verifies what each kind of key signs here.
 
-use aws_lc_rs::digest::{self, SHA256, SHA384};
+use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ParsedPublicKey,
-    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, ED25519,
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
 };
 use birthmark_hsm::{DigestAlgorithm, KeyAlgorithm, PublicKey};
 
@@ -13,6 +13,7 @@ pub(crate) fn algorithm(key: KeyAlgorithm) -> &'static dyn VerificationAlgorithm
     match key {
         KeyAlgorithm::EcP256 => &ECDSA_P256_SHA256_ASN1,
         KeyAlgorithm::EcP384 => &ECDSA_P384_SHA384_ASN1,
+        KeyAlgorithm::EcP521 => &ECDSA_P521_SHA512_ASN1,
         KeyAlgorithm::Ed25519 => &ED25519,
         KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
             &RSA_PKCS1_2048_8192_SHA256
@@ -41,5 +42,6 @@ pub(crate) fn digest(algorithm: DigestAlgorithm) -> &'static digest::Algorithm {
     match algorithm {
         DigestAlgorithm::Sha256 => &SHA256,
         DigestAlgorithm::Sha384 => &SHA384,
+        DigestAlgorithm::Sha512 => &SHA512,
     }
 }

@@ -197,6 +197,7 @@ fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, Ceremon
             let curve = match curve {
                 Curve::P256 => "1.2.840.10045.3.1.7",
                 Curve::P384 => "1.3.132.0.34",
+                Curve::P521 => "1.3.132.0.35",
             };
             let curve = ObjectIdentifier::new_unwrap(curve);
             (
@@ -234,6 +235,7 @@ fn signature_algorithm(key: KeyAlgorithm) -> Result<AlgorithmIdentifierOwned, Ce
         // RFC 5758 §3.2: parameters absent.
         KeyAlgorithm::EcP256 => ("1.2.840.10045.4.3.2", None),
         KeyAlgorithm::EcP384 => ("1.2.840.10045.4.3.3", None),
+        KeyAlgorithm::EcP521 => ("1.2.840.10045.4.3.4", None),
         // RFC 8410 §3: parameters absent.
         KeyAlgorithm::Ed25519 => ("1.3.101.112", None),
         // RFC 4055 §5: sha256WithRSAEncryption, NULL.
@@ -270,14 +272,14 @@ fn sign(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError
 /// key is found here and not in the field.
 fn verify(key: &PublicKey, message: &[u8], sig: &[u8]) -> Result<(), CeremonyError> {
     let verified = match key {
-        PublicKey::Ec {
-            curve: Curve::P256,
-            point,
-        } => UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, point).verify(message, sig),
-        PublicKey::Ec {
-            curve: Curve::P384,
-            point,
-        } => UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_ASN1, point).verify(message, sig),
+        PublicKey::Ec { curve, point } => {
+            let algorithm = match curve {
+                Curve::P256 => &signature::ECDSA_P256_SHA256_ASN1,
+                Curve::P384 => &signature::ECDSA_P384_SHA384_ASN1,
+                Curve::P521 => &signature::ECDSA_P521_SHA512_ASN1,
+            };
+            UnparsedPublicKey::new(algorithm, point).verify(message, sig)
+        }
         PublicKey::Ed25519(key) => {
             UnparsedPublicKey::new(&signature::ED25519, key).verify(message, sig)
         }

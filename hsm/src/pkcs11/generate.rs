@@ -7,7 +7,9 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
-use super::key::{self, ED25519_NAME_PARAMS, ED25519_PARAMS, P256_PARAMS, P384_PARAMS};
+use super::key::{
+    self, ED25519_NAME_PARAMS, ED25519_PARAMS, P256_PARAMS, P384_PARAMS, P521_PARAMS,
+};
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
 use crate::algorithm::KeyAlgorithm;
@@ -103,6 +105,7 @@ fn make(
     let (mechanism, parameters) = match algorithm {
         KeyAlgorithm::EcP256 => (Mechanism::EccKeyPairGen, vec![ec(P256_PARAMS)]),
         KeyAlgorithm::EcP384 => (Mechanism::EccKeyPairGen, vec![ec(P384_PARAMS)]),
+        KeyAlgorithm::EcP521 => (Mechanism::EccKeyPairGen, vec![ec(P521_PARAMS)]),
         // Two forms are in use, and a token may know only one of them.
         KeyAlgorithm::Ed25519 => (
             Mechanism::EccEdwardsKeyPairGen,

@@ -20,6 +20,8 @@ use crate::public_key::PublicKey;
 pub(super) const P256_PARAMS: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 /// `OBJECT IDENTIFIER` 1.3.132.0.34 (RFC 5480 §2.1.1.1).
 pub(super) const P384_PARAMS: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x22];
+/// `OBJECT IDENTIFIER` 1.3.132.0.35 (RFC 5480 §2.1.1.1).
+pub(super) const P521_PARAMS: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x23];
 /// `OBJECT IDENTIFIER` 1.3.101.112 (RFC 8410 §3).
 pub(super) const ED25519_PARAMS: &[u8] = &[6, 3, 0x2b, 0x65, 0x70];
 /// `PrintableString` "edwards25519", the other form that PKCS#11 v3.1 §6.3.3 allows.
@@ -370,6 +372,7 @@ fn known_params(params: &[u8]) -> bool {
     [
         P256_PARAMS,
         P384_PARAMS,
+        P521_PARAMS,
         ED25519_PARAMS,
         ED25519_NAME_PARAMS,
     ]
@@ -382,6 +385,7 @@ fn ec_public_key(params: &[u8], point: &[u8]) -> Option<PublicKey> {
     let curve = match params {
         P256_PARAMS => Curve::P256,
         P384_PARAMS => Curve::P384,
+        P521_PARAMS => Curve::P521,
         _ => return None,
     };
     let uncompressed =
@@ -413,10 +417,14 @@ mod tests {
 
     #[test]
     fn ec_points_are_read_wrapped_and_bare() {
-        for (params, curve) in [(P256_PARAMS, Curve::P256), (P384_PARAMS, Curve::P384)] {
+        for (params, curve, header) in [
+            (P256_PARAMS, Curve::P256, &[4, 65][..]),
+            (P384_PARAMS, Curve::P384, &[4, 97]),
+            (P521_PARAMS, Curve::P521, &[4, 0x81, 133]),
+        ] {
             let len = 1 + 2 * curve.field_len();
             let point = [&[4][..], &vec![9; len - 1]].concat();
-            let wrapped = [&[4, len as u8][..], &point].concat();
+            let wrapped = [header, &point].concat();
             let expected = Some(PublicKey::Ec {
                 curve,
                 point: point.clone(),

@@ -11,7 +11,7 @@ use cryptoki::session::Session;
 use cryptoki_sys::{CK_MECHANISM_TYPE, CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS};
 
 use super::key::TokenKey;
-use crate::algorithm::{DigestAlgorithm, KeyAlgorithm};
+use crate::algorithm::{Curve, DigestAlgorithm, KeyAlgorithm};
 use crate::ckr::{CallError, ErrorClass};
 use crate::der;
 use crate::error::SignError;
@@ -43,7 +43,7 @@ impl SigningSession {
     pub(super) fn open(key: &Arc<TokenKey>) -> Result<SigningSession, CallError> {
         let session = key.token().open_session()?;
         let mechanism = match key.algorithm() {
-            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => CKM_ECDSA,
+            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 => CKM_ECDSA,
             KeyAlgorithm::Ed25519 => CKM_EDDSA,
             KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => CKM_RSA_PKCS,
         };
@@ -60,11 +60,13 @@ impl SigningSession {
         let algorithm = self.key.algorithm();
         let wrong_input = SignError::WrongInput { algorithm };
         match algorithm {
-            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => {
+            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 => {
                 let (digest, _) = input.digest_for(algorithm).ok_or(wrong_input)?;
                 let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
-                // r and s are as long as the digest for both curves: 32 and 48 bytes.
-                let len = self.call(digest, &mut raw, 2 * digest.len())?;
+                // PKCS#11 v3.1 §6.3.1: r and s, each as long as the group's order, which for these
+                // curves is as long as the field.
+                let field_len = algorithm.curve().map_or(0, Curve::field_len);
+                let len = self.call(digest, &mut raw, 2 * field_len)?;
                 let mut encoded = [0; der::ECDSA_SIGNATURE_LEN_MAX];
                 let len = der::write_ecdsa_signature(&raw[..len], &mut encoded);
                 out.set(&encoded[..len]);

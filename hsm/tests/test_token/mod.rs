@@ -140,16 +140,14 @@ pub fn messages(count: usize) -> Vec<Vec<u8>> {
 pub fn verifies(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
     let signature = signature.as_bytes();
     match key {
-        PublicKey::Ec {
-            curve: Curve::P256,
-            point,
-        } => UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, point)
-            .verify(message, signature),
-        PublicKey::Ec {
-            curve: Curve::P384,
-            point,
-        } => UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_ASN1, point)
-            .verify(message, signature),
+        PublicKey::Ec { curve, point } => {
+            let algorithm = match curve {
+                Curve::P256 => &signature::ECDSA_P256_SHA256_ASN1,
+                Curve::P384 => &signature::ECDSA_P384_SHA384_ASN1,
+                Curve::P521 => &signature::ECDSA_P521_SHA512_ASN1,
+            };
+            UnparsedPublicKey::new(algorithm, point).verify(message, signature)
+        }
         PublicKey::Ed25519(point) => {
             UnparsedPublicKey::new(&ED25519, point).verify(message, signature)
         }

@@ -16,6 +16,7 @@ fn slices_run_on_the_same_threads_for_every_kind_of_key() {
     for algorithm in [
         KeyAlgorithm::EcP256,
         KeyAlgorithm::EcP384,
+        KeyAlgorithm::EcP521,
         KeyAlgorithm::Ed25519,
         KeyAlgorithm::Rsa2048,
     ] {
@@ -45,6 +46,7 @@ fn every_kind_of_request_is_verified() {
     for (algorithm, count) in [
         (KeyAlgorithm::EcP256, 5),
         (KeyAlgorithm::EcP384, 5),
+        (KeyAlgorithm::EcP521, 5),
         (KeyAlgorithm::Ed25519, 5),
         (KeyAlgorithm::Rsa2048, 2),
     ] {
