@@ -5,7 +5,7 @@ mod log;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
@@ -112,6 +112,9 @@ pub(crate) struct CaInitArguments {
     #[arg(long, help = format!("Kind of both keys: {}", KeyAlgorithm::NAMES),
           value_name = "ALGORITHM", default_value = "p256")]
     pub(crate) algorithm: KeyAlgorithm,
+    /// How RSA keys sign: pkcs1 (PKCS #1 v1.5) or pss (RSASSA-PSS, SHA-256) [default: pkcs1]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) signature: Option<RsaSignature>,
     /// Subject of the issuing CA, in the order in which it is encoded.
     #[arg(
         long,

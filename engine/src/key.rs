@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::der::reader::{DerError, Reader, Tlv, unsigned, whole_octets};
 use crate::der::tag;
 use crate::oid;
+use crate::pss;
 use crate::rejection::Rejection;
 
 /// A kind of key that a profile can accept.
@@ -28,6 +29,9 @@ pub enum DeviceKeyAlgorithm {
     /// RSA of 2048 to 4096 bits, RFC 3279.
     #[serde(rename = "rsa")]
     Rsa,
+    /// RSA of 2048 to 4096 bits that may only sign PSS, RFC 4055 §1.2. The others may sign PSS too.
+    #[serde(rename = "rsa-pss")]
+    RsaPss,
 }
 
 impl DeviceKeyAlgorithm {
@@ -40,6 +44,7 @@ impl DeviceKeyAlgorithm {
             Self::EcP521 => "P-521",
             Self::Ed25519 => "Ed25519",
             Self::Rsa => "RSA",
+            Self::RsaPss => "RSA-PSS",
         }
     }
 }
@@ -94,6 +99,11 @@ impl<'a> SubjectPublicKeyInfo<'a> {
                 modulus = rsa_modulus(key)?;
                 DeviceKeyAlgorithm::Rsa
             }
+            oid::RSA_PSS => {
+                pss::check_key_parameters(&mut reader)?;
+                modulus = rsa_modulus(key)?;
+                DeviceKeyAlgorithm::RsaPss
+            }
             _ => return Err(Rejection::KeyUnsupported("unknown key algorithm")),
         };
         reader.finish()?;
@@ -106,15 +116,17 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// The key's canonical fingerprint: SHA-256 over the algorithm's name, a zero octet, and the
-    /// uncompressed point, the Ed25519 key, or the RSA modulus alone (two exponents make one key).
+    /// uncompressed point, the Ed25519 key, or the RSA modulus alone (two exponents make one key, and a
+    /// restriction to PSS makes no other).
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
-        let body = if self.algorithm == DeviceKeyAlgorithm::Rsa {
-            self.modulus
-        } else {
-            self.key
+        let (name, body) = match self.algorithm {
+            DeviceKeyAlgorithm::Rsa | DeviceKeyAlgorithm::RsaPss => {
+                (DeviceKeyAlgorithm::Rsa.name(), self.modulus)
+            }
+            other => (other.name(), self.key),
         };
         let mut context = aws_lc_rs::digest::Context::new(&SHA256);
-        context.update(self.algorithm.name().as_bytes());
+        context.update(name.as_bytes());
         context.update(&[0]);
         context.update(body);
         sha256_output(context.finish())
@@ -129,12 +141,12 @@ impl<'a> SubjectPublicKeyInfo<'a> {
 
     /// The verification algorithm for a signature by this key, by the identifier of the signature
     /// algorithm. `None` where the two do not belong together or the hash is not accepted (MD5 and SHA-1
-    /// have no row).
+    /// have no row). A key that is restricted to PSS signs nothing else (RFC 4055 §1.2).
     pub(crate) fn verification(
         &self,
         signature_oid: &[u8],
     ) -> Option<&'static dyn signature::VerificationAlgorithm> {
-        use DeviceKeyAlgorithm::{EcP256, EcP384, EcP521, Ed25519, Rsa};
+        use DeviceKeyAlgorithm::{EcP256, EcP384, EcP521, Ed25519, Rsa, RsaPss};
         Some(match (self.algorithm, signature_oid) {
             (EcP256, oid::ECDSA_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
             (EcP256, oid::ECDSA_SHA384) => &signature::ECDSA_P256_SHA384_ASN1,
@@ -149,6 +161,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
             (Rsa, oid::RSA_SHA256) => &signature::RSA_PKCS1_2048_8192_SHA256,
             (Rsa, oid::RSA_SHA384) => &signature::RSA_PKCS1_2048_8192_SHA384,
             (Rsa, oid::RSA_SHA512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+            (Rsa | RsaPss, oid::RSA_PSS) => &signature::RSA_PSS_2048_8192_SHA256,
             _ => return None,
         })
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The kind and size of a signing key. Each kind signs in exactly one way.
+/// The kind and size of a signing key. Each kind signs in exactly one way, but for RSA, where
+/// [`RsaSignature`] says in which of two.
 ///
 /// | kind | signature | digest |
 /// | --- | --- | --- |
@@ -11,7 +12,7 @@ use std::str::FromStr;
 /// | `EcP384` | ECDSA (FIPS 186-5) | SHA-384 |
 /// | `EcP521` | ECDSA (FIPS 186-5) | SHA-512 |
 /// | `Ed25519` | EdDSA (RFC 8032 §5.1) | none: the message itself |
-/// | `Rsa2048`, `Rsa3072`, `Rsa4096` | RSASSA-PKCS1-v1_5 (RFC 8017 §8.2) | SHA-256 |
+/// | `Rsa2048`, `Rsa3072`, `Rsa4096` | RSASSA-PKCS1-v1_5 or RSASSA-PSS (RFC 8017 §8) | SHA-256 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256.
@@ -94,6 +95,21 @@ impl KeyAlgorithm {
         }
     }
 
+    /// Whether this is an RSA key.
+    pub fn is_rsa(self) -> bool {
+        self.rsa_modulus_len().is_some()
+    }
+
+    /// Length in bytes of an RSA key's modulus, and of its signatures.
+    pub(crate) fn rsa_modulus_len(self) -> Option<usize> {
+        match self {
+            KeyAlgorithm::Rsa2048 => Some(256),
+            KeyAlgorithm::Rsa3072 => Some(384),
+            KeyAlgorithm::Rsa4096 => Some(512),
+            _ => None,
+        }
+    }
+
     /// The RSA kind with a modulus of `bits`, if it is one that signs here.
     pub(crate) fn rsa(bits: usize) -> Option<KeyAlgorithm> {
         match bits {
@@ -128,6 +144,52 @@ impl FromStr for KeyAlgorithm {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown key algorithm '{name}': use one of {}", KeyAlgorithm::NAMES)]
 pub struct UnknownKeyAlgorithm {
+    name: String,
+}
+
+/// How an RSA key signs (RFC 8017 §8). Both ways sign a SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RsaSignature {
+    /// RSASSA-PKCS1-v1_5 (RFC 8017 §8.2): what every verifier knows.
+    #[default]
+    Pkcs1v15,
+    /// RSASSA-PSS (RFC 8017 §8.1) with MGF1 over SHA-256 and a salt of 32 bytes.
+    Pss,
+}
+
+impl RsaSignature {
+    /// The name used on the command line and in configuration, as [`FromStr`] reads it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RsaSignature::Pkcs1v15 => "pkcs1",
+            RsaSignature::Pss => "pss",
+        }
+    }
+}
+
+impl fmt::Display for RsaSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for RsaSignature {
+    type Err = UnknownRsaSignature;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        [RsaSignature::Pkcs1v15, RsaSignature::Pss]
+            .into_iter()
+            .find(|signature| signature.name() == name)
+            .ok_or_else(|| UnknownRsaSignature {
+                name: name.chars().take(40).collect(),
+            })
+    }
+}
+
+/// The name is none of those that [`RsaSignature`] reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown RSA signature '{name}': use pkcs1 or pss")]
+pub struct UnknownRsaSignature {
     name: String,
 }
 

@@ -7,6 +7,8 @@ use crate::public_key::without_leading_zeros;
 pub(crate) const INTEGER: u8 = 0x02;
 /// `OCTET STRING`.
 pub(crate) const OCTET_STRING: u8 = 0x04;
+/// `OBJECT IDENTIFIER`.
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `SEQUENCE`, constructed.
 pub(crate) const SEQUENCE: u8 = 0x30;
 

@@ -9,15 +9,17 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
-    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaEncoding, RsaKeyPair,
 };
 use aws_lc_rs::{digest, error::Unspecified};
 use pem_rfc7468::LineEnding;
 use zeroize::Zeroizing;
 
-use crate::algorithm::{Curve, KeyAlgorithm};
+use crate::algorithm::{Curve, KeyAlgorithm, RsaSignature};
 use crate::der;
 use crate::error::{SignError, SoftwareKeyError};
+use crate::pkcs8;
 use crate::public_key::PublicKey;
 use crate::signing::{SignInput, Signature};
 
@@ -41,7 +43,30 @@ pub struct SoftwareKey {
 enum PrivateKey {
     Ec(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
-    Rsa(RsaKeyPair),
+    Rsa {
+        key: RsaKeyPair,
+        signature: RsaSignature,
+        /// The key's own file says that it signs PSS and nothing else (RFC 4055 §1.2).
+        only_pss: bool,
+    },
+}
+
+impl PrivateKey {
+    fn rsa(key: RsaKeyPair) -> PrivateKey {
+        PrivateKey::Rsa {
+            key,
+            signature: RsaSignature::Pkcs1v15,
+            only_pss: false,
+        }
+    }
+
+    fn only_pss(key: RsaKeyPair) -> PrivateKey {
+        PrivateKey::Rsa {
+            key,
+            signature: RsaSignature::Pss,
+            only_pss: true,
+        }
+    }
 }
 
 impl SoftwareKey {
@@ -58,7 +83,7 @@ impl SoftwareKey {
         };
         let rsa = |size| {
             RsaKeyPair::generate(size)
-                .map(PrivateKey::Rsa)
+                .map(PrivateKey::rsa)
                 .map_err(failed)
         };
         let key = match algorithm {
@@ -75,7 +100,8 @@ impl SoftwareKey {
         SoftwareKey::new(key).ok_or(SoftwareKeyError::Generate { algorithm })
     }
 
-    /// Imports an unencrypted PKCS#8 key (RFC 5958) in PEM (RFC 7468 §10).
+    /// Imports an unencrypted PKCS#8 key (RFC 5958) in PEM (RFC 7468 §10). An RSA key with the
+    /// algorithm id-RSASSA-PSS signs PSS and nothing else (RFC 4055 §1.2).
     ///
     /// # Errors
     /// [`SoftwareKeyError::Pem`] and [`SoftwareKeyError::Label`] for other text,
@@ -100,7 +126,11 @@ impl SoftwareKey {
                 let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&document).ok()?;
                 Some(PrivateKey::Ed25519(key))
             })
-            .or_else(|| RsaKeyPair::from_pkcs8(&document).ok().map(PrivateKey::Rsa))
+            .or_else(|| RsaKeyPair::from_pkcs8(&document).ok().map(PrivateKey::rsa))
+            .or_else(|| {
+                let key = pkcs8::rsa_pss_private_key(&document)?;
+                RsaKeyPair::from_der(key).ok().map(PrivateKey::only_pss)
+            })
             .and_then(SoftwareKey::new)
             .ok_or(SoftwareKeyError::Unsupported)
     }
@@ -154,7 +184,8 @@ impl SoftwareKey {
     /// The key as PKCS#8 version 1 in PEM, which every tool reads. Wiped when dropped.
     ///
     /// # Errors
-    /// [`SoftwareKeyError::Unsupported`] when the key cannot be encoded.
+    /// [`SoftwareKeyError::Unsupported`] when the key cannot be encoded, as one that was read as
+    /// id-RSASSA-PSS: written as rsaEncryption it would no longer be restricted.
     pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, SoftwareKeyError> {
         let unsupported = |_: Unspecified| SoftwareKeyError::Unsupported;
         let pem = |der: &[u8]| {
@@ -165,7 +196,8 @@ impl SoftwareKey {
         match &self.key {
             PrivateKey::Ec(key) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
             PrivateKey::Ed25519(key) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
-            PrivateKey::Rsa(key) => {
+            PrivateKey::Rsa { only_pss: true, .. } => Err(SoftwareKeyError::Unsupported),
+            PrivateKey::Rsa { key, .. } => {
                 let der: Pkcs8V1Der<'_> = key.as_der().map_err(unsupported)?;
                 pem(der.as_ref())
             }
@@ -195,6 +227,27 @@ impl SoftwareKey {
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// The same key, signing as said where it is an RSA key. One that is restricted to PSS stays so.
+    pub fn with_rsa_signature(mut self, wanted: RsaSignature) -> SoftwareKey {
+        if let PrivateKey::Rsa {
+            signature,
+            only_pss: false,
+            ..
+        } = &mut self.key
+        {
+            *signature = wanted;
+        }
+        self
+    }
+
+    /// How the key signs, if it is an RSA key.
+    pub fn rsa_signature(&self) -> Option<RsaSignature> {
+        match &self.key {
+            PrivateKey::Rsa { signature, .. } => Some(*signature),
+            PrivateKey::Ec(_) | PrivateKey::Ed25519(_) => None,
+        }
     }
 
     /// The key's kind.
@@ -242,12 +295,17 @@ impl SoftwareKey {
                 };
                 out.set(key.try_sign(message).map_err(failed)?.as_ref());
             }
-            PrivateKey::Rsa(key) => {
+            PrivateKey::Rsa { key, signature, .. } => {
+                let encoding: &'static dyn RsaEncoding = match signature {
+                    RsaSignature::Pkcs1v15 => &RSA_PKCS1_SHA256,
+                    // The salt is as long as the digest, which is the library's default.
+                    RsaSignature::Pss => &RSA_PSS_SHA256,
+                };
                 let mut buffer = [0; RSA_SIGNATURE_LEN_MAX];
                 let signature = buffer
                     .get_mut(..key.public_modulus_len())
                     .ok_or(SignError::Software { algorithm })?;
-                key.sign_digest(&RSA_PKCS1_SHA256, &digest()?, signature)
+                key.sign_digest(encoding, &digest()?, signature)
                     .map_err(failed)?;
                 out.set(signature);
             }
@@ -267,7 +325,7 @@ impl SoftwareKey {
             PrivateKey::Ed25519(key) => {
                 PublicKey::Ed25519(key.public_key().as_ref().try_into().ok()?)
             }
-            PrivateKey::Rsa(key) => {
+            PrivateKey::Rsa { key, .. } => {
                 // RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }
                 let (body, _) = der::read(der::SEQUENCE, key.public_key().as_ref())?;
                 let (modulus, body) = der::read(der::INTEGER, body)?;

@@ -4,9 +4,10 @@ use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, ED25519,
-    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
+    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+    VerificationAlgorithm,
 };
-use birthmark_hsm::{DigestAlgorithm, KeyAlgorithm, PublicKey};
+use birthmark_hsm::{DigestAlgorithm, KeyAlgorithm, PublicKey, RsaSignature, SigningPool};
 
 /// ECDSA with the curve's own SHA-2, Ed25519, RSA PKCS #1 v1.5 with SHA-256.
 pub(crate) fn algorithm(key: KeyAlgorithm) -> &'static dyn VerificationAlgorithm {
@@ -21,19 +22,20 @@ pub(crate) fn algorithm(key: KeyAlgorithm) -> &'static dyn VerificationAlgorithm
     }
 }
 
-/// The key, parsed once for many verifications.
-pub(crate) fn parse(
-    key: &PublicKey,
-    algorithm_name: KeyAlgorithm,
-) -> Result<ParsedPublicKey, KeyRejected> {
-    match key {
-        PublicKey::Ec { point, .. } => ParsedPublicKey::new(algorithm(algorithm_name), point),
-        PublicKey::Ed25519(key) => ParsedPublicKey::new(algorithm(algorithm_name), key),
+/// The issuer's key, parsed once for many verifications.
+pub(crate) fn issuer(pool: &SigningPool) -> Result<ParsedPublicKey, KeyRejected> {
+    let algorithm = algorithm(pool.key_algorithm());
+    match pool.public_key() {
+        PublicKey::Ec { point, .. } => ParsedPublicKey::new(algorithm, point),
+        PublicKey::Ed25519(key) => ParsedPublicKey::new(algorithm, key),
         PublicKey::Rsa { modulus, exponent } => RsaPublicKeyComponents {
             n: modulus,
             e: exponent,
         }
-        .to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256),
+        .to_parsed_public_key(match pool.rsa_signature() {
+            Some(RsaSignature::Pss) => &RSA_PSS_2048_8192_SHA256,
+            _ => &RSA_PKCS1_2048_8192_SHA256,
+        }),
     }
 }
 

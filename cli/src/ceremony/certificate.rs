@@ -7,7 +7,8 @@ use aws_lc_rs::digest::{self, SHA256};
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use birthmark_hsm::{
-    Curve, KeyAlgorithm, PublicKey, SignCompletion, SignError, SignJob, Signature, SigningPool,
+    Curve, KeyAlgorithm, PublicKey, RsaSignature, SignCompletion, SignError, SignJob, Signature,
+    SigningPool,
 };
 use der::asn1::{Any, AnyRef, BitString, Null, ObjectIdentifier, OctetString, Uint};
 use der::{Decode, Encode, Sequence};
@@ -58,7 +59,7 @@ pub(crate) fn issue(
     signer: &SigningPool,
     now: SystemTime,
 ) -> Result<CaCertificate, CeremonyError> {
-    let algorithm = signature_algorithm(signer.key_algorithm())?;
+    let algorithm = signature_algorithm(signer)?;
     let subject_public_key_info = public_key_info(key)?;
     let key_identifier = key_identifier(&subject_public_key_info)?;
     let not_before = truncate_to_seconds(now - NOT_BEFORE_BACKDATE);
@@ -78,7 +79,7 @@ pub(crate) fn issue(
     };
     let tbs = tbs.to_der()?;
     let signature = sign(signer, &tbs)?;
-    verify(signer.public_key(), &tbs, signature.as_bytes())?;
+    verify(signer, &tbs, signature.as_bytes())?;
     let certificate = SignedCertificate {
         tbs_certificate: Any::from_der(&tbs)?,
         signature_algorithm: algorithm,
@@ -230,8 +231,20 @@ fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, Ceremon
     })
 }
 
-fn signature_algorithm(key: KeyAlgorithm) -> Result<AlgorithmIdentifierOwned, CeremonyError> {
-    let (oid, parameters) = match key {
+/// `RSASSA-PSS-params` for SHA-256, MGF1 with SHA-256 and a salt of 32 octets (RFC 4055 §3.1).
+const PSS_PARAMETERS: &[u8] = &[
+    0x30, 0x34, 0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
+    0x01, 0x05, 0x00, 0xa1, 0x1c, 0x30, 0x1a, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01,
+    0x01, 0x08, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
+    0x00, 0xa2, 0x03, 0x02, 0x01, 0x20,
+];
+
+fn signature_algorithm(signer: &SigningPool) -> Result<AlgorithmIdentifierOwned, CeremonyError> {
+    let (oid, parameters) = match signer.key_algorithm() {
+        _ if signer.rsa_signature() == Some(RsaSignature::Pss) => (
+            "1.2.840.113549.1.1.10",
+            Some(Any::from_der(PSS_PARAMETERS)?),
+        ),
         // RFC 5758 §3.2: parameters absent.
         KeyAlgorithm::EcP256 => ("1.2.840.10045.4.3.2", None),
         KeyAlgorithm::EcP384 => ("1.2.840.10045.4.3.3", None),
@@ -270,8 +283,8 @@ fn sign(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError
 
 /// Verifies with the key that will stand in the chain: a token that answers with another
 /// key is found here and not in the field.
-fn verify(key: &PublicKey, message: &[u8], sig: &[u8]) -> Result<(), CeremonyError> {
-    let verified = match key {
+fn verify(signer: &SigningPool, message: &[u8], sig: &[u8]) -> Result<(), CeremonyError> {
+    let verified = match signer.public_key() {
         PublicKey::Ec { curve, point } => {
             let algorithm = match curve {
                 Curve::P256 => &signature::ECDSA_P256_SHA256_ASN1,
@@ -287,7 +300,14 @@ fn verify(key: &PublicKey, message: &[u8], sig: &[u8]) -> Result<(), CeremonyErr
             n: modulus,
             e: exponent,
         }
-        .verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, sig),
+        .verify(
+            match signer.rsa_signature() {
+                Some(RsaSignature::Pss) => &signature::RSA_PSS_2048_8192_SHA256,
+                _ => &signature::RSA_PKCS1_2048_8192_SHA256,
+            },
+            message,
+            sig,
+        ),
     };
     verified.map_err(|_| CeremonyError::SignatureWrong)
 }

@@ -58,6 +58,8 @@ fn ca_init_reports_and_refuses() {
     for wrong in [
         &["--subject", "Acme"][..],
         &["--algorithm", "p224"],
+        &["--signature", "pss"],
+        &["--algorithm", "rsa2048", "--signature", "sha1"],
         &["--signer", "software:other/key"],
         &["--signer", "pkcs11:slot-id=1"],
         &["--signer", "pkcs11:token=t;object=o?pin-value=1234"],

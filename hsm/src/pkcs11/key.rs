@@ -7,9 +7,10 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 
 use super::module::lock;
+use super::pool::Pkcs11Options;
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
-use crate::algorithm::{Curve, KeyAlgorithm};
+use crate::algorithm::{Curve, KeyAlgorithm, RsaSignature};
 use crate::ckr::CallError;
 use crate::der;
 use crate::error::{KeyError, OpenError, SignError};
@@ -35,6 +36,7 @@ pub(super) struct TokenKey {
     token: Arc<Token>,
     uri: Pkcs11Uri,
     algorithm: KeyAlgorithm,
+    rsa_signature: Option<RsaSignature>,
     public_key: PublicKey,
     /// Sign with a copy of the key that lives in the anchor session.
     copied: bool,
@@ -43,7 +45,12 @@ pub(super) struct TokenKey {
 
 impl TokenKey {
     /// Finds the key and its public half, and makes the session copy where one is wanted.
-    pub(super) fn open(token: Token, uri: &Pkcs11Uri, copied: bool) -> Result<TokenKey, OpenError> {
+    pub(super) fn open(
+        token: Token,
+        uri: &Pkcs11Uri,
+        options: &Pkcs11Options,
+    ) -> Result<TokenKey, OpenError> {
+        let copied = options.key_copy;
         let token = Arc::new(token);
         let setup = token.module().setup();
         let found = token.with_anchor(|session| Ok(find_with_public_key(session, &token, uri)));
@@ -68,6 +75,7 @@ impl TokenKey {
             token,
             uri: uri.clone(),
             algorithm,
+            rsa_signature: algorithm.is_rsa().then_some(options.rsa_signature),
             public_key,
             copied,
             handle,
@@ -80,6 +88,11 @@ impl TokenKey {
 
     pub(super) fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
+    }
+
+    /// How the key signs, if it is an RSA key.
+    pub(super) fn rsa_signature(&self) -> Option<RsaSignature> {
+        self.rsa_signature
     }
 
     pub(super) fn public_key(&self) -> &PublicKey {

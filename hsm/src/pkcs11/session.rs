@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use cryptoki::context::Function;
 use cryptoki::error::Error;
-use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
-use cryptoki_sys::{CK_MECHANISM_TYPE, CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS};
+use cryptoki::types::Ulong;
+use cryptoki_sys::{
+    CK_RSA_PKCS_PSS_PARAMS, CKG_MGF1_SHA256, CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_SHA256,
+};
 
 use super::key::TokenKey;
-use crate::algorithm::{Curve, DigestAlgorithm, KeyAlgorithm};
+use super::raw::SignMechanism;
+use crate::algorithm::{Curve, DigestAlgorithm, KeyAlgorithm, RsaSignature};
 use crate::ckr::{CallError, ErrorClass};
 use crate::der;
 use crate::error::SignError;
@@ -29,11 +34,20 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
 /// Length of the longest `DigestInfo` signed, in bytes.
 const DIGEST_INFO_LEN_MAX: usize = SHA256_DIGEST_INFO.len() + 32;
 
+/// RSASSA-PSS over a SHA-256, with MGF1 over SHA-256 and a salt as long as the digest
+/// (RFC 8017 §9.1).
+const PSS_SHA256: CK_RSA_PKCS_PSS_PARAMS = CK_RSA_PKCS_PSS_PARAMS {
+    hashAlg: CKM_SHA256,
+    mgf: CKG_MGF1_SHA256,
+    sLen: PSS_SALT_LEN,
+};
+const PSS_SALT_LEN: cryptoki_sys::CK_ULONG = 32;
+
 /// A session with everything a signature needs. It belongs to one thread at a time.
 pub(crate) struct SigningSession {
     session: Session,
     handle: ObjectHandle,
-    mechanism: CK_MECHANISM_TYPE,
+    mechanism: SignMechanism,
     /// Last, so that the session closes before the token may.
     key: Arc<TokenKey>,
 }
@@ -42,10 +56,11 @@ impl SigningSession {
     /// Opens a session on the key's token.
     pub(super) fn open(key: &Arc<TokenKey>) -> Result<SigningSession, CallError> {
         let session = key.token().open_session()?;
-        let mechanism = match key.algorithm() {
-            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 => CKM_ECDSA,
-            KeyAlgorithm::Ed25519 => CKM_EDDSA,
-            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => CKM_RSA_PKCS,
+        let mechanism = match (key.algorithm(), key.rsa_signature()) {
+            (_, Some(RsaSignature::Pss)) => SignMechanism::Pss(PSS_SHA256),
+            (_, Some(RsaSignature::Pkcs1v15)) => SignMechanism::Plain(CKM_RSA_PKCS),
+            (KeyAlgorithm::Ed25519, None) => SignMechanism::Plain(CKM_EDDSA),
+            (_, None) => SignMechanism::Plain(CKM_ECDSA),
         };
         Ok(SigningSession {
             session,
@@ -85,13 +100,14 @@ impl SigningSession {
                 let mut info = [0; DIGEST_INFO_LEN_MAX];
                 info[..SHA256_DIGEST_INFO.len()].copy_from_slice(&SHA256_DIGEST_INFO);
                 info[SHA256_DIGEST_INFO.len()..].copy_from_slice(digest);
-                let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
-                let modulus_len = match algorithm {
-                    KeyAlgorithm::Rsa3072 => 384,
-                    KeyAlgorithm::Rsa4096 => 512,
-                    _ => 256,
+                // PSS pads the digest itself, and PKCS #1 v1.5 the DigestInfo around it.
+                let data = match self.mechanism {
+                    SignMechanism::Pss(_) => digest,
+                    SignMechanism::Plain(_) => &info,
                 };
-                let len = self.call(&info, &mut raw, modulus_len)?;
+                let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
+                let modulus_len = algorithm.rsa_modulus_len().unwrap_or(0);
+                let len = self.call(data, &mut raw, modulus_len)?;
                 out.set(&raw[..len]);
             }
         }
@@ -150,7 +166,7 @@ impl SigningSession {
     ) -> Result<usize, SignError> {
         let found = match self.key.token().sign_functions() {
             Some(functions) => {
-                functions.sign(&mut self.session, self.mechanism, self.handle, data, raw)
+                functions.sign(&mut self.session, &self.mechanism, self.handle, data, raw)
             }
             None => self.call_wrapper(data, raw),
         }
@@ -175,9 +191,16 @@ impl SigningSession {
         raw: &mut [u8; RAW_SIGNATURE_LEN_MAX],
     ) -> Result<usize, CallError> {
         let mechanism = match self.mechanism {
-            CKM_ECDSA => Mechanism::Ecdsa,
-            CKM_EDDSA => Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)),
-            _ => Mechanism::RsaPkcs,
+            SignMechanism::Plain(CKM_ECDSA) => Mechanism::Ecdsa,
+            SignMechanism::Plain(CKM_EDDSA) => {
+                Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519))
+            }
+            SignMechanism::Plain(_) => Mechanism::RsaPkcs,
+            SignMechanism::Pss(_) => Mechanism::RsaPkcsPss(PkcsPssParams {
+                hash_alg: MechanismType::SHA256,
+                mgf: PkcsMgfType::MGF1_SHA256,
+                s_len: Ulong::new(PSS_SALT_LEN),
+            }),
         };
         let signature = self
             .session

@@ -5,13 +5,19 @@ use std::fs;
 use std::sync::OnceLock;
 
 use birthmark_engine::record::Record;
-use birthmark_engine::{Configuration, Engine, IssueStatus, Request, verify_issued};
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_engine::{
+    Configuration, Engine, IssueStatus, Issuer, Rejection, Request, verify_issued,
+};
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use birthmark_log::LogReader;
+use der::asn1::{Any, AnyRef, Null, ObjectIdentifier};
+use der::{Decode, Encode};
+use x509_cert::request::CertReq;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use crate::certificates::openssl_verifies;
-use crate::requests::{device_of, from_pem, openssl};
-use crate::station::{Factory, Signer};
+use crate::requests::{device, device_of, from_pem, openssl, pem};
+use crate::station::{Factory, Signer, rejection};
 
 /// Makes one test per issuing key.
 macro_rules! on_issuers {
@@ -34,6 +40,12 @@ on_issuers!(certifies_every_kind_of_device_key:
     software_rsa2048 = Software(Rsa2048),
     software_rsa3072 = Software(Rsa3072),
     software_rsa4096 = Software(Rsa4096),
+    software_rsa2048_pss = Pss { softhsm: false, algorithm: Rsa2048 },
+    software_rsa3072_pss = Pss { softhsm: false, algorithm: Rsa3072 },
+    software_rsa4096_pss = Pss { softhsm: false, algorithm: Rsa4096 },
+    softhsm_rsa2048_pss = Pss { softhsm: true, algorithm: Rsa2048 },
+    softhsm_rsa3072_pss = Pss { softhsm: true, algorithm: Rsa3072 },
+    softhsm_rsa4096_pss = Pss { softhsm: true, algorithm: Rsa4096 },
     softhsm_p521 = SoftHsm(EcP521),
     softhsm_rsa3072 = SoftHsm(Rsa3072),
     softhsm_rsa4096 = SoftHsm(Rsa4096),
@@ -60,28 +72,44 @@ fn devices() -> &'static [Device] {
 }
 
 fn openssl_devices() -> Vec<Device> {
+    let pss = ["-sha256", "-sigopt", "rsa_padding_mode:pss"];
+    let pss = [&pss[..], &["-sigopt", "rsa_pss_saltlen:32"]].concat();
+    let restricted = [RSA_PSS, &["-pkeyopt", "rsa_pss_keygen_md:sha256"]].concat();
+    let restricted = [
+        &restricted[..],
+        &["-pkeyopt", "rsa_pss_keygen_mgf1_md:sha256"],
+        &["-pkeyopt", "rsa_pss_keygen_saltlen:32"],
+    ];
+    let p521 = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"];
+    [
+        ("openssl-p521", &p521[..], &["-sha512"][..]),
+        ("openssl-rsa-signs-pss", RSA, &pss),
+        ("openssl-rsa-pss", RSA_PSS, &pss),
+        ("openssl-rsa-pss-restricted", &restricted.concat(), &[]),
+    ]
+    .map(|(name, key, options)| Device {
+        name: name.to_owned(),
+        csr: openssl_request(name, key, options),
+    })
+    .into()
+}
+
+const RSA: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+const RSA_PSS: &[&str] = &["-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"];
+
+/// openssl's request for a new key; `options` are those of `openssl req`.
+fn openssl_request(name: &str, key_options: &[&str], options: &[&str]) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str], &[&str]); 1] = [(
-        "openssl-p521",
-        &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"],
-        &["-sha512"],
-    )];
-    let make = |(name, key_options, options): (&str, &[&str], &[&str])| {
-        let key = directory.path().join(name);
-        let key = key.to_str().unwrap();
-        openssl(&[&["genpkey", "-out", key], key_options].concat());
-        let subject = format!("/serialNumber=SN-{name}");
-        let made = openssl(&[&["req", "-new", "-key", key, "-subj", &subject], options].concat());
-        Device {
-            name: name.to_owned(),
-            csr: from_pem(&made.stdout),
-        }
-    };
-    cases.into_iter().map(make).collect()
+    let key = directory.path().join("key");
+    let key = key.to_str().unwrap();
+    openssl(&[&["genpkey", "-out", key], key_options].concat());
+    let subject = format!("/serialNumber=SN-{name}");
+    let made = openssl(&[&["req", "-new", "-key", key, "-subj", &subject], options].concat());
+    from_pem(&made.stdout)
 }
 
 /// The kinds of keys that a profile can accept.
-const KEY_POLICY: &str = r#"algorithms = ["p256", "p384", "p521", "ed25519", "rsa"]"#;
+const KEY_POLICY: &str = r#"algorithms = ["p256", "p384", "p521", "ed25519", "rsa", "rsa-pss"]"#;
 
 /// Lets the IDevID profile take every kind of key.
 pub(crate) fn accept_every_key(factory: &Factory) {
@@ -113,17 +141,14 @@ fn certifies_every_kind_of_device_key(signer: Signer) {
         assert_eq!(again.status, IssueStatus::Existing, "{}", device.name);
         assert_eq!(again.certificate, issued.certificate);
     }
-    close_and_audit(&factory, engine);
+    engine.close().unwrap();
+    audit(&factory, devices().len());
 }
 
 /// An auditor who has the issuer certificate alone finds every record sound.
-fn close_and_audit(factory: &Factory, engine: Engine) {
-    engine.close().unwrap();
-    assert_eq!(factory.assert_sound().len(), devices().len());
-    let issuer = Configuration::load(&factory.configuration())
-        .unwrap()
-        .issuer()
-        .unwrap();
+fn audit(factory: &Factory, records: usize) {
+    assert_eq!(factory.assert_sound().len(), records);
+    let issuer = Issuer::read(&factory.path("ca/issuing-ca.pem")).unwrap();
     let reader = LogReader::open(&factory.log()).unwrap();
     for entry in reader.iter() {
         let (index, bytes) = entry.unwrap();
@@ -132,4 +157,215 @@ fn close_and_audit(factory: &Factory, engine: Engine) {
         };
         verify_issued(&record, &issuer).unwrap();
     }
+}
+
+#[test]
+fn pss_requests_with_other_parameters_are_refused() {
+    let factory = Factory::new(Signer::P256);
+    accept_every_key(&factory);
+    let engine = factory.open();
+    let pss = |hash: &'static str, mask: &'static str, salt: &'static str| {
+        let padding = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", mask];
+        [&[hash][..], &padding, &["-sigopt", salt]].concat()
+    };
+    let (mask, salt) = ("rsa_mgf1_md:sha256", "rsa_pss_saltlen:32");
+    let keygen = |option| {
+        [
+            RSA_PSS,
+            &["-pkeyopt", "rsa_pss_keygen_md:sha256"],
+            &["-pkeyopt", option],
+        ]
+        .concat()
+    };
+    let signed_otherwise = [
+        (
+            RSA,
+            pss("-sha384", "rsa_mgf1_md:sha384", "rsa_pss_saltlen:48"),
+            "SHA-256",
+        ),
+        (RSA, pss("-sha256", "rsa_mgf1_md:sha512", salt), "MGF1"),
+        (
+            RSA,
+            pss("-sha1", "rsa_mgf1_md:sha1", "rsa_pss_saltlen:20"),
+            "SHA-256",
+        ),
+        (RSA, pss("-sha256", mask, "rsa_pss_saltlen:0"), "salt"),
+        (RSA, pss("-sha256", mask, "rsa_pss_saltlen:20"), "salt"),
+        (RSA, pss("-sha256", mask, "rsa_pss_saltlen:222"), "salt"),
+        (
+            &keygen("rsa_pss_keygen_saltlen:64"),
+            vec!["-sha256"],
+            "salt",
+        ),
+    ];
+    for (key, options, word) in signed_otherwise {
+        let csr = openssl_request("otherwise", key, &options);
+        let refused = rejection(engine.issue(Request::new(csr, "idevid")));
+        assert!(
+            matches!(refused, Rejection::PssParameters(_)),
+            "{options:?}: {refused:?}"
+        );
+        assert_eq!(
+            (refused.number(), refused.reason()),
+            (202, "pss-parameters")
+        );
+        assert!(refused.to_string().contains(word), "{options:?}: {refused}");
+    }
+    assert_eq!(engine.log().len(), 0);
+    engine.close().unwrap();
+}
+
+/// A salt of another length than the parameters say, and PKCS #1 v1.5 of a key that is restricted to PSS.
+#[test]
+fn pss_requests_that_are_not_what_they_say_are_refused() {
+    let factory = Factory::new(Signer::P256);
+    accept_every_key(&factory);
+    let engine = factory.open();
+    // saltLength 32 becomes 31 or 33 in the parameters alone; then 32 over a signature with 20.
+    let pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt"];
+    let request = |salt| openssl_request("salt", RSA, &[&pss[..], &[salt]].concat());
+    let salt_field = |bytes: u8| [0xa2, 0x03, 0x02, 0x01, bytes];
+    let mut csr = request("rsa_pss_saltlen:33");
+    let at = find(&csr, &salt_field(33));
+    csr[at + 4] = 32;
+    let refused = rejection(engine.issue(Request::new(csr, "idevid")));
+    assert_eq!(refused, Rejection::ProofOfPossession);
+
+    // A restricted key's own SubjectPublicKeyInfo with sha256WithRSAEncryption.
+    let csr = openssl_request(
+        "restricted",
+        RSA_PSS,
+        &["-sha256", "-sigopt", "rsa_pss_saltlen:32"],
+    );
+    let request = CertReq::from_der(&csr).unwrap();
+    let pkcs1 = CertReq {
+        algorithm: AlgorithmIdentifierOwned {
+            oid: ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11"),
+            parameters: Some(Any::from(AnyRef::from(Null))),
+        },
+        ..request
+    };
+    let csr = pkcs1.to_der().unwrap();
+    let refused = rejection(engine.issue(Request::new(csr, "idevid")));
+    assert_eq!(refused, Rejection::SignatureAlgorithm);
+    engine.close().unwrap();
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> usize {
+    let mut places = bytes.windows(part.len());
+    places.position(|window| window == part).unwrap()
+}
+
+/// One RSA key in both of its forms is one key; and a policy names the forms apart.
+#[test]
+fn a_restriction_to_pss_makes_no_other_key() {
+    let factory = Factory::new(Signer::P256);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (restricted, plain) = (path("restricted"), path("plain"));
+    openssl(&[&["genpkey", "-out", &restricted], RSA_PSS].concat());
+    // The same PKCS#8 with rsaEncryption and NULL in place of id-RSASSA-PSS, so two octets longer.
+    let pkcs8 = openssl(&["pkey", "-in", &restricted, "-outform", "DER"]).stdout;
+    let [0x30, 0x82, high, low, body @ ..] = &pkcs8[..] else {
+        panic!("not the PKCS#8 of an RSA key")
+    };
+    let length = u16::from_be_bytes([*high, *low]) + 2;
+    let oid = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+    let at = find(body, &oid);
+    let (before, after) = (&body[..at - 2], &body[at + 11..]);
+    let algorithm = [&[0x30, 0x0d], &oid[..], &[0x01, 0x05, 0x00]].concat();
+    let header = [&[0x30, 0x82][..], &length.to_be_bytes()].concat();
+    let pkcs8 = [&header, before, &algorithm, after].concat();
+    fs::write(&plain, pem("PRIVATE KEY", &pkcs8)).unwrap();
+    let request = |key: &str, serial: &str| {
+        let made = openssl(&["req", "-new", "-key", key, "-subj", serial]);
+        Request::new(from_pem(&made.stdout), "idevid")
+    };
+    let pss = ["-sha256", "-sigopt", "rsa_pss_saltlen:32"];
+    let engine = factory.open();
+    let made = openssl(
+        &[
+            &[
+                "req",
+                "-new",
+                "-key",
+                &restricted,
+                "-subj",
+                "/serialNumber=1",
+            ],
+            &pss[..],
+        ]
+        .concat(),
+    );
+    let csr = from_pem(&made.stdout);
+    let refused = rejection(engine.issue(Request::new(csr.clone(), "idevid")));
+    assert!(refused.to_string().contains("RSA-PSS"), "{refused}");
+    assert_eq!(refused.reason(), "key-not-allowed");
+    engine.close().unwrap();
+
+    accept_every_key(&factory);
+    let engine = factory.open();
+    engine.issue(Request::new(csr, "idevid")).unwrap();
+    let refused = rejection(engine.issue(request(&plain, "/serialNumber=2")));
+    assert_eq!(refused.reason(), "key-in-use");
+    engine.close().unwrap();
+}
+
+/// An issuing CA that is set to another form goes on, and all of its certificates stay sound.
+#[test]
+fn an_issuer_changes_to_pss_and_its_log_stays_sound() {
+    let factory = Factory::new(Signer::Software(KeyAlgorithm::Rsa2048));
+    let engine = factory.open();
+    engine.issue(Request::new(device(0), "idevid")).unwrap();
+    engine.close().unwrap();
+    let configuration = fs::read_to_string(factory.configuration()).unwrap();
+    let set = |signature: &str| {
+        let line = format!("[issuer]\nsignature = \"{signature}\"\n");
+        let text = configuration.replace("[issuer]\n", &line);
+        fs::write(factory.configuration(), text).unwrap();
+    };
+    set("pss");
+    let engine = factory.open();
+    let issued = engine.issue(Request::new(device(1), "idevid")).unwrap();
+    let path = factory.path("pss.pem");
+    fs::write(&path, issued.certificate.to_pem()).unwrap();
+    openssl_verifies(&factory, &path, None);
+    engine.close().unwrap();
+    audit(&factory, 2);
+
+    set("sha1");
+    let error = Configuration::load(&factory.configuration()).unwrap_err();
+    let shown = error.to_string();
+    assert!(
+        shown.contains("issuer.signature") && shown.contains("pkcs1 or pss"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_form_that_does_not_fit_the_key_stops_the_start() {
+    let factory = Factory::new(Signer::P256);
+    let configuration = fs::read_to_string(factory.configuration()).unwrap();
+    let text = configuration.replace("[issuer]\n", "[issuer]\nsignature = \"pss\"\n");
+    fs::write(factory.configuration(), text).unwrap();
+    let error = Configuration::load(&factory.configuration())
+        .unwrap()
+        .station()
+        .err()
+        .unwrap();
+    let shown = error.to_string();
+    assert!(
+        shown.contains("issuer.signature") && shown.contains("P-256"),
+        "{shown}"
+    );
+
+    // Issuer and signer set apart.
+    let factory = Factory::new(Signer::Software(KeyAlgorithm::Rsa2048));
+    let mut station = factory.station();
+    station.issuer = station
+        .issuer
+        .with_rsa_signature(RsaSignature::Pss)
+        .unwrap();
+    let error = Engine::open(station).err().unwrap();
+    assert!(error.to_string().contains("PKCS #1 v1.5 or PSS"), "{error}");
 }
