@@ -90,6 +90,11 @@ pub(crate) fn check_issued_by(
         "RFC 5280 §4.1.2.4",
     )?;
     let signature = whole_octets(&view.signature)?;
+    ensure(
+        signature.len() <= form.signature_bytes_max,
+        "the signature is longer than the issuer's key makes them",
+        "RFC 5280 §4.1.1.3",
+    )?;
     form.key
         .verify_sig(view.tbs, signature)
         .map_err(|_| Finding {

@@ -100,6 +100,9 @@ impl<'a> CertificationRequest<'a> {
         let Some(algorithm) = self.key.verification(self.signature_oid) else {
             return Err(Rejection::SignatureAlgorithm);
         };
+        if self.signature.len() > self.key.signature_bytes_max() {
+            return Err(Rejection::ProofOfPossession);
+        }
         UnparsedPublicKey::new(algorithm, self.key.key)
             .verify(self.info, self.signature)
             .map_err(|_| Rejection::ProofOfPossession)?;
@@ -131,7 +134,7 @@ pub(crate) fn verify_batch<'a>(
 }
 
 /// The signature algorithm's identifier. RSASSA-PSS has the parameters of RFC 4055 §3.1, other RSA NULL (§5);
-/// ECDSA and EdDSA have none (RFC 5758 §3.2, RFC 8410 §3).
+/// ECDSA, EdDSA and ML-DSA have none (RFC 5758 §3.2, RFC 8410 §3, RFC 9881 §2).
 fn signature_oid<'a>(
     algorithm: &Tlv<'a>,
     key: &SubjectPublicKeyInfo<'_>,

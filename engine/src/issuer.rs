@@ -42,8 +42,20 @@ pub(crate) struct SignatureForm {
     pub(crate) algorithm: Vec<u8>,
     /// What verifies it.
     pub(crate) key: ParsedPublicKey,
+    /// Octets of the longest signature.
+    pub(crate) signature_bytes_max: usize,
     /// Which form it is, if the key is an RSA key.
     rsa: Option<RsaSignature>,
+}
+
+/// Octets of a bit string besides its content: tag, length of up to three octets, unused bits.
+const BIT_STRING_HEADER_BYTES: usize = 5;
+
+impl SignatureForm {
+    /// Octets that follow the TBS in a certificate, at most: the signature's algorithm and the signature.
+    pub(crate) fn encoded_bytes_max(&self) -> usize {
+        self.algorithm.len() + BIT_STRING_HEADER_BYTES + self.signature_bytes_max
+    }
 }
 
 /// An issuing CA certificate that cannot issue.
@@ -226,6 +238,7 @@ impl Issuer {
         let key = match signer.public_key() {
             PublicKey::Ec { point, .. } => point.clone(),
             PublicKey::Ed25519(key) => key.to_vec(),
+            PublicKey::MlDsa { key, .. } => key.clone(),
             PublicKey::Rsa { modulus, exponent } => {
                 let mut key = Vec::new();
                 Writer::new(&mut key).nested(tag::SEQUENCE, |key| {
@@ -339,14 +352,17 @@ fn subject_key_identifier(view: &CertificateView<'_>) -> Result<Vec<u8>, IssuerE
     }
 }
 
-/// How a key signs that knows one form only: ECDSA and EdDSA, without parameters (RFC 5758 §3.2,
-/// RFC 8410 §3).
+/// How a key signs that knows one form only: ECDSA, EdDSA and ML-DSA, without parameters (RFC 5758 §3.2,
+/// RFC 8410 §3, RFC 9881 §2).
 fn only_form(spki: &SubjectPublicKeyInfo<'_>) -> Result<SignatureForm, IssuerError> {
     let oid = match spki.algorithm {
         DeviceKeyAlgorithm::EcP256 => oid::ECDSA_SHA256,
         DeviceKeyAlgorithm::EcP384 => oid::ECDSA_SHA384,
         DeviceKeyAlgorithm::EcP521 => oid::ECDSA_SHA512,
         DeviceKeyAlgorithm::Ed25519 => oid::ED25519,
+        DeviceKeyAlgorithm::MlDsa44 => oid::ML_DSA_44,
+        DeviceKeyAlgorithm::MlDsa65 => oid::ML_DSA_65,
+        DeviceKeyAlgorithm::MlDsa87 => oid::ML_DSA_87,
         DeviceKeyAlgorithm::Rsa | DeviceKeyAlgorithm::RsaPss => {
             return Err(IssuerError::KeyUnsupported);
         }
@@ -392,6 +408,7 @@ fn form(
     let key = ParsedPublicKey::new(verification, spki.key);
     Ok(SignatureForm {
         algorithm,
+        signature_bytes_max: spki.signature_bytes_max(),
         key: key.map_err(|_| IssuerError::KeyUnsupported)?,
         rsa,
     })

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature;
+use birthmark_hsm::MlDsaParameterSet;
 use serde::Deserialize;
 
 use crate::der::reader::{DerError, Reader, Tlv, unsigned, whole_octets};
@@ -32,6 +33,15 @@ pub enum DeviceKeyAlgorithm {
     /// RSA of 2048 to 4096 bits that may only sign PSS, RFC 4055 §1.2. The others may sign PSS too.
     #[serde(rename = "rsa-pss")]
     RsaPss,
+    /// ML-DSA-44, RFC 9881.
+    #[serde(rename = "ml-dsa-44")]
+    MlDsa44,
+    /// ML-DSA-65, RFC 9881.
+    #[serde(rename = "ml-dsa-65")]
+    MlDsa65,
+    /// ML-DSA-87, RFC 9881.
+    #[serde(rename = "ml-dsa-87")]
+    MlDsa87,
 }
 
 impl DeviceKeyAlgorithm {
@@ -45,6 +55,19 @@ impl DeviceKeyAlgorithm {
             Self::Ed25519 => "Ed25519",
             Self::Rsa => "RSA",
             Self::RsaPss => "RSA-PSS",
+            Self::MlDsa44 => "ML-DSA-44",
+            Self::MlDsa65 => "ML-DSA-65",
+            Self::MlDsa87 => "ML-DSA-87",
+        }
+    }
+
+    /// The parameter set of an ML-DSA key, with the octets that its keys and signatures have.
+    pub(crate) fn ml_dsa(self) -> Option<MlDsaParameterSet> {
+        match self {
+            Self::MlDsa44 => Some(MlDsaParameterSet::MlDsa44),
+            Self::MlDsa65 => Some(MlDsaParameterSet::MlDsa65),
+            Self::MlDsa87 => Some(MlDsaParameterSet::MlDsa87),
+            _ => None,
         }
     }
 }
@@ -104,6 +127,9 @@ impl<'a> SubjectPublicKeyInfo<'a> {
                 modulus = rsa_modulus(key)?;
                 DeviceKeyAlgorithm::RsaPss
             }
+            oid::ML_DSA_44 => ml_dsa_algorithm(DeviceKeyAlgorithm::MlDsa44, key)?,
+            oid::ML_DSA_65 => ml_dsa_algorithm(DeviceKeyAlgorithm::MlDsa65, key)?,
+            oid::ML_DSA_87 => ml_dsa_algorithm(DeviceKeyAlgorithm::MlDsa87, key)?,
             _ => return Err(Rejection::KeyUnsupported("unknown key algorithm")),
         };
         reader.finish()?;
@@ -116,7 +142,7 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// The key's canonical fingerprint: SHA-256 over the algorithm's name, a zero octet, and the
-    /// uncompressed point, the Ed25519 key, or the RSA modulus alone (two exponents make one key, and a
+    /// uncompressed point, the Ed25519 or ML-DSA key, or the RSA modulus alone (two exponents make one key, and a
     /// restriction to PSS makes no other).
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         let (name, body) = match self.algorithm {
@@ -146,7 +172,9 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         &self,
         signature_oid: &[u8],
     ) -> Option<&'static dyn signature::VerificationAlgorithm> {
-        use DeviceKeyAlgorithm::{EcP256, EcP384, EcP521, Ed25519, Rsa, RsaPss};
+        use DeviceKeyAlgorithm::{
+            EcP256, EcP384, EcP521, Ed25519, MlDsa44, MlDsa65, MlDsa87, Rsa, RsaPss,
+        };
         Some(match (self.algorithm, signature_oid) {
             (EcP256, oid::ECDSA_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
             (EcP256, oid::ECDSA_SHA384) => &signature::ECDSA_P256_SHA384_ASN1,
@@ -158,12 +186,46 @@ impl<'a> SubjectPublicKeyInfo<'a> {
             (EcP521, oid::ECDSA_SHA384) => &signature::ECDSA_P521_SHA384_ASN1,
             (EcP521, oid::ECDSA_SHA512) => &signature::ECDSA_P521_SHA512_ASN1,
             (Ed25519, oid::ED25519) => &signature::ED25519,
+            (MlDsa44, oid::ML_DSA_44) => &signature::ML_DSA_44,
+            (MlDsa65, oid::ML_DSA_65) => &signature::ML_DSA_65,
+            (MlDsa87, oid::ML_DSA_87) => &signature::ML_DSA_87,
             (Rsa, oid::RSA_SHA256) => &signature::RSA_PKCS1_2048_8192_SHA256,
             (Rsa, oid::RSA_SHA384) => &signature::RSA_PKCS1_2048_8192_SHA384,
             (Rsa, oid::RSA_SHA512) => &signature::RSA_PKCS1_2048_8192_SHA512,
             (Rsa | RsaPss, oid::RSA_PSS) => &signature::RSA_PSS_2048_8192_SHA256,
             _ => return None,
         })
+    }
+
+    /// Octets of the longest signature that this key makes: an Ecdsa-Sig-Value of two INTEGERs one octet
+    /// longer than the field, or the one length that the others have.
+    pub(crate) fn signature_bytes_max(&self) -> usize {
+        use DeviceKeyAlgorithm::{EcP256, EcP384, EcP521, Ed25519};
+        match self.algorithm {
+            EcP256 => 2 + 2 * (2 + 33),
+            EcP384 => 2 + 2 * (2 + 49),
+            EcP521 => 3 + 2 * (2 + 66),
+            Ed25519 => 64,
+            other => other
+                .ml_dsa()
+                .map_or(self.modulus.len(), MlDsaParameterSet::signature_len),
+        }
+    }
+}
+
+/// RFC 9881 §4: the bit string holds the encoded key and nothing else; parameters are absent, which the
+/// caller sees to.
+fn ml_dsa_algorithm(
+    algorithm: DeviceKeyAlgorithm,
+    key: &[u8],
+) -> Result<DeviceKeyAlgorithm, Rejection> {
+    let expected = algorithm.ml_dsa().map(MlDsaParameterSet::public_key_len);
+    if expected == Some(key.len()) {
+        Ok(algorithm)
+    } else {
+        Err(Rejection::KeyUnsupported(
+            "an ML-DSA-44 key has 1312 octets, an ML-DSA-65 key 1952, an ML-DSA-87 key 2592",
+        ))
     }
 }
 

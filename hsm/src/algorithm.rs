@@ -13,6 +13,7 @@ use std::str::FromStr;
 /// | `EcP521` | ECDSA (FIPS 186-5) | SHA-512 |
 /// | `Ed25519` | EdDSA (RFC 8032 §5.1) | none: the message itself |
 /// | `Rsa2048`, `Rsa3072`, `Rsa4096` | RSASSA-PKCS1-v1_5 or RSASSA-PSS (RFC 8017 §8) | SHA-256 |
+/// | `MlDsa44`, `MlDsa65`, `MlDsa87` | ML-DSA (FIPS 204 §5.2), pure, empty context | none: the message itself |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256.
@@ -29,11 +30,17 @@ pub enum KeyAlgorithm {
     Rsa3072,
     /// RSA with a modulus of 4096 bits.
     Rsa4096,
+    /// ML-DSA-44.
+    MlDsa44,
+    /// ML-DSA-65.
+    MlDsa65,
+    /// ML-DSA-87.
+    MlDsa87,
 }
 
 impl KeyAlgorithm {
     /// Every kind, in the order in which they are documented.
-    pub const ALL: [KeyAlgorithm; 7] = [
+    pub const ALL: [KeyAlgorithm; 10] = [
         KeyAlgorithm::EcP256,
         KeyAlgorithm::EcP384,
         KeyAlgorithm::EcP521,
@@ -41,17 +48,24 @@ impl KeyAlgorithm {
         KeyAlgorithm::Rsa2048,
         KeyAlgorithm::Rsa3072,
         KeyAlgorithm::Rsa4096,
+        KeyAlgorithm::MlDsa44,
+        KeyAlgorithm::MlDsa65,
+        KeyAlgorithm::MlDsa87,
     ];
 
     /// The names of [`KeyAlgorithm::ALL`], for help texts and errors.
-    pub const NAMES: &'static str = "p256, p384, p521, ed25519, rsa2048, rsa3072, rsa4096";
+    pub const NAMES: &'static str = "p256, p384, p521, ed25519, rsa2048, rsa3072, rsa4096, \
+         ml-dsa-44, ml-dsa-65, ml-dsa-87";
 
     /// The digest that is signed, or `None` when the message itself is signed.
     pub fn digest(self) -> Option<DigestAlgorithm> {
         match self {
             KeyAlgorithm::EcP384 => Some(DigestAlgorithm::Sha384),
             KeyAlgorithm::EcP521 => Some(DigestAlgorithm::Sha512),
-            KeyAlgorithm::Ed25519 => None,
+            KeyAlgorithm::Ed25519
+            | KeyAlgorithm::MlDsa44
+            | KeyAlgorithm::MlDsa65
+            | KeyAlgorithm::MlDsa87 => None,
             KeyAlgorithm::EcP256
             | KeyAlgorithm::Rsa2048
             | KeyAlgorithm::Rsa3072
@@ -69,6 +83,9 @@ impl KeyAlgorithm {
             KeyAlgorithm::Rsa2048 => "rsa2048",
             KeyAlgorithm::Rsa3072 => "rsa3072",
             KeyAlgorithm::Rsa4096 => "rsa4096",
+            KeyAlgorithm::MlDsa44 => "ml-dsa-44",
+            KeyAlgorithm::MlDsa65 => "ml-dsa-65",
+            KeyAlgorithm::MlDsa87 => "ml-dsa-87",
         }
     }
 
@@ -82,6 +99,9 @@ impl KeyAlgorithm {
             KeyAlgorithm::Rsa2048 => "RSA-2048",
             KeyAlgorithm::Rsa3072 => "RSA-3072",
             KeyAlgorithm::Rsa4096 => "RSA-4096",
+            KeyAlgorithm::MlDsa44 => "ML-DSA-44",
+            KeyAlgorithm::MlDsa65 => "ML-DSA-65",
+            KeyAlgorithm::MlDsa87 => "ML-DSA-87",
         }
     }
 
@@ -93,6 +113,13 @@ impl KeyAlgorithm {
             KeyAlgorithm::EcP521 => Some(Curve::P521),
             _ => None,
         }
+    }
+
+    /// The parameter set of an ML-DSA key.
+    pub fn ml_dsa(self) -> Option<MlDsaParameterSet> {
+        MlDsaParameterSet::ALL
+            .into_iter()
+            .find(|parameter_set| parameter_set.key_algorithm() == self)
     }
 
     /// Whether this is an RSA key.
@@ -250,6 +277,53 @@ impl Curve {
             Curve::P256 => 32,
             Curve::P384 => 48,
             Curve::P521 => 66,
+        }
+    }
+}
+
+/// A parameter set of ML-DSA (FIPS 204 §4, tables 1 and 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MlDsaParameterSet {
+    /// ML-DSA-44, security category 2.
+    MlDsa44,
+    /// ML-DSA-65, security category 3.
+    MlDsa65,
+    /// ML-DSA-87, security category 5.
+    MlDsa87,
+}
+
+impl MlDsaParameterSet {
+    /// Every parameter set.
+    pub const ALL: [MlDsaParameterSet; 3] = [
+        MlDsaParameterSet::MlDsa44,
+        MlDsaParameterSet::MlDsa65,
+        MlDsaParameterSet::MlDsa87,
+    ];
+
+    /// The kind of key with this parameter set.
+    pub fn key_algorithm(self) -> KeyAlgorithm {
+        match self {
+            MlDsaParameterSet::MlDsa44 => KeyAlgorithm::MlDsa44,
+            MlDsaParameterSet::MlDsa65 => KeyAlgorithm::MlDsa65,
+            MlDsaParameterSet::MlDsa87 => KeyAlgorithm::MlDsa87,
+        }
+    }
+
+    /// Length of a public key in bytes.
+    pub fn public_key_len(self) -> usize {
+        match self {
+            MlDsaParameterSet::MlDsa44 => 1312,
+            MlDsaParameterSet::MlDsa65 => 1952,
+            MlDsaParameterSet::MlDsa87 => 2592,
+        }
+    }
+
+    /// Length of a signature in bytes.
+    pub fn signature_len(self) -> usize {
+        match self {
+            MlDsaParameterSet::MlDsa44 => 2420,
+            MlDsaParameterSet::MlDsa65 => 3309,
+            MlDsaParameterSet::MlDsa87 => 4627,
         }
     }
 }

@@ -47,7 +47,8 @@ pub mod softhsm;
 mod software;
 
 pub use algorithm::{
-    Curve, DigestAlgorithm, KeyAlgorithm, RsaSignature, UnknownKeyAlgorithm, UnknownRsaSignature,
+    Curve, DigestAlgorithm, KeyAlgorithm, MlDsaParameterSet, RsaSignature, UnknownKeyAlgorithm,
+    UnknownRsaSignature,
 };
 pub use ckr::{CallError, ErrorClass, ReturnCode};
 pub use error::{

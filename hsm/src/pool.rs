@@ -87,7 +87,8 @@ impl SigningPool {
         }
     }
 
-    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519.
+    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519
+    /// and ML-DSA.
     pub fn input_for(&self, message: &[u8]) -> SignInput {
         SignInput::for_key(self.key_algorithm(), message)
     }

@@ -1,6 +1,6 @@
 //! Public keys in the one canonical form that the crates above encode and compare.
 
-use crate::algorithm::{Curve, KeyAlgorithm};
+use crate::algorithm::{Curve, KeyAlgorithm, MlDsaParameterSet};
 
 /// The public half of a signing key.
 ///
@@ -17,6 +17,13 @@ pub enum PublicKey {
     },
     /// An Ed25519 key (RFC 8032 §5.1.5): 32 bytes.
     Ed25519([u8; 32]),
+    /// An ML-DSA key.
+    MlDsa {
+        /// The parameter set.
+        parameter_set: MlDsaParameterSet,
+        /// The encoded key of FIPS 204 §7.2: 1312, 1952 or 2592 bytes.
+        key: Vec<u8>,
+    },
     /// An RSA key (RFC 8017 §3.1).
     Rsa {
         /// The modulus n, big-endian without a leading zero: 256, 384 or 512 bytes.
@@ -32,6 +39,7 @@ impl PublicKey {
         match self {
             PublicKey::Ec { curve, .. } => Some(curve.key_algorithm()),
             PublicKey::Ed25519(_) => Some(KeyAlgorithm::Ed25519),
+            PublicKey::MlDsa { parameter_set, .. } => Some(parameter_set.key_algorithm()),
             PublicKey::Rsa { modulus, .. } => {
                 let unused_bits = modulus
                     .first()

@@ -23,7 +23,7 @@ pub enum SignInput {
         /// The digest's algorithm.
         algorithm: DigestAlgorithm,
     },
-    /// The message itself, for Ed25519.
+    /// The message itself, for Ed25519 and ML-DSA.
     Message(Arc<[u8]>),
 }
 
@@ -63,7 +63,8 @@ impl SignInput {
 }
 
 /// A signature in the form that X.509 carries it: ECDSA as the DER `Ecdsa-Sig-Value`
-/// (RFC 3279 §2.2.3), RSA as the raw integer, Ed25519 as its 64 bytes (RFC 8410 §6).
+/// (RFC 3279 §2.2.3), RSA as the raw integer, Ed25519 as its 64 bytes (RFC 8410 §6), ML-DSA as its
+/// 2420, 3309 or 4627 bytes (RFC 9881 §3).
 ///
 /// Signatures of P-256, P-384 and Ed25519 are stored inline and cost no allocation.
 #[derive(Debug, Clone)]
@@ -92,6 +93,21 @@ impl Signature {
         match &self.0 {
             Storage::Inline { bytes, len } => &bytes[..usize::from(*len)],
             Storage::Heap(bytes) => bytes,
+        }
+    }
+
+    /// Replaces the content by `len` bytes on the heap, which the caller fills in.
+    pub(crate) fn on_heap(&mut self, len: usize) -> &mut [u8] {
+        if let Storage::Inline { .. } = self.0 {
+            self.0 = Storage::Heap(Vec::new());
+        }
+        match &mut self.0 {
+            Storage::Heap(bytes) => {
+                bytes.clear();
+                bytes.resize(len, 0);
+                bytes
+            }
+            Storage::Inline { .. } => &mut [],
         }
     }
 

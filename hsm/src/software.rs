@@ -9,14 +9,15 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
-    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-    RsaEncoding, RsaKeyPair,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, ML_DSA_44_SIGNING,
+    ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm, RSA_PKCS1_SHA256,
+    RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
 use aws_lc_rs::{digest, error::Unspecified};
 use pem_rfc7468::LineEnding;
 use zeroize::Zeroizing;
 
-use crate::algorithm::{Curve, KeyAlgorithm, RsaSignature};
+use crate::algorithm::{Curve, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
 use crate::der;
 use crate::error::{SignError, SoftwareKeyError};
 use crate::pkcs8;
@@ -43,6 +44,7 @@ pub struct SoftwareKey {
 enum PrivateKey {
     Ec(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    MlDsa(PqdsaKeyPair, MlDsaParameterSet),
     Rsa {
         key: RsaKeyPair,
         signature: RsaSignature,
@@ -81,6 +83,11 @@ impl SoftwareKey {
                 .map(PrivateKey::Ec)
                 .map_err(failed)
         };
+        let ml_dsa = |parameter_set| {
+            PqdsaKeyPair::generate(ml_dsa_signing(parameter_set))
+                .map(|key| PrivateKey::MlDsa(key, parameter_set))
+                .map_err(failed)
+        };
         let rsa = |size| {
             RsaKeyPair::generate(size)
                 .map(PrivateKey::rsa)
@@ -93,6 +100,9 @@ impl SoftwareKey {
             KeyAlgorithm::Ed25519 => {
                 PrivateKey::Ed25519(Ed25519KeyPair::generate().map_err(failed)?)
             }
+            KeyAlgorithm::MlDsa44 => ml_dsa(MlDsaParameterSet::MlDsa44)?,
+            KeyAlgorithm::MlDsa65 => ml_dsa(MlDsaParameterSet::MlDsa65)?,
+            KeyAlgorithm::MlDsa87 => ml_dsa(MlDsaParameterSet::MlDsa87)?,
             KeyAlgorithm::Rsa2048 => rsa(KeySize::Rsa2048)?,
             KeyAlgorithm::Rsa3072 => rsa(KeySize::Rsa3072)?,
             KeyAlgorithm::Rsa4096 => rsa(KeySize::Rsa4096)?,
@@ -101,7 +111,8 @@ impl SoftwareKey {
     }
 
     /// Imports an unencrypted PKCS#8 key (RFC 5958) in PEM (RFC 7468 §10). An RSA key with the
-    /// algorithm id-RSASSA-PSS signs PSS and nothing else (RFC 4055 §1.2).
+    /// algorithm id-RSASSA-PSS signs PSS and nothing else (RFC 4055 §1.2). An ML-DSA key may stand there
+    /// as its seed, expanded, or both (RFC 9881 §6).
     ///
     /// # Errors
     /// [`SoftwareKeyError::Pem`] and [`SoftwareKeyError::Label`] for other text,
@@ -116,10 +127,15 @@ impl SoftwareKey {
             });
         }
         let ec = |curve| EcdsaKeyPair::from_pkcs8(ecdsa(curve), &document).ok();
+        let ml_dsa = |parameter_set| {
+            let key = PqdsaKeyPair::from_pkcs8(ml_dsa_signing(parameter_set), &document).ok()?;
+            Some(PrivateKey::MlDsa(key, parameter_set))
+        };
         Curve::ALL
             .into_iter()
             .find_map(ec)
             .map(PrivateKey::Ec)
+            .or_else(|| MlDsaParameterSet::ALL.into_iter().find_map(ml_dsa))
             .or_else(|| {
                 // "maybe unchecked": the public key may be absent (RFC 5958 v1); where it is
                 // there, it is checked.
@@ -185,7 +201,8 @@ impl SoftwareKey {
     ///
     /// # Errors
     /// [`SoftwareKeyError::Unsupported`] when the key cannot be encoded, as one that was read as
-    /// id-RSASSA-PSS: written as rsaEncryption it would no longer be restricted.
+    /// id-RSASSA-PSS: written as rsaEncryption it would no longer be restricted; or an ML-DSA key that
+    /// was read without its seed, the form that is written.
     pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, SoftwareKeyError> {
         let unsupported = |_: Unspecified| SoftwareKeyError::Unsupported;
         let pem = |der: &[u8]| {
@@ -196,6 +213,7 @@ impl SoftwareKey {
         match &self.key {
             PrivateKey::Ec(key) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
             PrivateKey::Ed25519(key) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
+            PrivateKey::MlDsa(key, _) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
             PrivateKey::Rsa { only_pss: true, .. } => Err(SoftwareKeyError::Unsupported),
             PrivateKey::Rsa { key, .. } => {
                 let der: Pkcs8V1Der<'_> = key.as_der().map_err(unsupported)?;
@@ -246,7 +264,7 @@ impl SoftwareKey {
     pub fn rsa_signature(&self) -> Option<RsaSignature> {
         match &self.key {
             PrivateKey::Rsa { signature, .. } => Some(*signature),
-            PrivateKey::Ec(_) | PrivateKey::Ed25519(_) => None,
+            PrivateKey::Ec(_) | PrivateKey::Ed25519(_) | PrivateKey::MlDsa(..) => None,
         }
     }
 
@@ -295,6 +313,13 @@ impl SoftwareKey {
                 };
                 out.set(key.try_sign(message).map_err(failed)?.as_ref());
             }
+            PrivateKey::MlDsa(key, parameter_set) => {
+                let SignInput::Message(message) = input else {
+                    return Err(SignError::WrongInput { algorithm });
+                };
+                let signature = out.on_heap(parameter_set.signature_len());
+                key.sign(message, signature).map_err(failed)?;
+            }
             PrivateKey::Rsa { key, signature, .. } => {
                 let encoding: &'static dyn RsaEncoding = match signature {
                     RsaSignature::Pkcs1v15 => &RSA_PKCS1_SHA256,
@@ -325,6 +350,10 @@ impl SoftwareKey {
             PrivateKey::Ed25519(key) => {
                 PublicKey::Ed25519(key.public_key().as_ref().try_into().ok()?)
             }
+            PrivateKey::MlDsa(key, parameter_set) => PublicKey::MlDsa {
+                parameter_set: *parameter_set,
+                key: key.public_key().as_ref().to_vec(),
+            },
             PrivateKey::Rsa { key, .. } => {
                 // RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }
                 let (body, _) = der::read(der::SEQUENCE, key.public_key().as_ref())?;
@@ -346,6 +375,14 @@ impl std::fmt::Debug for SoftwareKey {
         f.debug_struct("SoftwareKey")
             .field("algorithm", &self.algorithm)
             .finish_non_exhaustive()
+    }
+}
+
+fn ml_dsa_signing(parameter_set: MlDsaParameterSet) -> &'static PqdsaSigningAlgorithm {
+    match parameter_set {
+        MlDsaParameterSet::MlDsa44 => &ML_DSA_44_SIGNING,
+        MlDsaParameterSet::MlDsa65 => &ML_DSA_65_SIGNING,
+        MlDsaParameterSet::MlDsa87 => &ML_DSA_87_SIGNING,
     }
 }
 

@@ -83,11 +83,16 @@ fn a_key_reads_back_from_its_file_and_openssl_agrees() {
         let signature = read.sign(&SignInput::for_key(algorithm, b"m")).unwrap();
         assert!(verifies(key.public_key(), b"m", &signature));
 
+        // Not every openssl in use knows ML-DSA; the tests of ml_dsa.rs ask another implementation.
+        if algorithm.ml_dsa().is_some() {
+            continue;
+        }
         // The end of the DER SubjectPublicKeyInfo is the public key.
         let spki = openssl(&["pkey", "-in", text(&path), "-pubout", "-outform", "DER"]);
         match key.public_key() {
             PublicKey::Ec { point, .. } => assert!(spki.ends_with(point), "{algorithm}"),
             PublicKey::Ed25519(point) => assert!(spki.ends_with(point), "{algorithm}"),
+            PublicKey::MlDsa { .. } => unreachable!("left out above"),
             PublicKey::Rsa { modulus, exponent } => {
                 assert!(spki.ends_with(exponent), "{algorithm}");
                 assert!(

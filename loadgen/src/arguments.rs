@@ -64,7 +64,7 @@ pub(crate) struct CorpusArguments {
     #[arg(long, help = format!("Kind of the device keys: {}", KeyAlgorithm::NAMES),
           default_value = "p256", conflicts_with = "resign")]
     pub(crate) algorithm: KeyAlgorithm,
-    /// The same seed makes the same EC and Ed25519 devices again
+    /// The same seed makes the same EC, Ed25519 and ML-DSA devices again
     #[arg(long, default_value_t = 1, conflicts_with = "resign")]
     pub(crate) seed: u64,
     /// Make the retry of this corpus: same devices and keys, fresh signatures

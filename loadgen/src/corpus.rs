@@ -385,6 +385,9 @@ fn algorithm_code(algorithm: KeyAlgorithm) -> u8 {
         KeyAlgorithm::Rsa3072 => 5,
         KeyAlgorithm::Rsa4096 => 6,
         KeyAlgorithm::EcP521 => 7,
+        KeyAlgorithm::MlDsa44 => 8,
+        KeyAlgorithm::MlDsa65 => 9,
+        KeyAlgorithm::MlDsa87 => 10,
     }
 }
 

@@ -15,6 +15,8 @@
 //! A general encoder would cost as much as the signature; a load generator has to make requests
 //! much faster than they are used up. The tests read every shape back with other software.
 
+use birthmark_hsm::MlDsaParameterSet;
+
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const BIT_STRING: u8 = 0x03;
@@ -70,6 +72,27 @@ pub(crate) const P521_KEY_INFO: &[u8] = &[
 pub(crate) const ED25519_KEY_INFO: &[u8] = &[
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
+
+/// AlgorithmIdentifier of ML-DSA, parameters absent (RFC 9881 §2).
+pub(crate) fn ml_dsa(parameter_set: MlDsaParameterSet) -> [u8; 13] {
+    let arc = match parameter_set {
+        MlDsaParameterSet::MlDsa44 => 0x11,
+        MlDsaParameterSet::MlDsa65 => 0x12,
+        MlDsaParameterSet::MlDsa87 => 0x13,
+    };
+    [
+        0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03, arc,
+    ]
+}
+
+/// SubjectPublicKeyInfo of an ML-DSA key (RFC 9881 §4).
+pub(crate) fn ml_dsa_key_info(parameter_set: MlDsaParameterSet, key: &[u8]) -> Vec<u8> {
+    let mut bits = Vec::with_capacity(key.len() + 8);
+    element(&mut bits, BIT_STRING, &[&[0], key]);
+    let mut info = Vec::with_capacity(bits.len() + 20);
+    element(&mut info, SEQUENCE, &[&ml_dsa(parameter_set), &bits]);
+    info
+}
 
 /// The CertificationRequestInfo of a device: `O=Acme, CN=…, serialNumber=…`, no attributes. The
 /// common name is the serial number too, for profiles that know a device by its common name.

@@ -10,9 +10,11 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
-    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, ML_DSA_44_SIGNING,
+    ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm, RSA_PKCS1_SHA256,
+    RsaKeyPair,
 };
-use birthmark_hsm::{Curve, KeyAlgorithm};
+use birthmark_hsm::{Curve, KeyAlgorithm, MlDsaParameterSet};
 
 use crate::csr;
 
@@ -46,13 +48,14 @@ pub struct Device {
 enum Key {
     Ec(EcdsaKeyPair, Curve),
     Ed25519(Ed25519KeyPair),
+    MlDsa(PqdsaKeyPair, MlDsaParameterSet),
     Rsa(Box<RsaKeyPair>),
 }
 
 impl Device {
     /// Device `number` (from 0) of the corpus with this seed.
     ///
-    /// EC and Ed25519 keys derive from `(seed, number)`, so the same arguments give the same
+    /// EC, Ed25519 and ML-DSA keys derive from `(seed, number)`, so the same arguments give the same
     /// device again. An RSA key is generated: keep it with [`Device::stored_key`].
     pub fn make(algorithm: KeyAlgorithm, seed: u64, number: u64) -> Result<Device, DeviceError> {
         let key = match algorithm {
@@ -60,6 +63,9 @@ impl Device {
             KeyAlgorithm::EcP384 => ec_key(Curve::P384, seed, number)?,
             KeyAlgorithm::EcP521 => ec_key(Curve::P521, seed, number)?,
             KeyAlgorithm::Ed25519 => ed25519_key(seed, number)?,
+            KeyAlgorithm::MlDsa44 => ml_dsa_key(MlDsaParameterSet::MlDsa44, seed, number)?,
+            KeyAlgorithm::MlDsa65 => ml_dsa_key(MlDsaParameterSet::MlDsa65, seed, number)?,
+            KeyAlgorithm::MlDsa87 => ml_dsa_key(MlDsaParameterSet::MlDsa87, seed, number)?,
             KeyAlgorithm::Rsa2048 => rsa_key(KeySize::Rsa2048)?,
             KeyAlgorithm::Rsa3072 => rsa_key(KeySize::Rsa3072)?,
             KeyAlgorithm::Rsa4096 => rsa_key(KeySize::Rsa4096)?,
@@ -82,7 +88,7 @@ impl Device {
     /// The key as PKCS#8 DER if it cannot be derived again (RSA); none otherwise.
     pub fn stored_key(&self) -> Result<Option<Vec<u8>>, DeviceError> {
         match &self.key {
-            Key::Ec(..) | Key::Ed25519(_) => Ok(None),
+            Key::Ec(..) | Key::Ed25519(_) | Key::MlDsa(..) => Ok(None),
             Key::Rsa(key) => {
                 let der = AsDer::<Pkcs8V1Der>::as_der(key.as_ref())
                     .map_err(|_| DeviceError::Crypto("encode an RSA key"))?;
@@ -98,7 +104,7 @@ impl Device {
 
     /// A freshly signed certification request (RFC 2986), DER.
     ///
-    /// ECDSA draws a fresh nonce, so every call gives other bytes. Ed25519 (RFC 8032 §5.1.6) and
+    /// ECDSA draws a fresh nonce and ML-DSA is hedged (FIPS 204 §3.4), so every call gives other bytes. Ed25519 (RFC 8032 §5.1.6) and
     /// RSA PKCS #1 v1.5 (RFC 8017 §8.2.1) are deterministic: a device that retries sends the
     /// same bytes.
     pub fn request(&self) -> Result<Vec<u8>, DeviceError> {
@@ -117,6 +123,15 @@ impl Device {
             Key::Ed25519(key) => {
                 let signature = key.try_sign(&info).map_err(refused)?;
                 Ok(csr::assemble(&info, csr::ED25519, signature.as_ref()))
+            }
+            Key::MlDsa(key, parameter_set) => {
+                let mut signature = vec![0; parameter_set.signature_len()];
+                key.sign(&info, &mut signature).map_err(refused)?;
+                Ok(csr::assemble(
+                    &info,
+                    &csr::ml_dsa(*parameter_set),
+                    &signature,
+                ))
             }
             Key::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
@@ -144,6 +159,9 @@ impl Device {
                 [head, key.public_key().as_ref()].concat()
             }
             Key::Ed25519(key) => [csr::ED25519_KEY_INFO, key.public_key().as_ref()].concat(),
+            Key::MlDsa(key, parameter_set) => {
+                csr::ml_dsa_key_info(*parameter_set, key.public_key().as_ref())
+            }
             Key::Rsa(key) => AsDer::<PublicKeyX509Der<'_>>::as_der(key.public_key())
                 .map_err(|_| DeviceError::Crypto("encode an RSA public key"))?
                 .as_ref()
@@ -222,6 +240,22 @@ fn ed25519_key(seed: u64, number: u64) -> Result<Key, DeviceError> {
     Ed25519KeyPair::from_seed_unchecked(secret.as_ref())
         .map(Key::Ed25519)
         .map_err(|_| DeviceError::Crypto("derive an Ed25519 key"))
+}
+
+fn ml_dsa_key(
+    parameter_set: MlDsaParameterSet,
+    seed: u64,
+    number: u64,
+) -> Result<Key, DeviceError> {
+    let signing: &'static PqdsaSigningAlgorithm = match parameter_set {
+        MlDsaParameterSet::MlDsa44 => &ML_DSA_44_SIGNING,
+        MlDsaParameterSet::MlDsa65 => &ML_DSA_65_SIGNING,
+        MlDsaParameterSet::MlDsa87 => &ML_DSA_87_SIGNING,
+    };
+    let secret = derive(&SHA256, seed, number, 0);
+    PqdsaKeyPair::from_seed(signing, secret.as_ref())
+        .map(|key| Key::MlDsa(key, parameter_set))
+        .map_err(|_| DeviceError::Crypto("derive an ML-DSA key"))
 }
 
 fn rsa_key(size: KeySize) -> Result<Key, DeviceError> {

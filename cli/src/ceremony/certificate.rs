@@ -7,8 +7,8 @@ use aws_lc_rs::digest::{self, SHA256};
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use birthmark_hsm::{
-    Curve, KeyAlgorithm, PublicKey, RsaSignature, SignCompletion, SignError, SignJob, Signature,
-    SigningPool,
+    Curve, KeyAlgorithm, MlDsaParameterSet, PublicKey, RsaSignature, SignCompletion, SignError,
+    SignJob, Signature, SigningPool,
 };
 use der::asn1::{Any, AnyRef, BitString, Null, ObjectIdentifier, OctetString, Uint};
 use der::{Decode, Encode, Sequence};
@@ -209,6 +209,8 @@ fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, Ceremon
         }
         // RFC 8410 §3: parameters absent.
         PublicKey::Ed25519(key) => ("1.3.101.112", None, key.to_vec()),
+        // RFC 9881 §4: parameters absent.
+        PublicKey::MlDsa { parameter_set, key } => (ml_dsa_oid(*parameter_set), None, key.clone()),
         // RFC 3279 §2.3.1: rsaEncryption, NULL.
         PublicKey::Rsa { modulus, exponent } => {
             let key = RsaPublicKey {
@@ -231,6 +233,15 @@ fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, Ceremon
     })
 }
 
+/// RFC 9881 §2; key and signature share it.
+fn ml_dsa_oid(parameter_set: MlDsaParameterSet) -> &'static str {
+    match parameter_set {
+        MlDsaParameterSet::MlDsa44 => "2.16.840.1.101.3.4.3.17",
+        MlDsaParameterSet::MlDsa65 => "2.16.840.1.101.3.4.3.18",
+        MlDsaParameterSet::MlDsa87 => "2.16.840.1.101.3.4.3.19",
+    }
+}
+
 /// `RSASSA-PSS-params` for SHA-256, MGF1 with SHA-256 and a salt of 32 octets (RFC 4055 §3.1).
 const PSS_PARAMETERS: &[u8] = &[
     0x30, 0x34, 0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
@@ -251,6 +262,10 @@ fn signature_algorithm(signer: &SigningPool) -> Result<AlgorithmIdentifierOwned,
         KeyAlgorithm::EcP521 => ("1.2.840.10045.4.3.4", None),
         // RFC 8410 §3: parameters absent.
         KeyAlgorithm::Ed25519 => ("1.3.101.112", None),
+        // RFC 9881 §2: parameters absent.
+        KeyAlgorithm::MlDsa44 => (ml_dsa_oid(MlDsaParameterSet::MlDsa44), None),
+        KeyAlgorithm::MlDsa65 => (ml_dsa_oid(MlDsaParameterSet::MlDsa65), None),
+        KeyAlgorithm::MlDsa87 => (ml_dsa_oid(MlDsaParameterSet::MlDsa87), None),
         // RFC 4055 §5: sha256WithRSAEncryption, NULL.
         KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
             ("1.2.840.113549.1.1.11", Some(Any::from(AnyRef::from(Null))))
@@ -295,6 +310,14 @@ fn verify(signer: &SigningPool, message: &[u8], sig: &[u8]) -> Result<(), Ceremo
         }
         PublicKey::Ed25519(key) => {
             UnparsedPublicKey::new(&signature::ED25519, key).verify(message, sig)
+        }
+        PublicKey::MlDsa { parameter_set, key } => {
+            let algorithm = match parameter_set {
+                MlDsaParameterSet::MlDsa44 => &signature::ML_DSA_44,
+                MlDsaParameterSet::MlDsa65 => &signature::ML_DSA_65,
+                MlDsaParameterSet::MlDsa87 => &signature::ML_DSA_87,
+            };
+            UnparsedPublicKey::new(algorithm, key).verify(message, sig)
         }
         PublicKey::Rsa { modulus, exponent } => RsaPublicKeyComponents {
             n: modulus,

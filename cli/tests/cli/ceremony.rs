@@ -36,7 +36,11 @@ fn openssl_accepts_the_chain_of_every_algorithm() {
     let outer = tempfile::tempdir().unwrap();
     let pss = (KeyAlgorithm::Rsa3072, Some(RsaSignature::Pss));
     let cases = KeyAlgorithm::ALL.map(|algorithm| (algorithm, None));
-    for (algorithm, rsa_signature) in cases.into_iter().chain([pss]) {
+    // Not every openssl in use knows ML-DSA: the whole-system tests ask another implementation.
+    let cases = cases
+        .into_iter()
+        .filter(|(case, _)| case.ml_dsa().is_none());
+    for (algorithm, rsa_signature) in cases.chain([pss]) {
         let name = format!("{algorithm} {rsa_signature:?}");
         let mut plan = plan(&outer.path().join(name));
         plan.algorithm = algorithm;

@@ -111,6 +111,14 @@ fn make(
             Mechanism::EccEdwardsKeyPairGen,
             vec![ec(ED25519_PARAMS), ec(ED25519_NAME_PARAMS)],
         ),
+        KeyAlgorithm::MlDsa44 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => {
+            let parameter_set = algorithm.ml_dsa().map(key::ml_dsa_parameter_set);
+            let parameter_set = parameter_set.map(Attribute::ParameterSet);
+            (
+                Mechanism::MlDsaKeyPairGen,
+                vec![parameter_set.into_iter().collect()],
+            )
+        }
         KeyAlgorithm::Rsa2048 => (Mechanism::RsaPkcsKeyPairGen, vec![rsa(2048)]),
         KeyAlgorithm::Rsa3072 => (Mechanism::RsaPkcsKeyPairGen, vec![rsa(3072)]),
         KeyAlgorithm::Rsa4096 => (Mechanism::RsaPkcsKeyPairGen, vec![rsa(4096)]),

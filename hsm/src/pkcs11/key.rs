@@ -3,14 +3,17 @@
 use std::sync::{Arc, Mutex};
 
 use cryptoki::error::Error;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{
+    Attribute, AttributeType, KeyType, MlDsaParameterSetType, ObjectClass, ObjectHandle,
+    ParameterSetType,
+};
 use cryptoki::session::Session;
 
 use super::module::lock;
 use super::pool::Pkcs11Options;
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
-use crate::algorithm::{Curve, KeyAlgorithm, RsaSignature};
+use crate::algorithm::{Curve, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
 use crate::ckr::CallError;
 use crate::der;
 use crate::error::{KeyError, OpenError, SignError};
@@ -180,37 +183,54 @@ pub(super) fn read_public_key(
     session: &Session,
     object: ObjectHandle,
 ) -> Result<Option<PublicKey>, CallError> {
-    let wanted = [
-        AttributeType::KeyType,
-        AttributeType::EcParams,
-        AttributeType::EcPoint,
-        AttributeType::Modulus,
-        AttributeType::PublicExponent,
-    ];
+    let key_type = attributes(session, object, &[AttributeType::KeyType])?;
+    let wanted: &[AttributeType] = match key_type[..] {
+        [Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS)] => {
+            &[AttributeType::EcParams, AttributeType::EcPoint]
+        }
+        [Attribute::KeyType(KeyType::RSA)] => {
+            &[AttributeType::Modulus, AttributeType::PublicExponent]
+        }
+        // The value of a private key is not for us to ask for.
+        [Attribute::KeyType(KeyType::ML_DSA)] if is_public(session, object)? => {
+            &[AttributeType::ParameterSet, AttributeType::Value]
+        }
+        _ => return Ok(None),
+    };
+    let mut values = Vec::new();
     // One by one: some modules answer nothing at all when one of several is missing.
-    let mut key_type = None;
-    let (mut params, mut point) = (Vec::new(), Vec::new());
-    let (mut modulus, mut exponent) = (Vec::new(), Vec::new());
     for attribute in wanted {
-        for value in attributes(session, object, &[attribute])? {
-            match value {
-                Attribute::KeyType(value) => key_type = Some(value),
-                Attribute::EcParams(value) => params = value,
-                Attribute::EcPoint(value) => point = value,
-                Attribute::Modulus(value) => modulus = value,
-                Attribute::PublicExponent(value) => exponent = value,
-                _ => {}
-            }
-        }
+        values.extend(attributes(session, object, &[*attribute])?);
     }
-    Ok(match key_type {
-        Some(KeyType::EC) => ec_public_key(&params, &point),
-        Some(KeyType::EC_EDWARDS) => ed25519_public_key(&params, &point),
-        Some(KeyType::RSA) if !modulus.is_empty() && !exponent.is_empty() => {
-            Some(PublicKey::rsa(&modulus, &exponent))
+    Ok(match (&key_type[..], &values[..]) {
+        (
+            [Attribute::KeyType(KeyType::EC)],
+            [Attribute::EcParams(params), Attribute::EcPoint(point)],
+        ) => ec_public_key(params, point),
+        (_, [Attribute::EcParams(params), Attribute::EcPoint(point)]) => {
+            ed25519_public_key(params, point)
         }
+        (
+            _,
+            [
+                Attribute::Modulus(modulus),
+                Attribute::PublicExponent(exponent),
+            ],
+        ) if !modulus.is_empty() && !exponent.is_empty() => Some(PublicKey::rsa(modulus, exponent)),
+        (
+            _,
+            [
+                Attribute::ParameterSet(parameter_set),
+                Attribute::Value(key),
+            ],
+        ) => ml_dsa_public_key(*parameter_set, key),
         _ => None,
     })
+}
+
+fn is_public(session: &Session, object: ObjectHandle) -> Result<bool, CallError> {
+    let class = attributes(session, object, &[AttributeType::Class])?;
+    Ok(class == [Attribute::Class(ObjectClass::PUBLIC_KEY)])
 }
 
 /// Label and id of an object, for a message.
@@ -260,7 +280,9 @@ fn find_with_public_key(
     let token = token.label().to_string();
     let key_type = attributes(session, handle, &[AttributeType::KeyType]).map_err(failed)?;
     match key_type.first() {
-        Some(Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS | KeyType::RSA)) => {
+        Some(Attribute::KeyType(
+            KeyType::EC | KeyType::EC_EDWARDS | KeyType::RSA | KeyType::ML_DSA,
+        )) => {
             let params = attributes(session, handle, &[AttributeType::EcParams]).map_err(failed)?;
             match params.first() {
                 Some(Attribute::EcParams(params)) if !known_params(params) => {
@@ -422,6 +444,26 @@ fn ed25519_public_key(params: &[u8], point: &[u8]) -> Option<PublicKey> {
         _ => point,
     };
     Some(PublicKey::Ed25519(content.try_into().ok()?))
+}
+
+/// `CKA_PARAMETER_SET` of the parameter sets (PKCS#11 v3.2 §6.67.2).
+pub(super) fn ml_dsa_parameter_set(parameter_set: MlDsaParameterSet) -> ParameterSetType {
+    match parameter_set {
+        MlDsaParameterSet::MlDsa44 => MlDsaParameterSetType::ML_DSA_44,
+        MlDsaParameterSet::MlDsa65 => MlDsaParameterSetType::ML_DSA_65,
+        MlDsaParameterSet::MlDsa87 => MlDsaParameterSetType::ML_DSA_87,
+    }
+    .into()
+}
+
+fn ml_dsa_public_key(found: ParameterSetType, key: &[u8]) -> Option<PublicKey> {
+    let parameter_set = MlDsaParameterSet::ALL
+        .into_iter()
+        .find(|parameter_set| ml_dsa_parameter_set(*parameter_set) == found)?;
+    (key.len() == parameter_set.public_key_len()).then(|| PublicKey::MlDsa {
+        parameter_set,
+        key: key.to_vec(),
+    })
 }
 
 #[cfg(test)]

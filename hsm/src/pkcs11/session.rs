@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cryptoki::context::Function;
 use cryptoki::error::Error;
+use cryptoki::mechanism::dsa::{HedgeType, SignAdditionalContext};
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
@@ -11,19 +12,20 @@ use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 use cryptoki_sys::{
-    CK_RSA_PKCS_PSS_PARAMS, CKG_MGF1_SHA256, CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS, CKM_SHA256,
+    CK_RSA_PKCS_PSS_PARAMS, CKG_MGF1_SHA256, CKM_ECDSA, CKM_EDDSA, CKM_ML_DSA, CKM_RSA_PKCS,
+    CKM_SHA256,
 };
 
 use super::key::TokenKey;
 use super::raw::SignMechanism;
-use crate::algorithm::{Curve, DigestAlgorithm, KeyAlgorithm, RsaSignature};
+use crate::algorithm::{Curve, DigestAlgorithm, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
 use crate::ckr::{CallError, ErrorClass};
 use crate::der;
 use crate::error::SignError;
 use crate::metrics::Counters;
 use crate::signing::{SignInput, Signature};
 
-/// Length of the longest raw signature in bytes: RSA-4096.
+/// Length in bytes of the longest raw signature that is made on the stack: RSA-4096.
 const RAW_SIGNATURE_LEN_MAX: usize = 512;
 
 /// DER of `DigestInfo` up to the digest (RFC 8017 §9.2, note 1), for SHA-256.
@@ -60,6 +62,11 @@ impl SigningSession {
             (_, Some(RsaSignature::Pss)) => SignMechanism::Pss(PSS_SHA256),
             (_, Some(RsaSignature::Pkcs1v15)) => SignMechanism::Plain(CKM_RSA_PKCS),
             (KeyAlgorithm::Ed25519, None) => SignMechanism::Plain(CKM_EDDSA),
+            // Without its optional parameter the mechanism is pure ML-DSA with an empty context, and
+            // the token may choose between hedged and deterministic (PKCS#11 v3.2 §6.67).
+            (KeyAlgorithm::MlDsa44 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87, None) => {
+                SignMechanism::Plain(CKM_ML_DSA)
+            }
             (_, None) => SignMechanism::Plain(CKM_ECDSA),
         };
         Ok(SigningSession {
@@ -70,7 +77,7 @@ impl SigningSession {
         })
     }
 
-    /// Signs: one C_SignInit, one C_Sign, no allocation but for RSA's signature.
+    /// Signs: one C_SignInit, one C_Sign, no allocation but for a signature longer than P-384's.
     pub(crate) fn sign(&mut self, input: &SignInput, out: &mut Signature) -> Result<(), SignError> {
         let algorithm = self.key.algorithm();
         let wrong_input = SignError::WrongInput { algorithm };
@@ -93,6 +100,15 @@ impl SigningSession {
                 let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
                 let len = self.call(message, &mut raw, 64)?;
                 out.set(&raw[..len]);
+            }
+            KeyAlgorithm::MlDsa44 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => {
+                let SignInput::Message(message) = input else {
+                    return Err(wrong_input);
+                };
+                let len = algorithm
+                    .ml_dsa()
+                    .map_or(0, MlDsaParameterSet::signature_len);
+                self.call(message, out.on_heap(len), len)?;
             }
             KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
                 let (digest, digest_algorithm) = input.digest_for(algorithm).ok_or(wrong_input)?;
@@ -158,12 +174,7 @@ impl SigningSession {
     }
 
     /// One signature's calls; the answer has to be `expected` bytes long.
-    fn call(
-        &mut self,
-        data: &[u8],
-        raw: &mut [u8; RAW_SIGNATURE_LEN_MAX],
-        expected: usize,
-    ) -> Result<usize, SignError> {
+    fn call(&mut self, data: &[u8], raw: &mut [u8], expected: usize) -> Result<usize, SignError> {
         let found = match self.key.token().sign_functions() {
             Some(functions) => {
                 functions.sign(&mut self.session, &self.mechanism, self.handle, data, raw)
@@ -185,15 +196,14 @@ impl SigningSession {
 
     /// The same through the wrapper: one more call to learn the signature's length, and an
     /// allocation.
-    fn call_wrapper(
-        &self,
-        data: &[u8],
-        raw: &mut [u8; RAW_SIGNATURE_LEN_MAX],
-    ) -> Result<usize, CallError> {
+    fn call_wrapper(&self, data: &[u8], raw: &mut [u8]) -> Result<usize, CallError> {
         let mechanism = match self.mechanism {
             SignMechanism::Plain(CKM_ECDSA) => Mechanism::Ecdsa,
             SignMechanism::Plain(CKM_EDDSA) => {
                 Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519))
+            }
+            SignMechanism::Plain(CKM_ML_DSA) => {
+                Mechanism::MlDsa(SignAdditionalContext::new(HedgeType::Preferred, None))
             }
             SignMechanism::Plain(_) => Mechanism::RsaPkcs,
             SignMechanism::Pss(_) => Mechanism::RsaPkcsPss(PkcsPssParams {

@@ -22,8 +22,8 @@ use aws_lc_rs::signature::{
     UnparsedPublicKey,
 };
 use birthmark_hsm::{
-    Curve, Pkcs11Uri, PublicKey, RsaSignature, SignCompletion, SignError, SignJob, Signature,
-    SigningPool, initialize_token,
+    Curve, MlDsaParameterSet, Pkcs11Uri, PublicKey, RsaSignature, SignCompletion, SignError,
+    SignJob, Signature, SigningPool, initialize_token,
 };
 
 /// Longest wait for an answer. A test that waits that long has failed; nothing is measured by it.
@@ -155,6 +155,14 @@ pub fn verifies_as(rsa: RsaSignature, key: &PublicKey, message: &[u8], signature
         }
         PublicKey::Ed25519(point) => {
             UnparsedPublicKey::new(&ED25519, point).verify(message, signature)
+        }
+        PublicKey::MlDsa { parameter_set, key } => {
+            let algorithm = match parameter_set {
+                MlDsaParameterSet::MlDsa44 => &signature::ML_DSA_44,
+                MlDsaParameterSet::MlDsa65 => &signature::ML_DSA_65,
+                MlDsaParameterSet::MlDsa87 => &signature::ML_DSA_87,
+            };
+            UnparsedPublicKey::new(algorithm, key).verify(message, signature)
         }
         PublicKey::Rsa { modulus, exponent } => RsaPublicKeyComponents {
             n: modulus,

@@ -2,22 +2,28 @@
 //! out: issuer and device choose their algorithms freely.
 
 use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use birthmark_engine::record::Record;
 use birthmark_engine::{
-    Configuration, Engine, IssueStatus, Issuer, Rejection, Request, verify_issued,
+    Configuration, Engine, IssueStatus, Issuer, MAX_IN_FLIGHT_DEFAULT, Rejection, Request,
+    verify_issued,
 };
 use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use birthmark_log::LogReader;
-use der::asn1::{Any, AnyRef, Null, ObjectIdentifier};
-use der::{Decode, Encode};
+use der::asn1::{Any, AnyRef, BitString, Null, ObjectIdentifier};
+use der::{Decode, DecodePem, Encode};
+use ml_dsa::{EncodedSignature, MlDsa44, MlDsa65, MlDsa87, MlDsaParams, VerifyingKey};
+use x509_cert::Certificate;
 use x509_cert::request::CertReq;
-use x509_cert::spki::AlgorithmIdentifierOwned;
+use x509_cert::spki::{
+    AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef,
+};
 
 use crate::certificates::openssl_verifies;
 use crate::requests::{device, device_of, from_pem, openssl, pem};
-use crate::station::{Factory, Signer, rejection};
+use crate::station::{Factory, Random, Signer, rejection};
 
 /// Makes one test per issuing key.
 macro_rules! on_issuers {
@@ -40,6 +46,9 @@ on_issuers!(certifies_every_kind_of_device_key:
     software_rsa2048 = Software(Rsa2048),
     software_rsa3072 = Software(Rsa3072),
     software_rsa4096 = Software(Rsa4096),
+    software_ml_dsa_44 = Software(MlDsa44),
+    software_ml_dsa_65 = Software(MlDsa65),
+    software_ml_dsa_87 = Software(MlDsa87),
     software_rsa2048_pss = Pss { softhsm: false, algorithm: Rsa2048 },
     software_rsa3072_pss = Pss { softhsm: false, algorithm: Rsa3072 },
     software_rsa4096_pss = Pss { softhsm: false, algorithm: Rsa4096 },
@@ -109,7 +118,8 @@ fn openssl_request(name: &str, key_options: &[&str], options: &[&str]) -> Vec<u8
 }
 
 /// The kinds of keys that a profile can accept.
-const KEY_POLICY: &str = r#"algorithms = ["p256", "p384", "p521", "ed25519", "rsa", "rsa-pss"]"#;
+const KEY_POLICY: &str = r#"algorithms = ["p256", "p384", "p521", "ed25519", "rsa", "rsa-pss",
+    "ml-dsa-44", "ml-dsa-65", "ml-dsa-87"]"#;
 
 /// Lets the IDevID profile take every kind of key.
 pub(crate) fn accept_every_key(factory: &Factory) {
@@ -133,7 +143,7 @@ fn certifies_every_kind_of_device_key(signer: Signer) {
         assert_eq!(issued.status, IssueStatus::Issued, "{}", device.name);
         let path = factory.path(&format!("{}.pem", device.name));
         fs::write(&path, issued.certificate.to_pem()).unwrap();
-        openssl_verifies(&factory, &path, None);
+        verifies_independently(&factory, &path);
 
         // The same device again, with a fresh signature or the same bytes: the same certificate.
         let again = engine.issue(Request::new(device.csr.clone(), "idevid"));
@@ -143,6 +153,102 @@ fn certifies_every_kind_of_device_key(signer: Signer) {
     }
     engine.close().unwrap();
     audit(&factory, devices().len());
+}
+
+/// openssl verifies the chain. What it does not know verifies another implementation: the signatures of an
+/// ML-DSA issuer on the certificate and of the root on the issuer's.
+fn verifies_independently(factory: &Factory, path: &Path) {
+    if factory.signer.algorithm().ml_dsa().is_none() {
+        return if path.to_str().unwrap().contains("ml-dsa") {
+            openssl_verifies_signature(factory, path)
+        } else {
+            openssl_verifies(factory, path, None)
+        };
+    }
+    let read = |path: &Path| Certificate::from_pem(fs::read(path).unwrap()).unwrap();
+    let [root, issuing] =
+        ["ca/root/root-ca.pem", "ca/issuing-ca.pem"].map(|ca| read(&factory.path(ca)));
+    for (certificate, issuer) in [(&read(path), &issuing), (&issuing, &root), (&root, &root)] {
+        let key = issuer.tbs_certificate().subject_public_key_info();
+        assert_eq!(
+            certificate.tbs_certificate().signature(),
+            certificate.signature_algorithm()
+        );
+        ml_dsa_verifies(
+            key,
+            certificate.signature_algorithm(),
+            &certificate.tbs_certificate().to_der().unwrap(),
+            certificate.signature().as_bytes().unwrap(),
+        );
+    }
+}
+
+/// `openssl verify` refuses a key that it cannot read, also at the end of a chain: the signature alone.
+fn openssl_verifies_signature(factory: &Factory, path: &Path) {
+    let certificate = Certificate::from_pem(fs::read(path).unwrap()).unwrap();
+    let tbs = certificate.tbs_certificate();
+    assert_eq!(tbs.signature(), certificate.signature_algorithm());
+    let signature = certificate.signature().as_bytes().unwrap();
+    let (message, signature) = (
+        factory.file("tbs", tbs.to_der().unwrap()),
+        factory.file("signature", signature),
+    );
+    let issuing = factory.path("ca/issuing-ca.pem");
+    let key = openssl(&[
+        "x509",
+        "-noout",
+        "-pubkey",
+        "-in",
+        issuing.to_str().unwrap(),
+    ]);
+    let key = factory.file("issuing.pub", key.stdout);
+    let mut arguments = vec![
+        "pkeyutl", "-verify", "-pubin", "-inkey", &key, "-rawin", "-in",
+    ];
+    arguments.extend([&*message, "-sigfile", &signature]);
+    let hash = match factory.signer.algorithm() {
+        KeyAlgorithm::Ed25519 => None,
+        KeyAlgorithm::EcP384 => Some("sha384"),
+        KeyAlgorithm::EcP521 => Some("sha512"),
+        _ => Some("sha256"),
+    };
+    arguments.extend(hash.into_iter().flat_map(|hash| ["-digest", hash]));
+    if matches!(factory.signer, Signer::Pss { .. }) {
+        let options = ["rsa_padding_mode:pss", "rsa_pss_saltlen:32"];
+        arguments.extend(options.into_iter().flat_map(|option| ["-pkeyopt", option]));
+    }
+    openssl(&arguments);
+}
+
+/// RFC 9881: one identifier for key and signature, no parameters, and the pure signature with an empty
+/// context.
+#[track_caller]
+fn ml_dsa_verifies(
+    key: &SubjectPublicKeyInfoOwned,
+    algorithm: &AlgorithmIdentifierOwned,
+    message: &[u8],
+    signature: &[u8],
+) {
+    fn check<P>(spki: &[u8], message: &[u8], signature: &[u8])
+    where
+        P: MlDsaParams,
+        VerifyingKey<P>: for<'a> TryFrom<SubjectPublicKeyInfoRef<'a>, Error: std::fmt::Debug>,
+    {
+        let spki = SubjectPublicKeyInfoRef::try_from(spki).unwrap();
+        let key = VerifyingKey::<P>::try_from(spki).unwrap();
+        let signature = EncodedSignature::<P>::try_from(signature).unwrap();
+        let signature = ml_dsa::Signature::<P>::decode(&signature).unwrap();
+        assert!(key.verify_with_context(message, b"", &signature));
+    }
+    assert_eq!(algorithm, &key.algorithm);
+    assert_eq!(algorithm.parameters, None);
+    let spki = key.to_der().unwrap();
+    match algorithm.oid.to_string().as_str() {
+        "2.16.840.1.101.3.4.3.17" => check::<MlDsa44>(&spki, message, signature),
+        "2.16.840.1.101.3.4.3.18" => check::<MlDsa65>(&spki, message, signature),
+        "2.16.840.1.101.3.4.3.19" => check::<MlDsa87>(&spki, message, signature),
+        other => panic!("{other} is not ML-DSA"),
+    }
 }
 
 /// An auditor who has the issuer certificate alone finds every record sound.
@@ -368,4 +474,155 @@ fn a_form_that_does_not_fit_the_key_stops_the_start() {
         .unwrap();
     let error = Engine::open(station).err().unwrap();
     assert!(error.to_string().contains("PKCS #1 v1.5 or PSS"), "{error}");
+}
+
+const ML_DSA: [KeyAlgorithm; 3] = [
+    KeyAlgorithm::MlDsa44,
+    KeyAlgorithm::MlDsa65,
+    KeyAlgorithm::MlDsa87,
+];
+
+/// The load generator's requests are what another implementation verifies; what is changed in them is
+/// refused with its reason.
+#[test]
+fn ml_dsa_requests_that_are_not_as_they_should_be_are_refused() {
+    let factory = Factory::new(Signer::P256);
+    accept_every_key(&factory);
+    let engine = factory.open();
+    let reason = |csr: Vec<u8>| rejection(engine.issue(Request::new(csr, "idevid"))).reason();
+    for (algorithm, other) in ML_DSA.into_iter().zip([1, 2, 0].map(|next| ML_DSA[next])) {
+        let request = CertReq::from_der(&device_of(algorithm, 0)).unwrap();
+        let other = CertReq::from_der(&device_of(other, 0)).unwrap();
+        let signed = request.info.to_der().unwrap();
+        let signature = request.signature.as_bytes().unwrap();
+        ml_dsa_verifies(
+            &request.info.public_key,
+            &request.algorithm,
+            &signed,
+            signature,
+        );
+        let changed = |change: &dyn Fn(&mut CertReq)| {
+            let mut request = request.clone();
+            change(&mut request);
+            reason(request.to_der().unwrap())
+        };
+        let null = Some(Any::from(AnyRef::from(Null)));
+
+        // Parameters, of the key and of the signature (RFC 9881 §2).
+        assert_eq!(
+            changed(&|r| r.algorithm.parameters = null.clone()),
+            "signature-algorithm"
+        );
+        assert_eq!(
+            changed(&|r| r.info.public_key.algorithm.parameters = null.clone()),
+            "malformed"
+        );
+        // Another parameter set's identifier.
+        assert_eq!(
+            changed(&|r| r.algorithm = other.algorithm.clone()),
+            "signature-algorithm"
+        );
+        let identifier = &other.info.public_key.algorithm;
+        assert_eq!(
+            changed(&|r| r.info.public_key.algorithm = identifier.clone()),
+            "key-unsupported"
+        );
+        // The pre-hashed form, id-hash-ml-dsa-44-with-sha512 and its neighbors, is not the pure one.
+        let hashed = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.32");
+        assert_eq!(
+            changed(&|r| r.algorithm.oid = hashed),
+            "signature-algorithm"
+        );
+
+        // Keys and signatures that are cut or longer.
+        let key = request
+            .info
+            .public_key
+            .subject_public_key
+            .as_bytes()
+            .unwrap();
+        let longer = |bytes: &[u8]| BitString::from_bytes(&[bytes, &[0]].concat()).unwrap();
+        let cut = |bytes: &[u8]| BitString::from_bytes(&bytes[1..]).unwrap();
+        for key in [longer(key), cut(key), BitString::from_bytes(&[]).unwrap()] {
+            let change = |r: &mut CertReq| r.info.public_key.subject_public_key = key.clone();
+            assert_eq!(changed(&change), "key-unsupported");
+        }
+        for signature in [
+            longer(signature),
+            cut(signature),
+            BitString::from_bytes(&[]).unwrap(),
+        ] {
+            assert_eq!(
+                changed(&|r| r.signature = signature.clone()),
+                "proof-of-possession"
+            );
+        }
+    }
+    assert_eq!(engine.log().len(), 0);
+    engine.close().unwrap();
+}
+
+/// A bit of the key or of the signature, wherever it is.
+#[test]
+fn requests_with_a_flipped_bit_are_refused() {
+    const FLIPS: u64 = 60;
+    const SEED: u64 = 9881;
+    let factory = Factory::new(Signer::P256);
+    accept_every_key(&factory);
+    let engine = factory.open();
+    let mut random = Random::new(SEED);
+    for device in devices() {
+        let request = CertReq::from_der(&device.csr).unwrap();
+        let key = request
+            .info
+            .public_key
+            .subject_public_key
+            .as_bytes()
+            .unwrap();
+        let signature = request.signature.as_bytes().unwrap();
+        for flip in 0..FLIPS {
+            let mut csr = device.csr.clone();
+            let part = if flip % 2 == 0 { key } else { signature };
+            let at = find(&csr, part) + random.below(part.len() as u64) as usize;
+            csr[at] ^= 1 << random.below(8);
+            let refused = rejection(engine.issue(Request::new(csr, "idevid")));
+            assert!(
+                matches!(
+                    refused,
+                    Rejection::ProofOfPossession
+                        | Rejection::KeyUnsupported(_)
+                        | Rejection::RsaPolicy(_)
+                        | Rejection::Malformed(_)
+                ),
+                "{} (seed {SEED}): octet {at}: {refused:?}",
+                device.name
+            );
+        }
+    }
+    assert_eq!(engine.log().len(), 0);
+    engine.close().unwrap();
+}
+
+/// The largest certificates there are, as many in flight as an engine takes by default: the log holds
+/// room for every one of them.
+#[test]
+fn a_full_engine_of_the_largest_certificates_has_room() {
+    let factory = Factory::new(Signer::Software(KeyAlgorithm::MlDsa87));
+    accept_every_key(&factory);
+    let requests = 0..MAX_IN_FLIGHT_DEFAULT as u64 + 100;
+    let count = requests.end as usize;
+    let requests: Vec<_> = requests
+        .map(|number| Request::new(device_of(KeyAlgorithm::MlDsa87, number), "idevid"))
+        .collect();
+    let station = Configuration::load(&factory.configuration())
+        .unwrap()
+        .station()
+        .unwrap();
+    let engine = Engine::open(station).unwrap();
+    for (number, result) in engine.issue_batch(requests).into_iter().enumerate() {
+        let issued = result.unwrap_or_else(|error| panic!("{number}: {error}"));
+        assert_eq!(issued.status, IssueStatus::Issued);
+    }
+    engine.close().unwrap();
+    audit(&factory, count);
 }
