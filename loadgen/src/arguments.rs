@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXIT_CODES: &str = "\
@@ -64,6 +64,9 @@ pub(crate) struct CorpusArguments {
     #[arg(long, help = format!("Kind of the device keys: {}", KeyAlgorithm::NAMES),
           default_value = "p256", conflicts_with = "resign")]
     pub(crate) algorithm: KeyAlgorithm,
+    /// How RSA keys sign: pkcs1 or pss
+    #[arg(long, value_name = "FORM", default_value_t, conflicts_with = "resign")]
+    pub(crate) signature: RsaSignature,
     /// The same seed makes the same EC, Ed25519 and ML-DSA devices again
     #[arg(long, default_value_t = 1, conflicts_with = "resign")]
     pub(crate) seed: u64,

@@ -12,9 +12,9 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
     EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, ML_DSA_44_SIGNING,
     ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm, RSA_PKCS1_SHA256,
-    RsaKeyPair,
+    RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
-use birthmark_hsm::{Curve, KeyAlgorithm, MlDsaParameterSet};
+use birthmark_hsm::{Curve, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
 
 use crate::csr;
 
@@ -49,7 +49,7 @@ enum Key {
     Ec(EcdsaKeyPair, Curve),
     Ed25519(Ed25519KeyPair),
     MlDsa(PqdsaKeyPair, MlDsaParameterSet),
-    Rsa(Box<RsaKeyPair>),
+    Rsa(Box<RsaKeyPair>, RsaSignature),
 }
 
 impl Device {
@@ -81,15 +81,23 @@ impl Device {
         let key = RsaKeyPair::from_pkcs8(pkcs8).map_err(|_| DeviceError::StoredKey)?;
         Ok(Device {
             serial_number: serial_number(seed, number),
-            key: Key::Rsa(Box::new(key)),
+            key: Key::Rsa(Box::new(key), RsaSignature::default()),
         })
+    }
+
+    /// The same device, signing as said where its key is an RSA key.
+    pub fn with_rsa_signature(mut self, wanted: RsaSignature) -> Device {
+        if let Key::Rsa(_, signature) = &mut self.key {
+            *signature = wanted;
+        }
+        self
     }
 
     /// The key as PKCS#8 DER if it cannot be derived again (RSA); none otherwise.
     pub fn stored_key(&self) -> Result<Option<Vec<u8>>, DeviceError> {
         match &self.key {
             Key::Ec(..) | Key::Ed25519(_) | Key::MlDsa(..) => Ok(None),
-            Key::Rsa(key) => {
+            Key::Rsa(key, _) => {
                 let der = AsDer::<Pkcs8V1Der>::as_der(key.as_ref())
                     .map_err(|_| DeviceError::Crypto("encode an RSA key"))?;
                 Ok(Some(der.as_ref().to_vec()))
@@ -104,9 +112,9 @@ impl Device {
 
     /// A freshly signed certification request (RFC 2986), DER.
     ///
-    /// ECDSA draws a fresh nonce and ML-DSA is hedged (FIPS 204 §3.4), so every call gives other bytes. Ed25519 (RFC 8032 §5.1.6) and
-    /// RSA PKCS #1 v1.5 (RFC 8017 §8.2.1) are deterministic: a device that retries sends the
-    /// same bytes.
+    /// ECDSA draws a fresh nonce, PSS a fresh salt, and ML-DSA is hedged (FIPS 204 §3.4), so every call
+    /// gives other bytes. Ed25519 (RFC 8032 §5.1.6) and RSA PKCS #1 v1.5 (RFC 8017 §8.2.1) are
+    /// deterministic: a device that retries sends the same bytes.
     pub fn request(&self) -> Result<Vec<u8>, DeviceError> {
         let info = csr::request_info(&self.serial_number, &self.public_key_info()?);
         let refused = |_| DeviceError::Crypto("sign a request");
@@ -133,16 +141,15 @@ impl Device {
                     &signature,
                 ))
             }
-            Key::Rsa(key) => {
+            Key::Rsa(key, form) => {
+                let (encoding, name): (&'static dyn RsaEncoding, _) = match form {
+                    RsaSignature::Pkcs1v15 => (&RSA_PKCS1_SHA256, csr::SHA256_WITH_RSA),
+                    RsaSignature::Pss => (&RSA_PSS_SHA256, csr::RSASSA_PSS),
+                };
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(
-                    &RSA_PKCS1_SHA256,
-                    &SystemRandom::new(),
-                    &info,
-                    &mut signature,
-                )
-                .map_err(refused)?;
-                Ok(csr::assemble(&info, csr::SHA256_WITH_RSA, &signature))
+                key.sign(encoding, &SystemRandom::new(), &info, &mut signature)
+                    .map_err(refused)?;
+                Ok(csr::assemble(&info, name, &signature))
             }
         }
     }
@@ -162,7 +169,7 @@ impl Device {
             Key::MlDsa(key, parameter_set) => {
                 csr::ml_dsa_key_info(*parameter_set, key.public_key().as_ref())
             }
-            Key::Rsa(key) => AsDer::<PublicKeyX509Der<'_>>::as_der(key.public_key())
+            Key::Rsa(key, _) => AsDer::<PublicKeyX509Der<'_>>::as_der(key.public_key())
                 .map_err(|_| DeviceError::Crypto("encode an RSA public key"))?
                 .as_ref()
                 .to_vec(),
@@ -260,6 +267,6 @@ fn ml_dsa_key(
 
 fn rsa_key(size: KeySize) -> Result<Key, DeviceError> {
     RsaKeyPair::generate(size)
-        .map(|key| Key::Rsa(Box::new(key)))
+        .map(|key| Key::Rsa(Box::new(key), RsaSignature::default()))
         .map_err(|_| DeviceError::Crypto("generate an RSA key"))
 }

@@ -87,6 +87,29 @@ fn requests_are_what_x509_cert_reads_and_aws_lc_verifies() {
 }
 
 #[test]
+fn rsa_devices_sign_pss_where_they_are_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pss.corpus");
+    let pss = |algorithm, count| {
+        let keys = (algorithm, RsaSignature::Pss);
+        Corpus::make_signing(&path, count, keys, SEED, &mut |_| {}).unwrap()
+    };
+    let first = pss(KeyAlgorithm::Rsa2048, 2);
+    let retry = first.resign(&folder.path().join("retry.corpus"), &mut |_| {});
+    for corpus in [first, retry.unwrap()] {
+        assert_eq!(corpus.rsa_signature(), Some(RsaSignature::Pss));
+        assert_eq!(Sample::take(&corpus).unwrap().len(), 2);
+        corpus.iter().for_each(|der| openssl_verifies("PSS", der));
+    }
+    assert_eq!(pss(KeyAlgorithm::EcP256, 1).rsa_signature(), None);
+
+    // Nothing but RSA keys can sign so.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[17] = 1;
+    assert!(matches!(damaged(&bytes), CorpusError::Damaged { .. }));
+}
+
+#[test]
 fn openssl_verifies_the_requests() {
     let folder = tempfile::tempdir().unwrap();
     // Not every openssl in use knows ML-DSA: the whole-system tests ask another implementation.
@@ -94,25 +117,29 @@ fn openssl_verifies_the_requests() {
     for algorithm in known.into_iter().filter(|known| known.ml_dsa().is_none()) {
         let corpus = make(&folder, algorithm, 2);
         for der in corpus.iter() {
-            let mut openssl = Command::new("openssl")
-                .args(["req", "-inform", "DER", "-verify", "-noout", "-subject"])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("this test needs the openssl command: install openssl");
-            openssl.stdin.take().unwrap().write_all(der).unwrap();
-            let output = openssl.wait_with_output().unwrap();
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8_lossy(&said);
-            assert!(output.status.success(), "{algorithm}: {said}");
-            assert!(said.contains("verify OK"), "{algorithm}: {said}");
-            assert!(
-                said.contains("serialNumber = BM-0000000000c0ffee-0000000"),
-                "{said}"
-            );
+            openssl_verifies(algorithm.name(), der);
         }
     }
+}
+
+fn openssl_verifies(what: &str, der: &[u8]) {
+    let mut openssl = Command::new("openssl")
+        .args(["req", "-inform", "DER", "-verify", "-noout", "-subject"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this test needs the openssl command: install openssl");
+    openssl.stdin.take().unwrap().write_all(der).unwrap();
+    let output = openssl.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{what}: {said}");
+    assert!(said.contains("verify OK"), "{what}: {said}");
+    assert!(
+        said.contains("serialNumber = BM-0000000000c0ffee-0000000"),
+        "{said}"
+    );
 }
 
 #[test]
