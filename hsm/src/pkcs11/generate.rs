@@ -7,8 +7,10 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
-use super::key::{
-    self, ED25519_NAME_PARAMS, ED25519_PARAMS, P256_PARAMS, P384_PARAMS, P521_PARAMS,
+use super::key;
+use super::key_attributes::{
+    ED25519_NAME_PARAMS, ED25519_PARAMS, P256_PARAMS, P384_PARAMS, P521_PARAMS,
+    ml_dsa_parameter_set, read_public_key,
 };
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
@@ -112,7 +114,7 @@ fn make(
             vec![ec(ED25519_PARAMS), ec(ED25519_NAME_PARAMS)],
         ),
         KeyAlgorithm::MlDsa44 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => {
-            let parameter_set = algorithm.ml_dsa().map(key::ml_dsa_parameter_set);
+            let parameter_set = algorithm.ml_dsa().map(ml_dsa_parameter_set);
             let parameter_set = parameter_set.map(Attribute::ParameterSet);
             (
                 Mechanism::MlDsaKeyPairGen,
@@ -195,7 +197,7 @@ fn check(
             missing: missing.join(", "),
         });
     }
-    let public_key = key::read_public_key(session, public).map_err(failed)?;
+    let public_key = read_public_key(session, public).map_err(failed)?;
     public_key.ok_or_else(|| {
         let key = key::describe(session, private).unwrap_or_default();
         OpenError::Key(KeyError::NoPublicKey {
