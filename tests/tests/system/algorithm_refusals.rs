@@ -77,7 +77,7 @@ fn pss_requests_that_are_not_what_they_say_are_refused() {
     let factory = Factory::new(Signer::P256);
     accept_every_key(&factory);
     let engine = factory.open();
-    // saltLength 32 becomes 31 or 33 in the parameters alone; then 32 over a signature with 20.
+    // A signature with a salt of 33 octets, and 32 in its parameters.
     let pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt"];
     let request = |salt| openssl_request("salt", RSA, &[&pss[..], &[salt]].concat());
     let salt_field = |bytes: u8| [0xa2, 0x03, 0x02, 0x01, bytes];
