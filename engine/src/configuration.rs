@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use birthmark_hsm::{Pkcs11Options, SignerLocation, SigningPool};
+use birthmark_hsm::{
+    Pkcs11Options, RsaSignature, SignerLocation, SigningPool, UnknownRsaSignature,
+};
 use birthmark_log::tlog::{KeyAlgorithm, VerifierKey};
 use serde::Deserialize;
 
@@ -26,6 +28,7 @@ struct RawConfiguration {
 struct RawIssuer {
     certificate: PathBuf,
     signer: String,
+    signature: Option<String>,
     sessions: Option<usize>,
     #[serde(default)]
     key_copy: bool,
@@ -93,6 +96,7 @@ impl WitnessAddress {
 pub struct Configuration {
     issuer_certificate: PathBuf,
     signer: SignerLocation,
+    rsa_signature: Option<RsaSignature>,
     pkcs11: Pkcs11Options,
     log_directory: PathBuf,
     log_origin: String,
@@ -165,22 +169,22 @@ impl Configuration {
                 problem: one_line(&text, &error),
             })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let signer = signer_location(&raw.issuer.signer, folder).map_err(|problem| {
-            ConfigurationError::Value {
+        let wrong = |key| {
+            move |problem| ConfigurationError::Value {
                 path: path.to_owned(),
-                key: "issuer.signer",
+                key,
                 problem,
             }
-        })?;
+        };
+        let signer = signer_location(&raw.issuer.signer, folder).map_err(wrong("issuer.signer"))?;
+        let rsa_signature = raw.issuer.signature.as_deref().map(str::parse).transpose();
+        let rsa_signature = rsa_signature
+            .map_err(|error: UnknownRsaSignature| wrong("issuer.signature")(error.to_string()))?;
         let witnesses = raw.log.witness.iter();
         let witnesses = witnesses
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
             .collect::<Result<_, _>>()
-            .map_err(|problem| ConfigurationError::Value {
-                path: path.to_owned(),
-                key: "log.witness",
-                problem,
-            })?;
+            .map_err(wrong("log.witness"))?;
         let in_range = |count: usize| (1..=1024).contains(&count);
         if raw.engine.threads.is_some_and(|threads| !in_range(threads)) {
             return Err(ConfigurationError::Value {
@@ -202,9 +206,11 @@ impl Configuration {
         Ok(Self {
             issuer_certificate: folder.join(raw.issuer.certificate),
             signer,
+            rsa_signature,
             pkcs11: Pkcs11Options {
                 sessions: raw.issuer.sessions,
                 key_copy: raw.issuer.key_copy,
+                ..Pkcs11Options::default()
             },
             log_directory: folder.join(raw.log.directory),
             log_origin: raw.log.origin,
@@ -229,7 +235,11 @@ impl Configuration {
     pub fn station(&self) -> Result<Station, ConfigurationError> {
         let issuer = self.issuer()?;
         let profiles = self.profiles()?;
-        let signer = SigningPool::open(&self.signer, self.pkcs11.clone())?;
+        let options = Pkcs11Options {
+            rsa_signature: issuer.rsa_signature().unwrap_or_default(),
+            ..self.pkcs11.clone()
+        };
+        let signer = SigningPool::open(&self.signer, options)?;
         let log_key = LogKey::read(&self.log_key, &self.log_origin)?;
         let log_directory = self.log_directory.clone();
         let mut station = Station::new(issuer, signer, profiles, log_directory, log_key);
@@ -239,12 +249,16 @@ impl Configuration {
         Ok(station)
     }
 
-    /// Reads the issuer certificate alone, without its key.
+    /// Reads the issuer certificate alone, without its key. It signs as `issuer.signature` says.
     ///
     /// # Errors
     /// Names the file and the fault.
     pub fn issuer(&self) -> Result<Issuer, ConfigurationError> {
-        Ok(Issuer::read(&self.issuer_certificate)?)
+        let issuer = Issuer::read(&self.issuer_certificate)?;
+        Ok(match self.rsa_signature {
+            Some(signature) => issuer.with_rsa_signature(signature)?,
+            None => issuer,
+        })
     }
 
     /// Reads the profiles alone.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::algorithm::KeyAlgorithm;
+use crate::algorithm::{KeyAlgorithm, RsaSignature};
 use crate::error::{CloseError, OpenError, SignError};
 use crate::location::SignerLocation;
 use crate::metrics::{Counters, PoolMetrics};
@@ -45,7 +45,8 @@ impl SigningPool {
         Ok(SigningPool(Kind::Token(TokenPool::open(uri, &options)?)))
     }
 
-    /// Opens the key at `location`. The options matter for tokens alone.
+    /// Opens the key at `location`. But for [`Pkcs11Options::rsa_signature`] the options matter for
+    /// tokens alone.
     ///
     /// # Errors
     /// As [`SigningPool::pkcs11`] and [`SoftwareKey::read`].
@@ -54,7 +55,10 @@ impl SigningPool {
         options: Pkcs11Options,
     ) -> Result<SigningPool, OpenError> {
         match location {
-            SignerLocation::Software(path) => Ok(SigningPool::software(SoftwareKey::read(path)?)),
+            SignerLocation::Software(path) => {
+                let key = SoftwareKey::read(path)?.with_rsa_signature(options.rsa_signature);
+                Ok(SigningPool::software(key))
+            }
             SignerLocation::Pkcs11(uri) => SigningPool::pkcs11(uri, options),
         }
     }
@@ -67,6 +71,14 @@ impl SigningPool {
         }
     }
 
+    /// How the key signs, if it is an RSA key.
+    pub fn rsa_signature(&self) -> Option<RsaSignature> {
+        match &self.0 {
+            Kind::Software { key, .. } => key.rsa_signature(),
+            Kind::Token(pool) => pool.rsa_signature(),
+        }
+    }
+
     /// The public half of the key.
     pub fn public_key(&self) -> &PublicKey {
         match &self.0 {
@@ -75,7 +87,8 @@ impl SigningPool {
         }
     }
 
-    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519.
+    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519
+    /// and ML-DSA.
     pub fn input_for(&self, message: &[u8]) -> SignInput {
         SignInput::for_key(self.key_algorithm(), message)
     }
@@ -117,7 +130,10 @@ impl SigningPool {
     /// What signs, in a few words: `software P-256`, `PKCS#11 token 'x' P-256, 2 sessions`.
     pub fn describe(&self) -> String {
         match &self.0 {
-            Kind::Software { key, .. } => format!("software {}", key.algorithm().title()),
+            Kind::Software { key, .. } => {
+                let pss = describe_signature(key.rsa_signature());
+                format!("software {}{pss}", key.algorithm().title())
+            }
             Kind::Token(pool) => pool.describe(),
         }
     }
@@ -170,6 +186,14 @@ impl SigningPool {
 impl std::fmt::Debug for SigningPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SigningPool({})", self.describe())
+    }
+}
+
+/// What [`SigningPool::describe`] adds where an RSA key does not sign as it usually does.
+pub(crate) fn describe_signature(signature: Option<RsaSignature>) -> &'static str {
+    match signature {
+        Some(RsaSignature::Pss) => " PSS",
+        Some(RsaSignature::Pkcs1v15) | None => "",
     }
 }
 

@@ -6,6 +6,7 @@
 mod generate;
 mod initialize;
 mod key;
+mod key_attributes;
 mod module;
 mod pin;
 mod pool;

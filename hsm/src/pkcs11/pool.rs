@@ -10,9 +10,10 @@ use super::key::TokenKey;
 use super::session::SigningSession;
 use super::token::Token;
 use super::uri::Pkcs11Uri;
-use crate::algorithm::KeyAlgorithm;
+use crate::algorithm::{KeyAlgorithm, RsaSignature};
 use crate::error::{CloseError, OpenError, SignError};
 use crate::metrics::{Counters, PoolMetrics};
+use crate::pool::describe_signature;
 use crate::public_key::PublicKey;
 use crate::signing::{SignJob, Signature};
 
@@ -31,6 +32,8 @@ pub struct Pkcs11Options {
     /// `CKA_TOKEN=false`). An accommodation for SoftHSM, which otherwise looks at the token's
     /// files for each signature. Other tokens gain nothing and may refuse it.
     pub key_copy: bool,
+    /// How an RSA key signs. Other keys know one way only.
+    pub rsa_signature: RsaSignature,
 }
 
 /// A token's key with its sessions.
@@ -43,6 +46,7 @@ pub(crate) struct TokenPool {
     /// `None` only while the pool closes.
     key: Option<Arc<TokenKey>>,
     algorithm: KeyAlgorithm,
+    rsa_signature: Option<RsaSignature>,
     public_key: PublicKey,
     label: Arc<str>,
     key_copy: bool,
@@ -62,7 +66,7 @@ impl TokenPool {
                 max: SESSIONS_MAX,
             });
         }
-        let key = Arc::new(TokenKey::open(Token::open(uri)?, uri, options.key_copy)?);
+        let key = Arc::new(TokenKey::open(Token::open(uri)?, uri, options)?);
         let signers = open_sessions(&key, sessions)?;
         // Unbounded, and bounded all the same: a job is only submitted under one of the caller's
         // permits, so the channel never holds more than those, and no send ever waits.
@@ -73,6 +77,7 @@ impl TokenPool {
             counters: Arc::default(),
             sessions,
             algorithm: key.algorithm(),
+            rsa_signature: key.rsa_signature(),
             public_key: key.public_key().clone(),
             label: Arc::clone(key.token().label()),
             key_copy: key.copied(),
@@ -92,6 +97,10 @@ impl TokenPool {
 
     pub(crate) fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
+    }
+
+    pub(crate) fn rsa_signature(&self) -> Option<RsaSignature> {
+        self.rsa_signature
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {
@@ -125,9 +134,10 @@ impl TokenPool {
             ", two C_Sign calls per signature"
         };
         format!(
-            "PKCS#11 token '{}' {}, {} session{plural}{copy}{indirect}",
+            "PKCS#11 token '{}' {}{}, {} session{plural}{copy}{indirect}",
             self.label,
             self.algorithm.title(),
+            describe_signature(self.rsa_signature),
             self.sessions
         )
     }
