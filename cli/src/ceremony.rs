@@ -348,7 +348,7 @@ impl Ceremony<'_> {
             Some(sessions) => line("sessions", &sessions.to_string()),
             None => line(
                 "# sessions",
-                "2   # PKCS#11 worker sessions; default: one per CPU",
+                "2   # PKCS#11 sessions per token, or \"adaptive\"; default: one per CPU",
             ),
         }
         if plan.key_copy {
@@ -357,6 +357,7 @@ impl Ceremony<'_> {
                 "true   # SoftHSM only: sign with a session copy of the key",
             );
         }
+        text.push_str(SEVERAL_TOKENS);
         text.push_str("\n[log]\n");
         let mut line = |key: &str, value: &str| {
             let _ = writeln!(text, "{key} = {}", toml_string(value));
@@ -396,6 +397,13 @@ impl Ceremony<'_> {
         }
     }
 }
+
+/// What `[issuer]` may say besides, in the configuration's own words.
+const SEVERAL_TOKENS: &str = "\
+# signers = [\"pkcs11:…\", \"pkcs11:…\"]   # in place of signer: the same key on up to 16 tokens\n\
+# call_limit_s = 10            # an HSM call that lasts longer is given up and made elsewhere\n\
+# wait_limit_s = 30            # how long requests wait while every token is down\n\
+# probe_interval_max_s = 300   # longest time between two looks at a token that is down\n";
 
 const ROOT_NOTE: &str = "\
 The key in this directory signs issuing CAs. Whoever holds it can make a CA that every\n\

@@ -1,9 +1,13 @@
 //! A station's configuration file, `birthmark.toml`.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use birthmark_hsm::{
-    Pkcs11Options, RsaSignature, SignerLocation, SigningPool, UnknownRsaSignature,
+    Pkcs11Options, PoolObserver, PoolOptions, RsaSignature, SignerLocation, SigningPool,
+    UnknownRsaSignature,
 };
 use birthmark_log::tlog::{KeyAlgorithm, VerifierKey};
 use serde::Deserialize;
@@ -27,11 +31,23 @@ struct RawConfiguration {
 #[serde(deny_unknown_fields)]
 struct RawIssuer {
     certificate: PathBuf,
-    signer: String,
+    signer: Option<String>,
+    signers: Option<Vec<String>>,
     signature: Option<String>,
-    sessions: Option<usize>,
+    sessions: Option<RawSessions>,
     #[serde(default)]
     key_copy: bool,
+    probe_interval_max_s: Option<u64>,
+    call_limit_s: Option<u64>,
+    wait_limit_s: Option<u64>,
+}
+
+/// A number, or a word.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum RawSessions {
+    Count(usize),
+    Word(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,9 +111,9 @@ impl WitnessAddress {
 #[derive(Debug)]
 pub struct Configuration {
     issuer_certificate: PathBuf,
-    signer: SignerLocation,
+    signers: Vec<SignerLocation>,
     rsa_signature: Option<RsaSignature>,
-    pkcs11: Pkcs11Options,
+    pool: PoolOptions,
     log_directory: PathBuf,
     log_origin: String,
     log_key: PathBuf,
@@ -169,22 +185,21 @@ impl Configuration {
                 problem: one_line(&text, &error),
             })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let wrong = |key| {
-            move |problem| ConfigurationError::Value {
-                path: path.to_owned(),
-                key,
-                problem,
-            }
+        let wrong = |(key, problem)| ConfigurationError::Value {
+            path: path.to_owned(),
+            key,
+            problem,
         };
-        let signer = signer_location(&raw.issuer.signer, folder).map_err(wrong("issuer.signer"))?;
+        let signers = raw.issuer.signers(folder).map_err(wrong)?;
         let rsa_signature = raw.issuer.signature.as_deref().map(str::parse).transpose();
         let rsa_signature = rsa_signature
-            .map_err(|error: UnknownRsaSignature| wrong("issuer.signature")(error.to_string()))?;
+            .map_err(|error: UnknownRsaSignature| wrong(("issuer.signature", error.to_string())))?;
+        let pool = raw.issuer.pool_options(folder).map_err(wrong)?;
         let witnesses = raw.log.witness.iter();
         let witnesses = witnesses
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
             .collect::<Result<_, _>>()
-            .map_err(wrong("log.witness"))?;
+            .map_err(|problem| wrong(("log.witness", problem)))?;
         let in_range = |count: usize| (1..=1024).contains(&count);
         if raw.engine.threads.is_some_and(|threads| !in_range(threads)) {
             return Err(ConfigurationError::Value {
@@ -205,13 +220,9 @@ impl Configuration {
         };
         Ok(Self {
             issuer_certificate: folder.join(raw.issuer.certificate),
-            signer,
+            signers,
             rsa_signature,
-            pkcs11: Pkcs11Options {
-                sessions: raw.issuer.sessions,
-                key_copy: raw.issuer.key_copy,
-                ..Pkcs11Options::default()
-            },
+            pool,
             log_directory: folder.join(raw.log.directory),
             log_origin: raw.log.origin,
             log_key: folder.join(raw.log.key),
@@ -235,11 +246,12 @@ impl Configuration {
     pub fn station(&self) -> Result<Station, ConfigurationError> {
         let issuer = self.issuer()?;
         let profiles = self.profiles()?;
-        let options = Pkcs11Options {
+        let mut options = self.pool.clone();
+        options.tokens = Pkcs11Options {
             rsa_signature: issuer.rsa_signature().unwrap_or_default(),
-            ..self.pkcs11.clone()
+            ..options.tokens
         };
-        let signer = SigningPool::open(&self.signer, options)?;
+        let signer = SigningPool::open_all(&self.signers, options)?;
         let log_key = LogKey::read(&self.log_key, &self.log_origin)?;
         let log_directory = self.log_directory.clone();
         let mut station = Station::new(issuer, signer, profiles, log_directory, log_key);
@@ -308,10 +320,91 @@ impl Configuration {
         &self.witnesses
     }
 
-    /// Where the issuing key is.
+    /// Where the issuing key is: one software key, or the same key on one or several tokens.
     #[must_use]
-    pub fn signer(&self) -> &SignerLocation {
-        &self.signer
+    pub fn signers(&self) -> &[SignerLocation] {
+        &self.signers
+    }
+
+    /// Lets `observer` hear of the tokens' failures and returns, from the next
+    /// [`Configuration::station`] on.
+    pub fn observe_signers(&mut self, observer: Arc<dyn PoolObserver>) {
+        self.pool.observer = Some(observer);
+    }
+}
+
+/// Limits in seconds that can be configured: as long as anybody waits for a machine at a line.
+const LIMIT_RANGE_S: RangeInclusive<u64> = 1..=3600;
+
+impl RawIssuer {
+    /// One signer or a list, with the key at fault otherwise.
+    fn signers(&self, folder: &Path) -> Result<Vec<SignerLocation>, (&'static str, String)> {
+        let (key, texts) = match (&self.signer, &self.signers) {
+            (Some(signer), None) => ("issuer.signer", std::slice::from_ref(signer)),
+            (None, Some(signers)) => ("issuer.signers", &signers[..]),
+            (None, None) => {
+                let problem = "name the issuing key: signer = \"software:PATH\" or \
+                    \"pkcs11:token=…;object=…?module-path=…\"";
+                return Err(("issuer.signer", problem.to_owned()));
+            }
+            (Some(_), Some(_)) => {
+                let problem = "use signer for one, or signers for a list, not both";
+                return Err(("issuer.signers", problem.to_owned()));
+            }
+        };
+        if !(1..=birthmark_hsm::TOKENS_MAX).contains(&texts.len()) {
+            let problem = format!("name 1 to {} tokens", birthmark_hsm::TOKENS_MAX);
+            return Err((key, problem));
+        }
+        let signers = texts.iter().map(|text| signer_location(text, folder));
+        signers
+            .collect::<Result<_, _>>()
+            .map_err(|problem| (key, problem))
+    }
+
+    /// How the signers are used. The mark of a refused PIN stays beside the configuration.
+    fn pool_options(&self, folder: &Path) -> Result<PoolOptions, (&'static str, String)> {
+        let mut options = PoolOptions {
+            state_directory: Some(folder.to_owned()),
+            ..PoolOptions::default()
+        };
+        options.tokens.key_copy = self.key_copy;
+        match &self.sessions {
+            None => {}
+            Some(RawSessions::Count(count)) => options.tokens.sessions = Some(*count),
+            Some(RawSessions::Word(word)) if word == "adaptive" => options.adaptive = true,
+            Some(RawSessions::Word(_)) => {
+                let problem = "use a number, or \"adaptive\"";
+                return Err(("issuer.sessions", problem.to_owned()));
+            }
+        }
+        let limits = [
+            (
+                "issuer.probe_interval_max_s",
+                self.probe_interval_max_s,
+                &mut options.probe_interval_max,
+            ),
+            (
+                "issuer.call_limit_s",
+                self.call_limit_s,
+                &mut options.call_limit,
+            ),
+            (
+                "issuer.wait_limit_s",
+                self.wait_limit_s,
+                &mut options.wait_limit,
+            ),
+        ];
+        for (key, given, limit) in limits {
+            match given {
+                None => {}
+                Some(seconds) if LIMIT_RANGE_S.contains(&seconds) => {
+                    *limit = Duration::from_secs(seconds);
+                }
+                Some(_) => return Err((key, "use 1 to 3600 seconds".to_owned())),
+            }
+        }
+        Ok(options)
     }
 }
 
@@ -320,5 +413,80 @@ fn signer_location(text: &str, folder: &Path) -> Result<SignerLocation, String> 
         Ok(SignerLocation::Software(path)) => Ok(SignerLocation::Software(folder.join(path))),
         Ok(location) => Ok(location),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "pkcs11:token=t;object=k?module-path=/m.so";
+
+    fn load(issuer: &str) -> Result<Configuration, ConfigurationError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("birthmark.toml");
+        let text = format!(
+            "[issuer]\ncertificate = 'c.pem'\n{issuer}\n[log]\ndirectory = 'log'\n\
+             origin = 'o'\nkey = 'k'\n[engine]\nprofiles = []\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        Configuration::load(&path)
+    }
+
+    #[test]
+    fn one_signer_or_a_list() {
+        let one = load("signer = 'software:key.pem'").unwrap();
+        let [SignerLocation::Software(path)] = one.signers() else {
+            panic!("{one:?}")
+        };
+        assert!(path.is_absolute(), "taken from the file's folder");
+        let folder = path.parent().unwrap();
+        assert_eq!(one.pool.state_directory.as_deref(), Some(folder));
+        assert!(!one.pool.adaptive);
+        assert_eq!(one.pool.call_limit, Duration::from_secs(10));
+        assert_eq!(one.pool.wait_limit, Duration::from_secs(30));
+        assert_eq!(one.pool.probe_interval_max, Duration::from_secs(300));
+
+        let several = load(&format!(
+            "signers = ['{TOKEN}', '{TOKEN}']\nsessions = 'adaptive'\ncall_limit_s = 5\n\
+             wait_limit_s = 60\nprobe_interval_max_s = 30"
+        ));
+        let several = several.unwrap();
+        assert_eq!(several.signers().len(), 2);
+        assert!(several.pool.adaptive);
+        assert_eq!(several.pool.call_limit, Duration::from_secs(5));
+        assert_eq!(several.pool.wait_limit, Duration::from_secs(60));
+        assert_eq!(several.pool.probe_interval_max, Duration::from_secs(30));
+
+        let counted = load(&format!("signer = '{TOKEN}'\nsessions = 4")).unwrap();
+        assert_eq!(counted.pool.tokens.sessions, Some(4));
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_key() {
+        let many = format!("signers = [{}]", format!("'{TOKEN}', ").repeat(17));
+        let both = format!("signer = '{TOKEN}'\nsigners = ['{TOKEN}']");
+        let with = |more: &str| format!("signer = '{TOKEN}'\n{more}");
+        let table = [
+            (String::new(), "issuer.signer"),
+            ("signer = 'key.pem'".to_owned(), "issuer.signer"),
+            ("signers = []".to_owned(), "issuer.signers"),
+            ("signers = ['key.pem']".to_owned(), "issuer.signers"),
+            (many, "issuer.signers"),
+            (both, "issuer.signers"),
+            (with("sessions = 'some'"), "issuer.sessions"),
+            (with("call_limit_s = 0"), "issuer.call_limit_s"),
+            (with("wait_limit_s = 3601"), "issuer.wait_limit_s"),
+            (
+                with("probe_interval_max_s = 0"),
+                "issuer.probe_interval_max_s",
+            ),
+        ];
+        for (issuer, key) in table {
+            match load(&issuer) {
+                Err(ConfigurationError::Value { key: told, .. }) => assert_eq!(told, key),
+                other => panic!("{issuer}: {other:?}"),
+            }
+        }
     }
 }

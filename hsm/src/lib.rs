@@ -1,9 +1,10 @@
 //! Keys that sign: software keys and PKCS#11 tokens behind one signing pool.
 //!
 //! A [`SigningPool`] holds one key. [`SigningPool::submit`] takes a [`SignJob`] and calls its
-//! [`SignCompletion`] with the signature, exactly once. A key on a PKCS#11 token signs through
-//! several sessions, each owned by a thread of its own; a [`SoftwareKey`] signs on the calling
-//! thread.
+//! [`SignCompletion`] with the signature, exactly once. A key on PKCS#11 tokens, one or several
+//! with the same key, signs through several sessions, each owned by a thread of its own; a
+//! [`SoftwareKey`] signs on the calling thread. What the pool does when a token fails is in
+//! [`PoolOptions`] and [`TokenState`].
 //!
 //! The crate knows keys, PKCS#11 and how to sign bytes. It does not know certificates or the log.
 //!
@@ -36,8 +37,10 @@ mod algorithm;
 mod ckr;
 mod der;
 mod error;
+mod event;
 mod location;
 mod metrics;
+mod options;
 mod pkcs11;
 mod pkcs8;
 mod pool;
@@ -52,11 +55,13 @@ pub use algorithm::{
 };
 pub use ckr::{CallError, ErrorClass, ReturnCode};
 pub use error::{
-    CloseError, GenerateError, InitializeError, KeyError, LocationError, ModuleError, OpenError,
-    PinError, SignError, SoftwareKeyError, TokenError,
+    CloseError, GenerateError, InitializeError, KeyError, LocationError, Mark, ModuleError,
+    OpenError, PinError, SignError, SoftwareKeyError, TokenError,
 };
+pub use event::{PoolEvent, PoolEventKind, PoolObserver, StateChange, TokenState};
 pub use location::SignerLocation;
-pub use metrics::PoolMetrics;
+pub use metrics::{LatencyHistogram, PoolMetrics, TokenMetrics};
+pub use options::{PoolOptions, TOKENS_MAX};
 pub use pkcs11::{
     PIN_VARIABLE, Pkcs11Options, Pkcs11Uri, SESSIONS_MAX, UriError, generate_key_pair,
     initialize_token,

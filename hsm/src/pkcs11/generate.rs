@@ -12,6 +12,7 @@ use super::key_attributes::{
     ED25519_NAME_PARAMS, ED25519_PARAMS, P256_PARAMS, P384_PARAMS, P521_PARAMS,
     ml_dsa_parameter_set, read_public_key,
 };
+use super::pin_mark::PinMarks;
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
 use crate::algorithm::KeyAlgorithm;
@@ -39,7 +40,7 @@ pub fn generate_key_pair(
     algorithm: KeyAlgorithm,
 ) -> Result<PublicKey, GenerateError> {
     let label = uri.object().ok_or(GenerateError::NoLabel)?;
-    let token = Token::open(uri)?;
+    let token = Token::open(uri, &PinMarks::default())?;
     let failed = |call| GenerateError::Call {
         token: token.label().to_string(),
         call,

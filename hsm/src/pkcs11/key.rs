@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use cryptoki::error::Error;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
+use cryptoki_sys::CK_SESSION_HANDLE;
 
 use super::key_attributes::{known_params, read_public_key};
 use super::module::lock;
@@ -28,7 +29,14 @@ pub(super) struct TokenKey {
     public_key: PublicKey,
     /// Sign with a copy of the key that lives in the anchor session.
     copied: bool,
-    handle: Mutex<ObjectHandle>,
+    handle: Mutex<Handle>,
+}
+
+#[derive(Clone, Copy)]
+struct Handle {
+    object: ObjectHandle,
+    /// The anchor session that a session copy lives in.
+    anchor: CK_SESSION_HANDLE,
 }
 
 impl TokenKey {
@@ -41,8 +49,11 @@ impl TokenKey {
         let copied = options.key_copy;
         let token = Arc::new(token);
         let setup = token.module().setup();
-        let found = token.with_anchor(|session| Ok(find_with_public_key(session, &token, uri)));
-        let (handle, public_key) = found.map_err(|call| open_error(&token, call))??;
+        let found = token.with_anchor(|session| {
+            let found = find_with_public_key(session, &token, uri);
+            Ok(found.map(|(object, public_key)| (object, public_key, session.handle())))
+        });
+        let (object, public_key, anchor) = found.map_err(|call| open_error(&token, call))??;
         let algorithm = public_key
             .algorithm()
             .ok_or_else(|| KeyError::Unsupported {
@@ -51,11 +62,14 @@ impl TokenKey {
                 found: "an RSA key of another length".to_owned(),
             })?;
         let handle = if copied {
-            token
-                .with_anchor(|session| copy_into_session(session, handle))
-                .map_err(|call| open_error(&token, call))?
+            let copy = |session: &Session| {
+                let (object, anchor) = (copy_into_session(session, object)?, session.handle());
+                Ok(Handle { object, anchor })
+            };
+            let copy = token.with_anchor(copy);
+            copy.map_err(|call| open_error(&token, call))?
         } else {
-            handle
+            Handle { object, anchor }
         };
         drop(setup);
         let handle = Mutex::new(handle);
@@ -87,54 +101,71 @@ impl TokenKey {
         &self.public_key
     }
 
-    pub(super) fn copied(&self) -> bool {
-        self.copied
-    }
-
     /// The handle to sign with.
     pub(super) fn handle(&self) -> ObjectHandle {
-        *lock(&self.handle)
+        lock(&self.handle).object
     }
 
     /// The handle to sign with, now that `stale` was refused: what another thread found
-    /// meanwhile, or found again. `None` when no such key, or another key, is on the token.
-    pub(super) fn find_again(
-        &self,
-        stale: ObjectHandle,
-    ) -> Result<Option<ObjectHandle>, SignError> {
+    /// meanwhile, or found again.
+    ///
+    /// # Errors
+    /// [`SignError::WrongKey`] when no such key, or another key, is on the token.
+    pub(super) fn find_again(&self, stale: ObjectHandle) -> Result<ObjectHandle, SignError> {
         let mut current = lock(&self.handle);
-        if *current != stale {
-            return Ok(Some(*current));
+        if current.object != stale {
+            return Ok(current.object);
         }
-        let _setup = self.token.module().setup();
-        let found = self
-            .token
-            .with_anchor(|session| {
-                match find_with_public_key(session, &self.token, &self.uri) {
-                    Ok((handle, public_key)) if public_key == self.public_key => if self.copied {
-                        copy_into_session(session, handle)
-                    } else {
-                        Ok(handle)
-                    }
-                    .map(Some),
-                    Err(OpenError::Call { call, .. }) => Err(call),
-                    // Another key under the same name must not sign for this one.
-                    Ok(_) | Err(_) => Ok(None),
-                }
-            })
-            .map_err(|call| SignError::Call {
-                token: Arc::clone(self.token.label()),
-                call,
-            })?;
-        if let Some(handle) = found {
-            *current = handle;
-        }
-        Ok(found)
+        self.search(&mut current, true)
+    }
+
+    /// The handle to sign with, after the key was looked up and its public half compared.
+    ///
+    /// # Errors
+    /// As [`TokenKey::find_again`].
+    pub(super) fn confirm(&self) -> Result<ObjectHandle, SignError> {
+        self.search(&mut lock(&self.handle), false)
+    }
+
+    /// The URI's object attributes, for a message.
+    pub(super) fn describe(&self) -> String {
+        self.uri.describe_key()
     }
 
     /// Gives the token up.
     pub(super) fn into_token(self) -> Arc<Token> {
         self.token
+    }
+
+    /// Looks the key up. A session copy is made anew if it is wanted or went with its anchor.
+    fn search(&self, current: &mut Handle, copy_anew: bool) -> Result<ObjectHandle, SignError> {
+        let _setup = self.token.module().setup();
+        let found = self.token.with_anchor(|session| {
+            let anchor = session.handle();
+            self.token.check_login(session)?;
+            match find_with_public_key(session, &self.token, &self.uri) {
+                // Another key under the same name must not sign for this one.
+                Ok((_, public_key)) if public_key != self.public_key => Ok(None),
+                Ok((object, _)) if !self.copied => Ok(Some(Handle { object, anchor })),
+                Ok(_) if !copy_anew && anchor == current.anchor => Ok(Some(*current)),
+                Ok((object, _)) => {
+                    let object = copy_into_session(session, object)?;
+                    Ok(Some(Handle { object, anchor }))
+                }
+                Err(OpenError::Call { call, .. }) => Err(call),
+                Err(_) => Ok(None),
+            }
+        });
+        let token = || Arc::clone(self.token.label());
+        let found = found.map_err(|call| SignError::Call {
+            token: token(),
+            call,
+        })?;
+        *current = found.ok_or_else(|| SignError::WrongKey {
+            token: token(),
+            key: self.uri.describe_key(),
+        })?;
+        Ok(current.object)
     }
 }
 

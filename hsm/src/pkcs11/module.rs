@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -36,6 +37,8 @@ pub(super) struct Module {
     /// among them) race when the last session closes while another opens, and when a search runs
     /// while a key is made; and a login must not run twice at a time.
     setup: Mutex<()>,
+    /// It said that it is not initialized, though it was: nothing of it can be used.
+    lost: AtomicBool,
 }
 
 /// Keeps a module initialized. The last one of a module to go finalizes it.
@@ -74,7 +77,7 @@ impl ModuleUser {
             Some(entry) => entry,
             None => {
                 let module = Arc::new(Module::load(&path)?);
-                modules.entry(path).or_insert(Entry {
+                modules.entry(path.clone()).or_insert(Entry {
                     module,
                     users: 0,
                     ours: false,
@@ -83,6 +86,10 @@ impl ModuleUser {
         };
         if entry.users == 0 {
             entry.ours = entry.module.initialize()?;
+            entry.module.lost.store(false, Ordering::Release);
+        } else if entry.module.is_lost() {
+            // A thread may be inside: to initialize beside it may crash.
+            return Err(ModuleError::Lost { path });
         }
         entry.users += 1;
         Ok(ModuleUser {
@@ -132,6 +139,11 @@ impl std::ops::Deref for ModuleUser {
 }
 
 impl Module {
+    /// The module's file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The wrapper's handle of the module.
     pub(super) fn context(&self) -> &Pkcs11 {
         &self.context
@@ -140,6 +152,15 @@ impl Module {
     /// The calls that sign.
     pub(super) fn sign_functions(&self) -> &SignFunctions {
         &self.sign
+    }
+
+    /// The module said that it is not initialized. It is initialized anew once nobody uses it.
+    pub(super) fn mark_lost(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Waits for the right to open, close or change tokens.
@@ -180,6 +201,7 @@ impl Module {
             context,
             sign,
             setup: Mutex::new(()),
+            lost: AtomicBool::new(false),
         })
     }
 

@@ -18,6 +18,7 @@ use cryptoki_sys::{
 
 use super::key::TokenKey;
 use super::raw::SignMechanism;
+use super::token;
 use crate::algorithm::{Curve, DigestAlgorithm, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
 use crate::ckr::{CallError, ErrorClass};
 use crate::der;
@@ -130,47 +131,61 @@ impl SigningSession {
         Ok(())
     }
 
-    /// Signs, and tries again what the class of an error allows: each remedy once per job.
-    pub(super) fn sign_with_remedies(
-        &mut self,
-        input: &SignInput,
-        out: &mut Signature,
+    /// The key that it signs with.
+    pub(super) fn key(&self) -> &Arc<TokenKey> {
+        &self.key
+    }
+
+    /// How many logins there were; for [`SigningSession::log_in_again`].
+    pub(super) fn logins(&self) -> u64 {
+        self.key.token().logins()
+    }
+
+    /// The remedy for a lost session. The token may have been another one's for a while, so that
+    /// the key is looked at before it signs again.
+    pub(super) fn reopen(&mut self, counters: &Counters) -> Result<(), SignError> {
+        let session = self.key.token().open_session();
+        self.session = session.map_err(|call| self.failed(call))?;
+        self.handle = self.look_up(counters, TokenKey::confirm)?;
+        counters.session_reopened();
+        Ok(())
+    }
+
+    /// The remedy for a handle that was refused.
+    pub(super) fn find_key_again(&mut self, counters: &Counters) -> Result<(), SignError> {
+        let stale = self.handle;
+        self.handle = self.look_up(counters, |key| key.find_again(stale))?;
+        counters.key_found_again();
+        Ok(())
+    }
+
+    /// The remedy for a lost login, after `seen` logins.
+    pub(super) fn log_in_again(&self, seen: u64, counters: &Counters) -> Result<(), SignError> {
+        self.key.token().log_in_again(seen)?;
+        counters.login_renewed();
+        Ok(())
+    }
+
+    /// Looks the key up. The login goes with a token's last session, and without it there is no
+    /// private key to be seen.
+    fn look_up(
+        &self,
         counters: &Counters,
-    ) -> Result<(), SignError> {
-        let mut used = [false; ErrorClass::ALL.len()];
-        loop {
-            let logins = self.key.token().logins();
-            let Err(error) = self.sign(input, out) else {
-                return Ok(());
-            };
-            let class = match &error {
-                SignError::Call { call, .. } => call.class(),
-                _ => return Err(error),
-            };
-            if std::mem::replace(&mut used[class.index()], true) {
-                return Err(error);
+        look: impl Fn(&TokenKey) -> Result<ObjectHandle, SignError>,
+    ) -> Result<ObjectHandle, SignError> {
+        let seen = self.logins();
+        match look(&self.key) {
+            Err(error) if error.class() == ErrorClass::Login => {
+                self.log_in_again(seen, counters)?;
+                look(&self.key)
             }
-            match class {
-                ErrorClass::Session => {
-                    self.session = self
-                        .key
-                        .token()
-                        .open_session()
-                        .map_err(|call| self.failed(call))?;
-                    self.handle = self.key.handle();
-                    counters.session_reopened();
-                }
-                ErrorClass::Handle => {
-                    self.handle = self.key.find_again(self.handle)?.ok_or(error)?;
-                    counters.key_found_again();
-                }
-                ErrorClass::Login => {
-                    self.key.token().log_in_again(logins)?;
-                    counters.login_renewed();
-                }
-                _ => return Err(error),
-            }
+            found => found,
         }
+    }
+
+    /// Asks the token something small, so that it sees the session used.
+    pub(super) fn ping(&self) -> Result<(), SignError> {
+        token::ping(&self.session).map_err(|call| self.failed(call))
     }
 
     /// One signature's calls; the answer has to be `expected` bytes long.

@@ -17,6 +17,7 @@
 //! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
 //! | `foreign_records` | records of later versions stop the start |
 //! | `system_calls` | system calls of the real binary fail, by `strace` |
+//! | `tokens` | a token of several fails, returns, signs wrongly: what requests notice of it |
 //! | `command_line` | every error of the binary: exit code, one line, no secret |
 //!
 //! Every test of the engine whose matter can depend on the signer runs on every signer. PKCS#11
@@ -49,6 +50,7 @@ mod requests;
 mod retries;
 mod storage_faults;
 mod system_calls;
+mod tokens;
 mod uniqueness;
 
 /// Tells how much was tried, also when the test passes: to standard error as it is, which the test

@@ -180,6 +180,28 @@ impl Factory {
         factory
     }
 
+    /// A CA whose P-256 key is on several tokens: made on the first, and on the others already.
+    pub(crate) fn on_tokens(tokens: &[Pkcs11Uri], limits: &str) -> Factory {
+        let factory = Factory {
+            directory: tempfile::tempdir().unwrap(),
+            signer: Signer::SoftHsm(KeyAlgorithm::EcP256),
+            token: None,
+        };
+        let subject = "O=Acme,CN=Acme Issuing CA".parse().unwrap();
+        let mut plan = CaPlan::new(factory.path("ca"), subject);
+        plan.sessions = Some(2);
+        plan.origin = Some(crate::officer::LOG.to_owned());
+        plan.signer = KeyPlace::Token(Box::new(tokens[0].clone()));
+        ceremony::create(&plan).unwrap();
+        let one = format!("signer = \"{}\"", tokens[0].as_written());
+        let all: Vec<&str> = tokens.iter().map(Pkcs11Uri::as_written).collect();
+        let text = fs::read_to_string(factory.configuration()).unwrap();
+        assert!(text.contains(&one), "{text}");
+        let text = text.replace(&one, &format!("signers = {all:?}\n{limits}"));
+        fs::write(factory.configuration(), text).unwrap();
+        factory
+    }
+
     /// Another CA with a key on the same token.
     pub(crate) fn beside(&self) -> Factory {
         Factory::with_token(self.signer, self.token.clone())
@@ -374,7 +396,7 @@ impl Entry {
     }
 
     /// The serial number's magnitude, without leading zeros.
-    fn serial(&self) -> Option<Vec<u8>> {
+    pub(crate) fn serial(&self) -> Option<Vec<u8>> {
         let serial = match self {
             Entry::Issued { certificate, .. } => serial_of(certificate),
             Entry::Lost { serial, .. } => serial.clone(),
