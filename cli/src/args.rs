@@ -5,7 +5,7 @@ mod log;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
@@ -109,9 +109,12 @@ pub(crate) struct CaInitArguments {
     /// Where the root CA's key is made: 'software' or a PKCS#11 URI.
     #[arg(long, value_name = "PLACE", default_value = "software")]
     pub(crate) root_signer: KeyPlace,
-    /// Kind of both keys: p256, p384, ed25519, rsa2048, rsa3072 or rsa4096.
-    #[arg(long, value_name = "ALGORITHM", default_value = "p256")]
+    #[arg(long, help = format!("Kind of both keys: {}", KeyAlgorithm::NAMES),
+          value_name = "ALGORITHM", default_value = "p256")]
     pub(crate) algorithm: KeyAlgorithm,
+    /// How RSA keys sign: pkcs1 (PKCS #1 v1.5) or pss (RSASSA-PSS, SHA-256) [default: pkcs1]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) signature: Option<RsaSignature>,
     /// Subject of the issuing CA, in the order in which it is encoded.
     #[arg(
         long,

@@ -25,7 +25,8 @@ use std::time::SystemTime;
 use aws_lc_rs::rand;
 use birthmark_engine::profile::{IDEVID_TOML, TLS_CLIENT_TOML};
 use birthmark_hsm::{
-    KeyAlgorithm, LocationError, Pkcs11Options, Pkcs11Uri, SignerLocation, SigningPool,
+    KeyAlgorithm, LocationError, Pkcs11Options, Pkcs11Uri, RsaSignature, SignerLocation,
+    SigningPool,
 };
 use birthmark_log::Log;
 use serde::Serialize;
@@ -113,6 +114,8 @@ pub struct CaPlan {
     pub root_subject: Option<Subject>,
     /// Kind of both CA keys.
     pub algorithm: KeyAlgorithm,
+    /// How RSA keys sign; `None`: PKCS #1 v1.5. Other keys take `None` alone.
+    pub rsa_signature: Option<RsaSignature>,
     /// Where the issuing CA's key lives.
     pub signer: KeyPlace,
     /// Where the root CA's key lives.
@@ -133,6 +136,7 @@ impl CaPlan {
             subject,
             root_subject: None,
             algorithm: KeyAlgorithm::EcP256,
+            rsa_signature: None,
             signer: KeyPlace::Software,
             root_signer: KeyPlace::Software,
             origin: None,
@@ -189,6 +193,11 @@ pub fn create(plan: &CaPlan) -> Result<CreatedCa, CeremonyError> {
     };
     if root_subject == plan.subject {
         return Err(CeremonyError::SameSubject);
+    }
+    if plan.rsa_signature.is_some() && !plan.algorithm.is_rsa() {
+        return Err(CeremonyError::NotRsa {
+            algorithm: plan.algorithm,
+        });
     }
     refuse_existing(&plan.directory)?;
     let parent = match plan.directory.parent() {
@@ -296,9 +305,11 @@ impl Ceremony<'_> {
         role: &'static str,
         on_token: &mut Vec<String>,
     ) -> Result<SigningPool, CeremonyError> {
+        let rsa_signature = self.plan.rsa_signature.unwrap_or_default();
         match place {
             KeyPlace::Software => {
-                software_key(self.plan.algorithm, file, role).map(SigningPool::software)
+                let key = software_key(self.plan.algorithm, file, role)?;
+                Ok(SigningPool::software(key.with_rsa_signature(rsa_signature)))
             }
             KeyPlace::Token(uri) => {
                 birthmark_hsm::generate_key_pair(uri, self.plan.algorithm)
@@ -306,6 +317,7 @@ impl Ceremony<'_> {
                 on_token.push(uri.to_string());
                 let options = Pkcs11Options {
                     sessions: Some(1),
+                    rsa_signature,
                     ..Pkcs11Options::default()
                 };
                 SigningPool::pkcs11(uri, options)
@@ -329,6 +341,9 @@ impl Ceremony<'_> {
         };
         line("certificate", &toml_string(ISSUING_CERTIFICATE_FILE));
         line("signer", &toml_string(&signer));
+        if let Some(signature) = plan.rsa_signature {
+            line("signature", &toml_string(signature.name()));
+        }
         match plan.sessions {
             Some(sessions) => line("sessions", &sessions.to_string()),
             None => line(

@@ -192,6 +192,7 @@ fn ceremony_exit(error: &CeremonyError) -> Exit {
         CeremonyError::Exists { .. }
         | CeremonyError::RootSubject { .. }
         | CeremonyError::SameSubject
+        | CeremonyError::NotRsa { .. }
         | CeremonyError::Origin { .. }
         | CeremonyError::Generate { .. }
         | CeremonyError::OpenSigner { .. } => Exit::Usage,
@@ -405,6 +406,7 @@ fn ca_init(arguments: CaInitArguments, console: &mut Console<'_>) -> Result<Exit
     let mut plan = CaPlan::new(arguments.dir, arguments.subject);
     plan.root_subject = arguments.root_subject;
     plan.algorithm = arguments.algorithm;
+    plan.rsa_signature = arguments.signature;
     plan.signer = arguments.signer;
     plan.root_signer = arguments.root_signer;
     plan.origin = arguments.origin;

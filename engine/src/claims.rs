@@ -107,20 +107,21 @@ impl<R> Claims<R> {
         // a record enters the index before its claim is finished. So a request that waited for another, or
         // came late, is held against that one's outcome: no two records replace the same one.
         let seen = self.finished.load(Ordering::Acquire);
-        let judged: Vec<_> = candidates
-            .into_iter()
-            .map(|candidate| {
-                let keys = request_keys(&candidate.request, candidate.profile);
-                let verdict = claimable(judge.judge(&candidate, &keys));
-                (candidate, keys, verdict)
-            })
-            .collect();
+        let keys_of =
+            |candidate: &Candidate<'_>| request_keys(&candidate.request, candidate.profile);
+        let keys: Vec<RecordKeys> = candidates.iter().map(keys_of).collect();
+        let verdicts = judge.judge_batch(&candidates, &keys);
         let mut open = self.lock();
         let changed = self.finished.load(Ordering::Acquire) != seen;
+        // What enters the index from here on belongs to a claim that is still open, and `holder` tells of it.
+        let known = match changed {
+            true => judge.history.may_be_known(&keys),
+            false => vec![false; keys.len()],
+        };
+        let judged = candidates.into_iter().zip(keys).zip(verdicts).zip(known);
         judged
-            .into_iter()
-            .map(|(candidate, keys, verdict)| {
-                let mut replaces = match verdict {
+            .map(|(((candidate, keys), verdict), known)| {
+                let mut replaces = match claimable(verdict) {
                     Ok(replaces) => replaces,
                     Err(outcome) => return outcome,
                 };
@@ -128,7 +129,7 @@ impl<R> Claims<R> {
                 if let Some((holder, same)) = open.holder(&keys, &request_id) {
                     return ClaimOutcome::Busy { holder, same };
                 }
-                if changed {
+                if known {
                     match claimable(judge.judge(&candidate, &keys)) {
                         Ok(now) => replaces = now,
                         Err(outcome) => return outcome,

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use birthmark_hsm::{PoolObserver, PoolOptions, SignerLocation, SigningPool};
+use birthmark_hsm::{
+    Pkcs11Options, PoolObserver, PoolOptions, RsaSignature, SignerLocation, SigningPool,
+    UnknownRsaSignature,
+};
 use birthmark_log::tlog::{KeyAlgorithm, VerifierKey};
 use serde::Deserialize;
 
@@ -30,6 +33,7 @@ struct RawIssuer {
     certificate: PathBuf,
     signer: Option<String>,
     signers: Option<Vec<String>>,
+    signature: Option<String>,
     sessions: Option<RawSessions>,
     #[serde(default)]
     key_copy: bool,
@@ -108,6 +112,7 @@ impl WitnessAddress {
 pub struct Configuration {
     issuer_certificate: PathBuf,
     signers: Vec<SignerLocation>,
+    rsa_signature: Option<RsaSignature>,
     pool: PoolOptions,
     log_directory: PathBuf,
     log_origin: String,
@@ -186,16 +191,15 @@ impl Configuration {
             problem,
         };
         let signers = raw.issuer.signers(folder).map_err(wrong)?;
+        let rsa_signature = raw.issuer.signature.as_deref().map(str::parse).transpose();
+        let rsa_signature = rsa_signature
+            .map_err(|error: UnknownRsaSignature| wrong(("issuer.signature", error.to_string())))?;
         let pool = raw.issuer.pool_options(folder).map_err(wrong)?;
         let witnesses = raw.log.witness.iter();
         let witnesses = witnesses
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
             .collect::<Result<_, _>>()
-            .map_err(|problem| ConfigurationError::Value {
-                path: path.to_owned(),
-                key: "log.witness",
-                problem,
-            })?;
+            .map_err(|problem| wrong(("log.witness", problem)))?;
         let in_range = |count: usize| (1..=1024).contains(&count);
         if raw.engine.threads.is_some_and(|threads| !in_range(threads)) {
             return Err(ConfigurationError::Value {
@@ -217,6 +221,7 @@ impl Configuration {
         Ok(Self {
             issuer_certificate: folder.join(raw.issuer.certificate),
             signers,
+            rsa_signature,
             pool,
             log_directory: folder.join(raw.log.directory),
             log_origin: raw.log.origin,
@@ -241,7 +246,12 @@ impl Configuration {
     pub fn station(&self) -> Result<Station, ConfigurationError> {
         let issuer = self.issuer()?;
         let profiles = self.profiles()?;
-        let signer = SigningPool::open_all(&self.signers, self.pool.clone())?;
+        let mut options = self.pool.clone();
+        options.tokens = Pkcs11Options {
+            rsa_signature: issuer.rsa_signature().unwrap_or_default(),
+            ..options.tokens
+        };
+        let signer = SigningPool::open_all(&self.signers, options)?;
         let log_key = LogKey::read(&self.log_key, &self.log_origin)?;
         let log_directory = self.log_directory.clone();
         let mut station = Station::new(issuer, signer, profiles, log_directory, log_key);
@@ -251,12 +261,16 @@ impl Configuration {
         Ok(station)
     }
 
-    /// Reads the issuer certificate alone, without its key.
+    /// Reads the issuer certificate alone, without its key. It signs as `issuer.signature` says.
     ///
     /// # Errors
     /// Names the file and the fault.
     pub fn issuer(&self) -> Result<Issuer, ConfigurationError> {
-        Ok(Issuer::read(&self.issuer_certificate)?)
+        let issuer = Issuer::read(&self.issuer_certificate)?;
+        Ok(match self.rsa_signature {
+            Some(signature) => issuer.with_rsa_signature(signature)?,
+            None => issuer,
+        })
     }
 
     /// Reads the profiles alone.

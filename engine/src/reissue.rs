@@ -90,6 +90,11 @@ pub(crate) enum Verdict {
 pub(crate) trait History {
     /// The newest record with this key.
     fn newest(&self, space: usize, key: &IndexKey) -> Result<Option<u64>, Fault>;
+    /// Which of these requests have a key or an identity that may have been seen before. For many at a time
+    /// this is cheaper than [`History::newest`].
+    fn may_be_known(&self, keys: &[RecordKeys]) -> Vec<bool> {
+        vec![true; keys.len()]
+    }
     /// The record at a place.
     fn record(&self, index: u64) -> Result<Vec<u8>, Fault>;
 }
@@ -100,6 +105,21 @@ impl History for Log {
             Ok(found) => Ok(found.map(|index| index.0)),
             Err(error) => Err(unread(&error)),
         }
+    }
+
+    fn may_be_known(&self, keys: &[RecordKeys]) -> Vec<bool> {
+        let mut known = vec![false; keys.len()];
+        for space in [KEY_SPACE, IDENTITY_SPACE] {
+            let asked = keys.iter().zip(&mut known);
+            let (asked, known): (Vec<IndexKey>, Vec<&mut bool>) = asked
+                .filter_map(|(keys, known)| Some((keys[space]?, known)))
+                .unzip();
+            for (found, known) in self.find_batch(space, &asked).into_iter().zip(known) {
+                // What cannot be read is for the judge to report.
+                *known |= !matches!(found, Ok(None));
+            }
+        }
+        known
     }
 
     fn record(&self, index: u64) -> Result<Vec<u8>, Fault> {
@@ -128,6 +148,21 @@ pub(crate) struct Judge<'a, H> {
 }
 
 impl<H: History> Judge<'_, H> {
+    /// [`Judge::judge`] for many, each with its index keys.
+    pub(crate) fn judge_batch(
+        &self,
+        candidates: &[Candidate<'_>],
+        keys: &[RecordKeys],
+    ) -> Vec<Verdict> {
+        let known = self.history.may_be_known(keys);
+        let all = candidates.iter().zip(keys).zip(known);
+        all.map(|((candidate, keys), known)| match known {
+            true => self.judge(candidate, keys),
+            false => Verdict::New,
+        })
+        .collect()
+    }
+
     /// What becomes of a request whose index keys are `keys`.
     pub(crate) fn judge(&self, candidate: &Candidate<'_>, keys: &RecordKeys) -> Verdict {
         self.weigh(candidate, keys).unwrap_or_else(Verdict::Failed)

@@ -233,8 +233,8 @@ pub enum KeyError {
     },
     /// The key is of a kind that does not sign here.
     #[error(
-        "the key {key} on token '{token}' is {found}: use P-256, P-384, Ed25519 or RSA of 2048, \
-         3072 or 4096 bits"
+        "the key {key} on token '{token}' is {found}: use one of {}",
+        KeyAlgorithm::NAMES
     )]
     Unsupported {
         /// The key's label and id.
@@ -316,8 +316,8 @@ pub enum SoftwareKeyError {
     },
     /// The key is damaged or of a kind that does not sign here.
     #[error(
-        "the private key is damaged or of another kind than P-256, P-384, Ed25519 or RSA of \
-         2048, 3072 or 4096 bits"
+        "the private key is damaged, or of another kind or with other parameters than {}",
+        KeyAlgorithm::NAMES
     )]
     Unsupported,
     /// The key could not be generated.

@@ -42,13 +42,17 @@ mod location;
 mod metrics;
 mod options;
 mod pkcs11;
+mod pkcs8;
 mod pool;
 mod public_key;
 mod signing;
 pub mod softhsm;
 mod software;
 
-pub use algorithm::{Curve, DigestAlgorithm, KeyAlgorithm, UnknownKeyAlgorithm};
+pub use algorithm::{
+    Curve, DigestAlgorithm, KeyAlgorithm, MlDsaParameterSet, RsaSignature, UnknownKeyAlgorithm,
+    UnknownRsaSignature,
+};
 pub use ckr::{CallError, ErrorClass, ReturnCode};
 pub use error::{
     CloseError, GenerateError, InitializeError, KeyError, LocationError, Mark, ModuleError,

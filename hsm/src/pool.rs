@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::algorithm::KeyAlgorithm;
+use crate::algorithm::{KeyAlgorithm, RsaSignature};
 use crate::error::{CloseError, OpenError, SignError};
 use crate::location::SignerLocation;
 use crate::metrics::{Counters, PoolMetrics, TokenMetrics};
@@ -63,7 +63,8 @@ impl SigningPool {
         Ok(SigningPool(Kind::Tokens(TokenPool::open(uris, options)?)))
     }
 
-    /// Opens the key at `location`. The options matter for tokens alone.
+    /// Opens the key at `location`. But for [`Pkcs11Options::rsa_signature`] the options matter for
+    /// tokens alone.
     ///
     /// # Errors
     /// As [`SigningPool::pkcs11`] and [`SoftwareKey::read`].
@@ -84,7 +85,9 @@ impl SigningPool {
         options: PoolOptions,
     ) -> Result<SigningPool, OpenError> {
         if let [SignerLocation::Software(path)] = locations {
-            return Ok(SigningPool::software(SoftwareKey::read(path)?));
+            let key = SoftwareKey::read(path)?;
+            let key = key.with_rsa_signature(options.tokens.rsa_signature);
+            return Ok(SigningPool::software(key));
         }
         let uris = locations.iter().map(|location| match location {
             SignerLocation::Software(_) => Err(OpenError::SoftwareBesideOthers),
@@ -101,6 +104,14 @@ impl SigningPool {
         }
     }
 
+    /// How the key signs, if it is an RSA key.
+    pub fn rsa_signature(&self) -> Option<RsaSignature> {
+        match &self.0 {
+            Kind::Software { key, .. } => key.rsa_signature(),
+            Kind::Tokens(pool) => pool.rsa_signature(),
+        }
+    }
+
     /// The public half of the key.
     pub fn public_key(&self) -> &PublicKey {
         match &self.0 {
@@ -109,7 +120,8 @@ impl SigningPool {
         }
     }
 
-    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519.
+    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519
+    /// and ML-DSA.
     pub fn input_for(&self, message: &[u8]) -> SignInput {
         SignInput::for_key(self.key_algorithm(), message)
     }
@@ -151,7 +163,10 @@ impl SigningPool {
     /// What signs, in a few words: `software P-256`, `PKCS#11 token 'x' P-256, 2 sessions`.
     pub fn describe(&self) -> String {
         match &self.0 {
-            Kind::Software { key, .. } => format!("software {}", key.algorithm().title()),
+            Kind::Software { key, .. } => {
+                let pss = describe_signature(key.rsa_signature());
+                format!("software {}{pss}", key.algorithm().title())
+            }
             Kind::Tokens(pool) => pool.describe(),
         }
     }
@@ -213,6 +228,14 @@ impl SigningPool {
 impl std::fmt::Debug for SigningPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SigningPool({})", self.describe())
+    }
+}
+
+/// What [`SigningPool::describe`] adds where an RSA key does not sign as it usually does.
+pub(crate) fn describe_signature(signature: Option<RsaSignature>) -> &'static str {
+    match signature {
+        Some(RsaSignature::Pss) => " PSS",
+        Some(RsaSignature::Pkcs1v15) | None => "",
     }
 }
 

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use birthmark_hsm::{
     ErrorClass, GenerateError, KeyAlgorithm, OpenError, PinError, Pkcs11Options, Pkcs11Uri,
-    PoolOptions, SignError, SigningPool, TokenState, generate_key_pair,
+    PoolOptions, RsaSignature, SignError, SigningPool, TokenState, generate_key_pair,
 };
 use birthmark_test_token::{Report, TestHsm};
 use cryptoki::context::Pkcs11;
 use cryptoki::object::Attribute;
 
 mod test_token;
-use test_token::{TestToken, messages, sign_all, verifies};
+use test_token::{TestToken, messages, sign_all, verifies, verifies_as};
 
 /// The test HSM in front of a SoftHSM token with the key `k`.
 struct FaultyToken {
@@ -55,6 +55,7 @@ impl FaultyToken {
         let options = Pkcs11Options {
             sessions: Some(sessions),
             key_copy,
+            ..Pkcs11Options::default()
         };
         self.clear();
         let pool = SigningPool::pkcs11(&self.uri("k", "pin"), options).unwrap();
@@ -126,24 +127,29 @@ fn a_signature_is_one_sign_init_and_one_sign() {
 #[test]
 fn a_module_with_an_instance_per_caller_signs_through_the_wrapper() {
     let token = FaultyToken::create();
-    for algorithm in [
-        KeyAlgorithm::EcP256,
-        KeyAlgorithm::Ed25519,
-        KeyAlgorithm::Rsa2048,
+    for (algorithm, rsa_signature) in [
+        (KeyAlgorithm::EcP256, RsaSignature::Pkcs1v15),
+        (KeyAlgorithm::EcP521, RsaSignature::Pkcs1v15),
+        (KeyAlgorithm::Ed25519, RsaSignature::Pkcs1v15),
+        (KeyAlgorithm::Rsa2048, RsaSignature::Pkcs1v15),
+        (KeyAlgorithm::Rsa2048, RsaSignature::Pss),
     ] {
-        let uri = token.uri(algorithm.name(), "pin");
+        let uri = token.uri(&format!("{algorithm}-{rsa_signature}"), "pin");
         let key = generate_key_pair(&uri, algorithm).unwrap();
         token.fail("C_GetSessionInfo", &[1], "CKR_CRYPTOKI_NOT_INITIALIZED");
         let options = Pkcs11Options {
             sessions: Some(2),
-            key_copy: false,
+            rsa_signature,
+            ..Pkcs11Options::default()
         };
         let pool = SigningPool::pkcs11(&uri, options).unwrap();
         assert!(pool.describe().ends_with("two C_Sign calls per signature"));
         let before = token.calls("C_Sign");
         let messages = messages(20);
         for (message, outcome) in messages.iter().zip(sign_all(&pool, &messages)) {
-            assert!(verifies(&key, message, &outcome.unwrap()), "{algorithm}");
+            let signature = outcome.unwrap();
+            let verifies = verifies_as(rsa_signature, &key, message, signature.as_bytes());
+            assert!(verifies, "{algorithm} {rsa_signature}");
         }
         assert_eq!(token.calls("C_Sign") - before, 40);
         token.fail("C_SignInit", &[1], "CKR_MECHANISM_INVALID");
@@ -163,6 +169,7 @@ fn opening_logs_in_once_and_a_wrong_pin_is_sent_once() {
     let options = || Pkcs11Options {
         sessions: Some(4),
         key_copy: false,
+        ..Pkcs11Options::default()
     };
     SigningPool::pkcs11(&token.uri("k", "pin"), options())
         .unwrap()

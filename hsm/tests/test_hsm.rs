@@ -26,6 +26,7 @@ fn options(sessions: usize) -> Pkcs11Options {
     Pkcs11Options {
         sessions: Some(sessions),
         key_copy: false,
+        ..Pkcs11Options::default()
     }
 }
 

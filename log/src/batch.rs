@@ -16,6 +16,7 @@
 //! payload alone and serves point reads.
 
 use crate::record::RECORD_BYTES_MAX;
+use crate::storage::AlignedBytes;
 
 /// Unit of alignment: a disk writes a sector of this size whole or not at all.
 pub(crate) const BLOCK_BYTES: usize = 512;
@@ -72,6 +73,13 @@ pub(crate) struct Frame<'a> {
     pub(crate) payload: &'a [u8],
     /// Offset of the frame's header from the start of the batch.
     pub(crate) offset: usize,
+}
+
+impl Frame<'_> {
+    /// Whether the checksum in the frame of these bytes is that of the payload.
+    fn is_good(&self, bytes: &[u8]) -> bool {
+        frame_checksum(bytes, self) == crc32c::crc32c(self.payload)
+    }
 }
 
 /// What ties a batch to its place.
@@ -143,6 +151,15 @@ pub(crate) fn transplant(batch: &mut [u8], salt: u64, previous: u32) -> u32 {
 /// The frames of an intact batch; `None` when they do not add up, which a correct writer
 /// never produces.
 pub(crate) fn frames<'a>(header: &BatchHeader, batch: &'a [u8]) -> Option<Vec<Frame<'a>>> {
+    frames_unverified(header, batch)
+        .filter(|frames| frames.iter().all(|frame| frame.is_good(batch)))
+}
+
+/// [`frames`] for whoever compares the payloads with their checksums later.
+pub(crate) fn frames_unverified<'a>(
+    header: &BatchHeader,
+    batch: &'a [u8],
+) -> Option<Vec<Frame<'a>>> {
     let end = BATCH_HEADER_BYTES + header.length as usize;
     let mut offset = BATCH_HEADER_BYTES;
     // A frame has a header at least, so a wrong count cannot ask for much memory.
@@ -153,7 +170,7 @@ pub(crate) fn frames<'a>(header: &BatchHeader, batch: &'a [u8]) -> Option<Vec<Fr
             .min(header.count as usize),
     );
     for _ in 0..header.count {
-        let frame = frame_at(batch.get(..end)?, offset)?;
+        let frame = parse_frame(batch.get(..end)?, offset)?;
         offset += FRAME_HEADER_BYTES + frame.payload.len();
         frames.push(frame);
     }
@@ -163,12 +180,15 @@ pub(crate) fn frames<'a>(header: &BatchHeader, batch: &'a [u8]) -> Option<Vec<Fr
 
 /// The frame that starts at `offset`, its checksum verified.
 pub(crate) fn frame_at(bytes: &[u8], offset: usize) -> Option<Frame<'_>> {
+    parse_frame(bytes, offset).filter(|frame| frame.is_good(bytes))
+}
+
+fn parse_frame(bytes: &[u8], offset: usize) -> Option<Frame<'_>> {
     let header = bytes.get(offset..offset + FRAME_HEADER_BYTES)?;
     let kind = FrameKind::from_byte(header[8])?;
     let start = offset + FRAME_HEADER_BYTES;
     let payload = bytes.get(start..start + u32_at(header, 0) as usize)?;
-    let valid = payload.len() <= PAYLOAD_BYTES_MAX && crc32c::crc32c(payload) == u32_at(header, 4);
-    valid.then_some(Frame {
+    (payload.len() <= PAYLOAD_BYTES_MAX).then_some(Frame {
         kind,
         reservation: u64_at(header, 9),
         payload,
@@ -189,7 +209,7 @@ pub(crate) fn announced_payload_bytes(bytes: &[u8]) -> usize {
 /// A batch being filled. One buffer, used again for every batch.
 #[derive(Debug, Default)]
 pub(crate) struct BatchBuffer {
-    bytes: Vec<u8>,
+    bytes: AlignedBytes,
     /// Where the batch starts: behind a segment header when it is the first of its segment.
     start: usize,
     count: u32,
@@ -201,7 +221,7 @@ impl BatchBuffer {
         self.bytes.clear();
         self.bytes.extend_from_slice(head);
         self.start = head.len();
-        self.bytes.resize(self.start + BATCH_HEADER_BYTES, 0);
+        self.bytes.resize(self.start + BATCH_HEADER_BYTES);
         self.count = 0;
     }
 
@@ -254,7 +274,7 @@ impl BatchBuffer {
     /// Pads and seals the batch. Gives its checksum.
     pub(crate) fn finish(&mut self, place: &BatchPlace) -> u32 {
         let length = self.bytes.len() - self.start - BATCH_HEADER_BYTES;
-        self.bytes.resize(padded(self.bytes.len()), 0);
+        self.bytes.resize(padded(self.bytes.len()));
         let batch = &mut self.bytes[self.start..];
         batch[..4].copy_from_slice(&MAGIC.to_le_bytes());
         batch[4..8].copy_from_slice(&(length as u32).to_le_bytes());

@@ -1,8 +1,9 @@
 //! Following the write-ahead segments batch by batch, for whoever turns them into something else.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use hashbrown::HashMap;
 
 use crate::batch::{self, FrameKind, NO_RESERVATION};
 use crate::scan::{ScanError, SegmentScanner, corrupt, read_header};
@@ -18,7 +19,7 @@ pub(crate) struct Follower {
     path: PathBuf,
     scanner: SegmentScanner,
     /// Reservations without a record so far, and the segment that has them.
-    open: BTreeMap<u64, u64>,
+    open: HashMap<u64, u64>,
     /// Number of records passed.
     next_index: u64,
 }
@@ -47,7 +48,7 @@ impl Follower {
             segment,
             path,
             scanner,
-            open: BTreeMap::new(),
+            open: HashMap::new(),
             next_index,
         })
     }
@@ -102,7 +103,7 @@ impl Follower {
         let Some(batch) = self.scanner.next_batch().map_err(at(&self.path))? else {
             return Ok(false);
         };
-        let Some(frames) = batch::frames(&batch.header, batch.bytes) else {
+        let Some(frames) = batch::frames_unverified(&batch.header, batch.bytes) else {
             let detail = "the frames of an intact batch do not add up";
             return Err(corrupt(&self.path, batch.offset, first, detail));
         };
@@ -139,7 +140,7 @@ fn open_segment(
     next_index: u64,
 ) -> Result<(PathBuf, SegmentScanner), ScanError> {
     let path = segments_dir(dir).join(segment_name(number));
-    let file = storage.open(&path, false).map_err(at(&path))?;
+    let file = storage.open_direct(&path, false).map_err(at(&path))?;
     let Some(header) = read_header(&*file, &path, number, next_index)? else {
         let detail = "the segment is blank, but records in it were committed";
         return Err(corrupt(&path, 0, next_index, detail));

@@ -24,16 +24,17 @@ use std::sync::Arc;
 use crate::error::{Corruption, ReadError};
 use crate::floor::{read_floor, write_floor};
 use crate::follow::{Followed, Follower};
+use crate::public_files::PublicFiles;
 use crate::published::{
     Published, bundle_at, checkpoint_path, damage, offsets_path, public_dir, read_checkpoint,
     read_vkey, split, write_vkey,
 };
 use crate::record::RecordIndex;
 use crate::scan::ScanError;
-use crate::storage::{self, MediumBytes, PathError, Storage, StorageFile, Volume, at};
+use crate::storage::{self, AlignedBytes, PathError, Storage, StorageFile, Volume, at};
 use crate::tlog::{
     BUNDLE_BYTES_MAX, BundleId, Checkpoint, CheckpointSigner, LoadError, SignError, TILE_BYTES,
-    TILE_LEVELS, TILE_WIDTH, TileId, TreeBuilder, leaf_hash, push_entry, sign_checkpoint,
+    TILE_LEVELS, TILE_WIDTH, TileId, TreeBuilder, entry_length, leaf_hash, sign_checkpoint,
 };
 
 /// Most records that one checkpoint adds, unless a single batch has more: what a round keeps in
@@ -61,12 +62,15 @@ pub(crate) struct Integrator {
     follower: Follower,
     tree: TreeBuilder,
     bundle: OpenBundle,
+    /// Memory of bundles that were written, for the next ones.
+    spare: Vec<AlignedBytes>,
+    /// Memory for what is read again.
+    again: AlignedBytes,
     /// First segment that is kept.
     floor: u64,
     /// Partial files of the checkpoint that stands; they go once the full ones stand.
     partials: Vec<PathBuf>,
-    /// Directories known to exist.
-    made: Vec<PathBuf>,
+    files: PublicFiles,
     /// The verifier key is to be kept beside the log before its first checkpoint.
     keep_vkey: bool,
 }
@@ -74,7 +78,7 @@ pub(crate) struct Integrator {
 /// The bundle that is not full yet.
 #[derive(Default)]
 struct OpenBundle {
-    bytes: Vec<u8>,
+    bytes: AlignedBytes,
     /// Checksum of each record in it, as it was committed.
     checksums: Vec<u32>,
 }
@@ -125,6 +129,7 @@ impl Integrator {
         let before = (0..TILE_LEVELS).flat_map(|level| partial_before(level, size));
         let partials = partial_files(&tree, size).chain(before);
         let partials = partials.map(|path| public.join(path)).collect();
+        let files = PublicFiles::load(Arc::clone(&storage), dir)?;
         Ok(Integrator {
             storage,
             dir: dir.to_owned(),
@@ -134,9 +139,11 @@ impl Integrator {
             follower,
             tree,
             bundle,
+            spare: Vec::new(),
+            again: AlignedBytes::default(),
             floor,
             partials,
-            made: Vec::new(),
+            files,
             keep_vkey,
         })
     }
@@ -173,7 +180,7 @@ impl Integrator {
         Ok(text)
     }
 
-    /// Removes partial files that full ones have made needless. A crash may leave some behind.
+    /// Gives up partial files that full ones have made needless. A crash may leave some behind.
     pub(crate) fn remove_partials(&mut self) -> Result<(), IntegrateError> {
         let size = self.tree.size();
         let public = public_dir(&self.dir);
@@ -186,7 +193,7 @@ impl Integrator {
             .collect();
         self.partials = now;
         for path in needless {
-            self.remove_all_partials(&path)?;
+            self.files.give_up(&path)?;
         }
         Ok(())
     }
@@ -212,18 +219,22 @@ impl Integrator {
         let mut written = Vec::new();
         self.follower.refresh();
         while self.follower.next_index() < limit {
-            let bundle = &mut self.bundle;
+            let (bundle, spare) = (&mut self.bundle, &mut self.spare);
             self.follower.next_batch(&mut |record: Followed<'_>| {
                 offsets.extend_from_slice(&(bundle.bytes.len() as u32).to_le_bytes());
                 bundle.push(&record);
                 if bundle.checksums.len() as u64 == TILE_WIDTH {
-                    full.push((record.index / TILE_WIDTH, std::mem::take(bundle)));
+                    let next = OpenBundle::with_memory(spare.pop());
+                    full.push((record.index / TILE_WIDTH, std::mem::replace(bundle, next)));
                 }
                 Ok(())
             })?;
             for (number, bundle) in full.drain(..) {
                 let id = bundle_at(number, u64::MAX);
                 written.push(self.write_bundle(id, &bundle.bytes, bundle.checksums)?);
+                if self.spare.len() < SPARE_BUNDLES_MAX {
+                    self.spare.push(bundle.bytes);
+                }
             }
         }
         let size = self.follower.next_index();
@@ -246,7 +257,10 @@ impl Integrator {
         bytes: &[u8],
         checksums: Vec<u32>,
     ) -> Result<WrittenBundle, IntegrateError> {
-        let path = self.write(&id.path(), bytes)?;
+        let path = match u64::from(id.width) == TILE_WIDTH {
+            true => self.files.write(&id.path(), bytes)?,
+            false => self.files.write_partial(&id.path(), bytes)?,
+        };
         Ok(WrittenBundle {
             id,
             path,
@@ -260,9 +274,10 @@ impl Integrator {
         written: &[WrittenBundle],
     ) -> Result<Vec<(TileId, Vec<u8>)>, IntegrateError> {
         let mut tiles = Vec::new();
+        let mut bytes = std::mem::take(&mut self.again);
         for bundle in written {
             let first = bundle.id.index * TILE_WIDTH;
-            let bytes = self.read_again(&bundle.path, BUNDLE_BYTES_MAX as u64)?;
+            self.read_again(&bundle.path, BUNDLE_BYTES_MAX as u64, &mut bytes)?;
             let records = split(&bundle.path, &bytes, first, bundle.id.width)?;
             for (nth, (record, &checksum)) in records.iter().zip(&bundle.checksums).enumerate() {
                 let index = first + nth as u64;
@@ -277,6 +292,7 @@ impl Integrator {
                 }
             }
         }
+        self.again = bytes;
         // A partial tile above the lowest level often stays as it is. The checkpoint that stands covers
         // it: writing it again would put it at risk, and show readers an empty file for a moment.
         let public = public_dir(&self.dir);
@@ -288,15 +304,20 @@ impl Integrator {
 
     fn write_tiles(&mut self, tiles: &[(TileId, Vec<u8>)]) -> Result<(), IntegrateError> {
         for (id, hashes) in tiles {
-            self.write(&id.path(), hashes)?;
+            match u64::from(id.width) == TILE_WIDTH {
+                true => self.files.write(&id.path(), hashes)?,
+                false => self.files.write_partial(&id.path(), hashes)?,
+            };
         }
         Ok(())
     }
 
     fn check_tiles(&self, tiles: &[(TileId, Vec<u8>)]) -> Result<(), IntegrateError> {
+        let mut bytes = AlignedBytes::default();
         for (id, hashes) in tiles {
             let path = public_dir(&self.dir).join(id.path());
-            if self.read_again(&path, TILE_BYTES as u64)?[..] != *hashes {
+            self.read_again(&path, TILE_BYTES as u64, &mut bytes)?;
+            if bytes[..] != *hashes {
                 let detail = "the tile is not what was written";
                 return Err(differs(&path, self.tree.size(), detail));
             }
@@ -304,22 +325,13 @@ impl Integrator {
         Ok(())
     }
 
-    fn write(&mut self, path: &str, bytes: &[u8]) -> Result<PathBuf, IntegrateError> {
-        let path = public_dir(&self.dir).join(path);
-        if let Some(dir) = path.parent()
-            && !self.made.iter().any(|made| made == dir)
-        {
-            self.storage.create_dir(dir).map_err(at(dir))?;
-            // One directory for each level is in use at a time, and a few are just full.
-            self.made.truncate(DIRECTORIES_KEPT - 1);
-            self.made.insert(0, dir.to_owned());
-        }
-        storage::write_file(&*self.storage, &path, bytes)?;
-        Ok(path)
-    }
-
-    fn read_again(&self, path: &Path, bytes_max: u64) -> Result<MediumBytes, IntegrateError> {
-        let read = self.storage.read_medium(path, bytes_max);
+    fn read_again(
+        &self,
+        path: &Path,
+        bytes_max: u64,
+        bytes: &mut AlignedBytes,
+    ) -> Result<(), IntegrateError> {
+        let read = self.storage.read_medium(path, bytes_max, bytes);
         Ok(read.map_err(at(path))?)
     }
 
@@ -334,28 +346,22 @@ impl Integrator {
             }
         })?)
     }
-
-    /// Removes all widths of the partial file `path`.
-    fn remove_all_partials(&self, path: &Path) -> Result<(), IntegrateError> {
-        let Some(dir) = path.parent() else {
-            return Ok(());
-        };
-        let names = match self.storage.list(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            names => names.map_err(at(dir))?,
-        };
-        for name in names {
-            let path = dir.join(name);
-            self.storage.remove(&path).map_err(at(&path))?;
-        }
-        Ok(self.storage.remove_dir(dir).map_err(at(dir))?)
-    }
 }
 
-/// Directories whose existence is remembered: two for each of the first eight levels of tiles.
-const DIRECTORIES_KEPT: usize = 16;
+/// Buffers of written bundles that are kept: as many as one batch of records fills, about.
+const SPARE_BUNDLES_MAX: usize = 8;
 
 impl OpenBundle {
+    /// An empty one in memory that was used before.
+    fn with_memory(memory: Option<AlignedBytes>) -> OpenBundle {
+        let mut bytes = memory.unwrap_or_default();
+        bytes.clear();
+        OpenBundle {
+            bytes,
+            checksums: Vec::with_capacity(TILE_WIDTH as usize),
+        }
+    }
+
     fn load(published: &Published, size: u64) -> Result<OpenBundle, IntegrateError> {
         let mut bundle = OpenBundle::default();
         if !size.is_multiple_of(TILE_WIDTH) {
@@ -373,8 +379,10 @@ impl OpenBundle {
 
     fn push(&mut self, record: &Followed<'_>) {
         // The log takes no record that is too long for its length.
-        let pushed = push_entry(&mut self.bytes, record.bytes);
-        debug_assert!(pushed.is_ok());
+        let length = entry_length(record.bytes);
+        debug_assert!(length.is_ok());
+        self.bytes.extend_from_slice(&length.unwrap_or_default());
+        self.bytes.extend_from_slice(record.bytes);
         self.checksums.push(record.checksum);
     }
 }

@@ -38,7 +38,7 @@
 //! # Invariants
 //!
 //! - Only the log thread writes to segments in use; only it adds to the index.
-//! - All system calls that make something durable are in `storage.rs`.
+//! - All system calls that make something durable are in `storage.rs` and `storage/disk.rs`.
 //! - A batch is there whole or not at all; there is at most one unfinished one, the last.
 //! - Opening, verifying and reading walk the segments with the same code.
 //! - A checkpoint is signed only over records that were read back, and never goes back. What it
@@ -138,11 +138,13 @@ mod log;
 mod log_thread;
 mod preparer;
 mod proofs;
+mod public_files;
 mod published;
 mod publisher;
 mod queue;
 mod reader;
 mod rebuild;
+mod recent;
 mod record;
 mod recovery;
 mod reindex;
@@ -176,7 +178,7 @@ pub use crate::record::{
     RELEASE_SPACES, RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
 };
 pub use crate::reindex::{reindex, reindex_on};
-pub use crate::storage::{DiskStorage, LockGuard, MediumBytes, Storage, StorageFile, Volume};
+pub use crate::storage::{AlignedBytes, DiskStorage, LockGuard, Storage, StorageFile, Volume};
 pub use crate::verify::{
     Progress, RecordCheck, TornTail, Verification, VerifyReport, verify, verify_on,
 };

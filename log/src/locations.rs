@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crate::batch::{self, FRAME_HEADER_BYTES, FrameKind, PAYLOAD_BYTES_MAX};
 use crate::error::{Corruption, ReadError};
 use crate::published::Published;
+use crate::recent::RecentRecords;
 use crate::record::RecordIndex;
 use crate::segment::{segment_name, segments_dir};
 use crate::storage::{Storage, StorageFile};
@@ -25,6 +26,7 @@ pub(crate) struct Locations {
     dir: PathBuf,
     segments: RwLock<Vec<SegmentRecords>>,
     files: Mutex<OpenFiles>,
+    recent: RecentRecords,
     /// Where the records are that no segment has any more.
     pub(crate) published: Published,
 }
@@ -46,6 +48,7 @@ impl Locations {
             dir: dir.to_owned(),
             segments: RwLock::default(),
             files,
+            recent: RecentRecords::default(),
             published,
         }
     }
@@ -102,6 +105,15 @@ impl Locations {
 
     /// Reads one record and checks its checksum, or its hash where it is published.
     pub(crate) fn read(&self, index: RecordIndex) -> Result<Vec<u8>, ReadError> {
+        if let Some(record) = self.recent.get(index) {
+            return Ok(record);
+        }
+        let record = self.read_from_disk(index)?;
+        self.recent.put(index, &record);
+        Ok(record)
+    }
+
+    fn read_from_disk(&self, index: RecordIndex) -> Result<Vec<u8>, ReadError> {
         while let Some((number, offset)) = self.locate(index) {
             let read = self.read_in_segment(index, number, offset);
             // While it was read the segment may have been given up and filled with something else,

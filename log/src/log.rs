@@ -35,9 +35,11 @@ use crate::tlog::CheckpointSigner;
 pub struct Options {
     /// Size of a segment file in bytes; a multiple of 4096, 128 KiB to 2 GiB. Default 16 MiB.
     pub segment_bytes: u64,
-    /// Sync as soon as this many reservations and records wait. Default 128.
+    /// Sync as soon as this many reservations and records wait; with more than four times as many in flight, as
+    /// soon as a quarter of those wait, up to four times this number. Default 128.
     pub sync_records_max: usize,
-    /// Sync as soon as the oldest has waited this long. Default 4 ms.
+    /// Sync as soon as the oldest has waited this long; longer in proportion to a larger batch, so up to
+    /// four times as long while the pipeline is full. Default 4 ms.
     pub sync_wait_max: Duration,
     /// Where the time comes from. Default: the machine's clock.
     pub clock: Arc<dyn Clock>,

@@ -11,7 +11,7 @@ use crate::commit::CommitSink;
 use crate::committer::Committer;
 use crate::error::AppendError;
 use crate::preparer::{Prepared, Preparer};
-use crate::queue::{Queue, Submission};
+use crate::queue::{Queue, Submission, enough};
 use crate::state::{State, count};
 use crate::storage::PathError;
 use crate::waiting::Backlog;
@@ -19,9 +19,9 @@ use crate::waiting::Backlog;
 /// When to sync.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SyncRule {
-    /// As soon as so many items wait.
+    /// As soon as so many items wait, or [`enough`] of a full pipeline.
     pub(crate) records_max: usize,
-    /// As soon as the oldest has waited so long.
+    /// As soon as the oldest has waited so long, or longer by the factor by which a batch is larger.
     pub(crate) wait_max: Duration,
 }
 
@@ -40,14 +40,15 @@ impl SyncRule {
         let Some(oldest) = backlog.oldest else {
             return Due::Never;
         };
+        let enough = enough(self.records_max, in_flight);
         // `all` here and not `ready`, as for the wake-ups (`Queue`).
-        if backlog.all >= in_flight || backlog.all >= self.records_max {
+        if backlog.all >= in_flight || backlog.all >= enough {
             return Due::Now;
         }
-        match self
+        let wait_max = self
             .wait_max
-            .checked_sub(now.saturating_duration_since(oldest))
-        {
+            .mul_f64(enough as f64 / self.records_max as f64);
+        match wait_max.checked_sub(now.saturating_duration_since(oldest)) {
             Some(left) if !left.is_zero() => Due::After(left),
             _ => Due::Now,
         }
@@ -197,6 +198,20 @@ mod tests {
         assert_eq!(due(128, 128, 0, 500), Due::Now, "a full batch");
         assert_eq!(due(1, 1, 3999, 500), Due::After(Duration::from_micros(1)));
         assert_eq!(due(1, 1, 4000, 500), Due::Now, "old enough");
+    }
+
+    #[test]
+    fn a_full_pipeline_makes_larger_batches() {
+        assert_eq!(enough(128, 0), 128);
+        assert_eq!(enough(128, 512), 128);
+        assert_eq!(enough(128, 1024), 256);
+        assert_eq!(enough(128, usize::MAX), 512);
+        assert_eq!(
+            due(255, 255, 7999, 1024),
+            Due::After(Duration::from_micros(1))
+        );
+        assert_eq!(due(255, 255, 8000, 1024), Due::Now, "old enough");
+        assert_eq!(due(256, 256, 0, 1024), Due::Now, "a full batch");
     }
 
     #[test]

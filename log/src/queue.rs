@@ -38,7 +38,7 @@ pub struct InFlight {
     items: AtomicUsize,
     /// Reservations and appends sent and not answered yet.
     waiting: AtomicUsize,
-    /// So many waiting items are enough for a batch.
+    /// So many waiting items are enough for a batch while the pipeline is not full.
     records_max: usize,
     /// What the log thread does: one of the constants below.
     doing: AtomicU8,
@@ -100,8 +100,22 @@ impl InFlight {
     /// Whether waiting longer brings nothing.
     fn is_full(&self) -> bool {
         let waiting = self.waiting.load(Ordering::SeqCst);
-        waiting >= self.records_max || waiting >= self.get()
+        let in_flight = self.get();
+        waiting >= enough(self.records_max, in_flight) || waiting >= in_flight
     }
+}
+
+/// Most times that a batch is larger than `records_max` when the pipeline is full.
+const FULL_FACTOR: usize = 4;
+
+/// How many waiting items are enough for a batch: a quarter of those in flight, from `records_max` to
+/// [`FULL_FACTOR`] times as many.
+///
+/// A sync costs the same whatever the batch, so a machine at its limit wants large ones. There, items queue
+/// for much longer than a batch takes to fill; whoever has few items in flight wants them back soon.
+pub(crate) fn enough(records_max: usize, in_flight: usize) -> usize {
+    let most = records_max.saturating_mul(FULL_FACTOR);
+    (in_flight / 4).clamp(records_max, most)
 }
 
 impl Queue {

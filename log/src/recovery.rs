@@ -234,7 +234,9 @@ fn resume_tail(
 ) -> Result<(CurrentSegment, crate::scan::Cursor), OpenError> {
     let number = tail.header.number;
     if tail.clean {
-        let file = storage.open(&tail.path, true).map_err(at(&tail.path))?;
+        let file = storage
+            .open_direct(&tail.path, true)
+            .map_err(at(&tail.path))?;
         affirm_mark(&*file, tail.end).map_err(at(&tail.path))?;
         let segment = CurrentSegment {
             number,
@@ -339,7 +341,7 @@ fn open_spares(
     let mut spares = VecDeque::new();
     for &number in unused {
         let path = segments_dir(dir).join(segment_name(number));
-        let file = storage.open(&path, true).map_err(at(&path))?;
+        let file = storage.open_direct(&path, true).map_err(at(&path))?;
         spares.push_back(Spare {
             number,
             bytes,

@@ -11,7 +11,7 @@ use crate::record::{ExtractError, RecordIndex};
 use crate::segment::{
     HeaderBlock, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number, segments_dir,
 };
-use crate::storage::{PathError, Storage, StorageFile, at};
+use crate::storage::{AlignedBytes, PathError, Storage, StorageFile, at};
 
 /// Sees everything in the log, in order.
 pub(crate) trait Visitor {
@@ -134,7 +134,7 @@ pub(crate) fn walk(
             continue;
         }
         let path = segments_dir(dir).join(segment_name(number));
-        let file = storage.open(&path, false).map_err(at(&path))?;
+        let file = storage.open_direct(&path, false).map_err(at(&path))?;
         let next_index = tail.as_ref().map_or(0, |tail| tail.cursor.next_index);
         let Some(header) = read_header(&*file, &path, number, next_index)? else {
             unused.push(number);
@@ -388,7 +388,7 @@ fn check_unused(
     cursor: &Cursor,
 ) -> Result<(), ScanError> {
     let path = segments_dir(dir).join(segment_name(number));
-    let file = storage.open(&path, false).map_err(at(&path))?;
+    let file = storage.open_direct(&path, false).map_err(at(&path))?;
     let mut window = Window::new(file).map_err(at(&path))?;
     let later = |place: &batch::BatchPlace| place.sequence > cursor.sequence;
     match find_intact(&mut window, SEGMENT_HEADER_BYTES, later).map_err(at(&path))? {
@@ -449,7 +449,7 @@ struct Window {
     file: Arc<dyn StorageFile>,
     size: u64,
     start: u64,
-    bytes: Vec<u8>,
+    bytes: AlignedBytes,
 }
 
 impl Window {
@@ -459,7 +459,7 @@ impl Window {
             file,
             size,
             start: 0,
-            bytes: Vec::new(),
+            bytes: AlignedBytes::default(),
         })
     }
 
@@ -470,11 +470,12 @@ impl Window {
         }
         let held = self.start..=self.start + self.bytes.len() as u64;
         if !(held.contains(&offset) && held.contains(&(offset + length as u64))) {
-            let wanted = length.max(WINDOW_BYTES) as u64;
-            let size = wanted.min(self.size - offset) as usize;
-            self.bytes.resize(size, 0);
-            self.start = offset;
-            if let Err(error) = self.file.read_exact_at(&mut self.bytes, offset) {
+            // Whole sectors, which can be read past the cache.
+            self.start = offset - offset % BLOCK_BYTES as u64;
+            let wanted = (offset - self.start) as usize + length.max(WINDOW_BYTES);
+            let size = (wanted as u64).min(self.size - self.start) as usize;
+            self.bytes.resize_for_overwrite(size);
+            if let Err(error) = self.file.read_exact_at(&mut self.bytes, self.start) {
                 self.bytes.clear();
                 return Err(error);
             }

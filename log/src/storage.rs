@@ -6,15 +6,18 @@
 //! clean, so no sync is ever repeated on the same file.
 
 use std::any::Any;
-use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::ops::Deref;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::segment::segments_dir;
+
+mod aligned;
+mod disk;
+
+pub use aligned::AlignedBytes;
+pub use disk::DiskStorage;
 
 /// The file system as the log uses it. Tests replace it with one that fails or crashes.
 ///
@@ -40,12 +43,29 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// What the system says; [`io::ErrorKind::NotFound`] when there is no such file.
     fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>>;
-    /// Reads a whole file of at most `bytes_max` bytes, from the medium and not from the system's
+    /// [`create`](Storage::create), for a file whose content goes past the system's cache where the file
+    /// system lets us choose: what is aligned to 4096 bytes, or to 512 on most disks, in memory
+    /// ([`AlignedBytes`]) and in the file. The rest goes through the cache. A write is durable after a sync
+    /// only, as ever.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create_direct(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
+        self.create(path)
+    }
+    /// [`open`](Storage::open), with transfers as in [`create_direct`](Storage::create_direct).
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::NotFound`] when there is no such file.
+    fn open_direct(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>> {
+        self.open(path, writable)
+    }
+    /// Reads a whole file of at most `bytes_max` bytes into `bytes`, from the medium and not from the system's
     /// cache where the file system lets us choose. To be used on synced files.
     ///
     /// # Errors
     /// What the system says; [`io::ErrorKind::InvalidData`] when it is longer.
-    fn read_medium(&self, path: &Path, bytes_max: u64) -> io::Result<MediumBytes>;
+    fn read_medium(&self, path: &Path, bytes_max: u64, bytes: &mut AlignedBytes) -> io::Result<()>;
     /// Renames a file or directory, replacing a file at `to`.
     ///
     /// # Errors
@@ -114,174 +134,6 @@ pub trait StorageFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
 }
 
-/// What was read past the system's cache. Such reads need aligned memory, so it may not start at
-/// the beginning of its buffer.
-#[derive(Debug, Default)]
-pub struct MediumBytes {
-    buffer: Vec<u8>,
-    start: usize,
-    len: usize,
-}
-
-impl From<Vec<u8>> for MediumBytes {
-    fn from(buffer: Vec<u8>) -> MediumBytes {
-        let len = buffer.len();
-        MediumBytes {
-            buffer,
-            start: 0,
-            len,
-        }
-    }
-}
-
-impl Deref for MediumBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.buffer[self.start..self.start + self.len]
-    }
-}
-
-/// The real file system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DiskStorage;
-
-impl Storage for DiskStorage {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            // A name that is not UTF-8 is none of ours.
-            if let Ok(name) = entry?.file_name().into_string() {
-                names.push(name);
-            }
-        }
-        Ok(names)
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        let mut options = OpenOptions::new();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
-        Ok(Arc::new(file))
-    }
-
-    fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>> {
-        Ok(Arc::new(
-            OpenOptions::new().read(true).write(writable).open(path)?,
-        ))
-    }
-
-    fn read_medium(&self, path: &Path, bytes_max: u64) -> io::Result<MediumBytes> {
-        let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
-        let direct = OpenOptions::new().read(true).custom_flags(flags).open(path);
-        match direct.and_then(|file| read_direct(&file, bytes_max)) {
-            // tmpfs and others have no medium to read from.
-            Err(error) if error.raw_os_error() == Some(EINVAL) => {
-                read_file(self, path, bytes_max).map(MediumBytes::from)
-            }
-            read => read,
-        }
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        fs::rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
-    }
-
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::remove_dir(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        File::open(dir)?.sync_all()
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<LockGuard> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
-    fn volume(&self, dir: &Path) -> io::Result<Box<dyn Volume>> {
-        Ok(Box::new(File::open(dir)?))
-    }
-}
-
-impl Volume for File {
-    fn sync(&self) -> io::Result<()> {
-        // Since Linux 5.8 it also reports what was not written back since this file was opened.
-        Ok(rustix::fs::syncfs(self)?)
-    }
-}
-
-impl StorageFile for File {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        FileExt::read_exact_at(self, buffer, offset)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        File::sync_data(self)
-    }
-}
-
-/// What file systems without direct reads answer.
-const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
-
-/// Direct reads go in units of this many bytes, into memory aligned to it: the largest block size
-/// in use.
-const DIRECT_UNIT: usize = 4096;
-
-fn read_direct(file: &File, bytes_max: u64) -> io::Result<MediumBytes> {
-    let size = file.metadata()?.len();
-    check_length(size, bytes_max)?;
-    let len = size as usize;
-    let mut buffer = vec![0; len.next_multiple_of(DIRECT_UNIT) + DIRECT_UNIT];
-    let start = buffer.as_ptr().align_offset(DIRECT_UNIT);
-    let whole = &mut buffer[start..start + len.next_multiple_of(DIRECT_UNIT)];
-    let mut read = 0;
-    while read < len {
-        match FileExt::read_at(file, &mut whole[read..], read as u64)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            more => read += more,
-        }
-    }
-    Ok(MediumBytes { buffer, start, len })
-}
-
-fn check_length(size: u64, bytes_max: u64) -> io::Result<()> {
-    if size <= bytes_max {
-        return Ok(());
-    }
-    let text = format!("{size} bytes, at most {bytes_max} are right");
-    Err(io::Error::new(io::ErrorKind::InvalidData, text))
-}
-
 /// A file-system error with the path it concerns.
 #[derive(Debug)]
 pub(crate) struct PathError {
@@ -311,6 +163,9 @@ pub(crate) const UNFINISHED: &str = "new";
 
 /// Bytes written in one call while a file is filled.
 const FILL_BYTES: usize = 1 << 20;
+
+/// Smallest file that is written past the cache.
+const DIRECT_BYTES_MIN: usize = 16 << 10;
 
 /// Group commit: one write, one sync. `pwrite`, `fdatasync`.
 ///
@@ -364,7 +219,9 @@ pub(crate) fn replace_segment(
         Some(spare) => {
             storage.rename(spare, &unfinished).map_err(at(spare))?;
             storage.sync_dir(dir).map_err(at(dir))?;
-            storage.open(&unfinished, true).map_err(at(&unfinished))?
+            storage
+                .open_direct(&unfinished, true)
+                .map_err(at(&unfinished))?
         }
         None => {
             fill(storage, &unfinished, bytes, &AtomicBool::new(false)).map_err(at(&unfinished))?
@@ -386,16 +243,22 @@ pub(crate) fn recycle_segment(
     storage.rename(old, path).map_err(at(old))?;
     let dir = parent(path);
     storage.sync_dir(dir).map_err(at(dir))?;
-    storage.open(path, true).map_err(at(path))
+    storage.open_direct(path, true).map_err(at(path))
 }
 
-/// Writes a whole file, not durable before its volume is synced: `open(path)`, `pwrite`.
+/// Writes a whole file, not durable before its volume is synced: `open(path)`, `pwrite` (of the
+/// aligned part past the cache).
 pub(crate) fn write_file(
     storage: &dyn Storage,
     path: &Path,
     bytes: &[u8],
 ) -> Result<(), PathError> {
-    let file = storage.create(path).map_err(at(path))?;
+    // A second open for the direct part costs more than the copy of a few pages.
+    let file = match bytes.len() < DIRECT_BYTES_MIN {
+        true => storage.create(path),
+        false => storage.create_direct(path),
+    };
+    let file = file.map_err(at(path))?;
     file.write_all_at(bytes, 0).map_err(at(path))
 }
 
@@ -412,6 +275,14 @@ pub(crate) fn replace_file(
     storage.rename(&unfinished, path).map_err(at(path))?;
     let dir = parent(path);
     storage.sync_dir(dir).map_err(at(dir))
+}
+
+fn check_length(size: u64, bytes_max: u64) -> io::Result<()> {
+    if size <= bytes_max {
+        return Ok(());
+    }
+    let text = format!("{size} bytes, at most {bytes_max} are right");
+    Err(io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 /// Reads a whole file of at most `bytes_max` bytes.
@@ -470,8 +341,9 @@ fn fill(
     bytes: u64,
     stop: &AtomicBool,
 ) -> io::Result<Arc<dyn StorageFile>> {
-    let file = storage.create(path)?;
-    let zeros = vec![0; FILL_BYTES.min(usize::try_from(bytes).unwrap_or(FILL_BYTES))];
+    let file = storage.create_direct(path)?;
+    let mut zeros = AlignedBytes::default();
+    zeros.resize(FILL_BYTES.min(usize::try_from(bytes).unwrap_or(FILL_BYTES)));
     let mut offset = 0;
     while offset < bytes {
         if stop.load(Ordering::Relaxed) {

@@ -7,25 +7,15 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 use cryptoki_sys::CK_SESSION_HANDLE;
 
+use super::key_attributes::{known_params, read_public_key};
 use super::module::lock;
 use super::pool::Pkcs11Options;
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
-use crate::algorithm::{Curve, KeyAlgorithm};
+use crate::algorithm::{KeyAlgorithm, RsaSignature};
 use crate::ckr::CallError;
-use crate::der;
 use crate::error::{KeyError, OpenError, SignError};
 use crate::public_key::PublicKey;
-
-/// DER of the `CKA_EC_PARAMS` of the curves: `OBJECT IDENTIFIER` 1.2.840.10045.3.1.7
-/// (RFC 5480 §2.1.1.1).
-pub(super) const P256_PARAMS: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
-/// `OBJECT IDENTIFIER` 1.3.132.0.34 (RFC 5480 §2.1.1.1).
-pub(super) const P384_PARAMS: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x22];
-/// `OBJECT IDENTIFIER` 1.3.101.112 (RFC 8410 §3).
-pub(super) const ED25519_PARAMS: &[u8] = &[6, 3, 0x2b, 0x65, 0x70];
-/// `PrintableString` "edwards25519", the other form that PKCS#11 v3.1 §6.3.3 allows.
-pub(super) const ED25519_NAME_PARAMS: &[u8] = b"\x13\x0cedwards25519";
 
 /// Most keys named in an error: enough to see a misspelling, short enough to read.
 const KEYS_LISTED_MAX: usize = 20;
@@ -35,6 +25,7 @@ pub(super) struct TokenKey {
     token: Arc<Token>,
     uri: Pkcs11Uri,
     algorithm: KeyAlgorithm,
+    rsa_signature: Option<RsaSignature>,
     public_key: PublicKey,
     /// Sign with a copy of the key that lives in the anchor session.
     copied: bool,
@@ -86,6 +77,7 @@ impl TokenKey {
             token,
             uri: uri.clone(),
             algorithm,
+            rsa_signature: algorithm.is_rsa().then_some(options.rsa_signature),
             public_key,
             copied,
             handle,
@@ -98,6 +90,11 @@ impl TokenKey {
 
     pub(super) fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
+    }
+
+    /// How the key signs, if it is an RSA key.
+    pub(super) fn rsa_signature(&self) -> Option<RsaSignature> {
+        self.rsa_signature
     }
 
     pub(super) fn public_key(&self) -> &PublicKey {
@@ -196,45 +193,6 @@ pub(super) fn find_objects(
         .map_err(|error| CallError::from_wrapper("C_FindObjects", &error))
 }
 
-/// Reads the public key that the public key object, or failing that the private one, holds.
-/// `Ok(None)` when it holds none that is read here.
-pub(super) fn read_public_key(
-    session: &Session,
-    object: ObjectHandle,
-) -> Result<Option<PublicKey>, CallError> {
-    let wanted = [
-        AttributeType::KeyType,
-        AttributeType::EcParams,
-        AttributeType::EcPoint,
-        AttributeType::Modulus,
-        AttributeType::PublicExponent,
-    ];
-    // One by one: some modules answer nothing at all when one of several is missing.
-    let mut key_type = None;
-    let (mut params, mut point) = (Vec::new(), Vec::new());
-    let (mut modulus, mut exponent) = (Vec::new(), Vec::new());
-    for attribute in wanted {
-        for value in attributes(session, object, &[attribute])? {
-            match value {
-                Attribute::KeyType(value) => key_type = Some(value),
-                Attribute::EcParams(value) => params = value,
-                Attribute::EcPoint(value) => point = value,
-                Attribute::Modulus(value) => modulus = value,
-                Attribute::PublicExponent(value) => exponent = value,
-                _ => {}
-            }
-        }
-    }
-    Ok(match key_type {
-        Some(KeyType::EC) => ec_public_key(&params, &point),
-        Some(KeyType::EC_EDWARDS) => ed25519_public_key(&params, &point),
-        Some(KeyType::RSA) if !modulus.is_empty() && !exponent.is_empty() => {
-            Some(PublicKey::rsa(&modulus, &exponent))
-        }
-        _ => None,
-    })
-}
-
 /// Label and id of an object, for a message.
 pub(super) fn describe(session: &Session, object: ObjectHandle) -> Result<String, CallError> {
     let (label, id) = label_and_id(session, object)?;
@@ -282,7 +240,9 @@ fn find_with_public_key(
     let token = token.label().to_string();
     let key_type = attributes(session, handle, &[AttributeType::KeyType]).map_err(failed)?;
     match key_type.first() {
-        Some(Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS | KeyType::RSA)) => {
+        Some(Attribute::KeyType(
+            KeyType::EC | KeyType::EC_EDWARDS | KeyType::RSA | KeyType::ML_DSA,
+        )) => {
             let params = attributes(session, handle, &[AttributeType::EcParams]).map_err(failed)?;
             match params.first() {
                 Some(Attribute::EcParams(params)) if !known_params(params) => {
@@ -401,95 +361,4 @@ fn copy_into_session(session: &Session, key: ObjectHandle) -> Result<ObjectHandl
     session
         .copy_object(key, &[Attribute::Token(false)])
         .map_err(|error| CallError::from_wrapper("C_CopyObject", &error))
-}
-
-fn known_params(params: &[u8]) -> bool {
-    [
-        P256_PARAMS,
-        P384_PARAMS,
-        ED25519_PARAMS,
-        ED25519_NAME_PARAMS,
-    ]
-    .contains(&params)
-}
-
-/// `CKA_EC_POINT` is the DER `OCTET STRING` around the point (PKCS#11 v3.1 §6.3.3); some tokens
-/// leave the wrapping out.
-fn ec_public_key(params: &[u8], point: &[u8]) -> Option<PublicKey> {
-    let curve = match params {
-        P256_PARAMS => Curve::P256,
-        P384_PARAMS => Curve::P384,
-        _ => return None,
-    };
-    let uncompressed =
-        |point: &[u8]| point.len() == 1 + 2 * curve.field_len() && point.first() == Some(&4);
-    let wrapped = der::read(der::OCTET_STRING, point)
-        .filter(|(content, rest)| rest.is_empty() && uncompressed(content))
-        .map(|(content, _)| content);
-    let point = wrapped
-        .or_else(|| uncompressed(point).then_some(point))?
-        .to_vec();
-    Some(PublicKey::Ec { curve, point })
-}
-
-/// As for ECDSA: 32 bytes, wrapped or (PKCS#11 v3.0 §2.3.5 as some read it) not.
-fn ed25519_public_key(params: &[u8], point: &[u8]) -> Option<PublicKey> {
-    if ![ED25519_PARAMS, ED25519_NAME_PARAMS].contains(&params) {
-        return None;
-    }
-    let content = match der::read(der::OCTET_STRING, point) {
-        Some((content, [])) if content.len() == 32 => content,
-        _ => point,
-    };
-    Some(PublicKey::Ed25519(content.try_into().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ec_points_are_read_wrapped_and_bare() {
-        for (params, curve) in [(P256_PARAMS, Curve::P256), (P384_PARAMS, Curve::P384)] {
-            let len = 1 + 2 * curve.field_len();
-            let point = [&[4][..], &vec![9; len - 1]].concat();
-            let wrapped = [&[4, len as u8][..], &point].concat();
-            let expected = Some(PublicKey::Ec {
-                curve,
-                point: point.clone(),
-            });
-            assert_eq!(ec_public_key(params, &wrapped), expected);
-            assert_eq!(ec_public_key(params, &point), expected);
-            assert_eq!(ec_public_key(params, &point[1..]), None);
-            assert_eq!(ec_public_key(params, &[&wrapped[..], &[0]].concat()), None);
-            assert_eq!(ec_public_key(b"\x06\x01\x00", &wrapped), None);
-            let compressed = [&[2][..], &vec![9; curve.field_len()]].concat();
-            assert_eq!(ec_public_key(params, &compressed), None);
-        }
-    }
-
-    #[test]
-    fn ed25519_points_are_read_wrapped_and_bare() {
-        let point = [7; 32];
-        let wrapped = [&[4, 32][..], &point].concat();
-        for params in [ED25519_PARAMS, ED25519_NAME_PARAMS] {
-            assert_eq!(
-                ed25519_public_key(params, &wrapped),
-                Some(PublicKey::Ed25519(point))
-            );
-            assert_eq!(
-                ed25519_public_key(params, &point),
-                Some(PublicKey::Ed25519(point))
-            );
-            assert_eq!(ed25519_public_key(params, &wrapped[..33]), None);
-        }
-        assert_eq!(ed25519_public_key(P256_PARAMS, &wrapped), None);
-        // A key whose own bytes look like a wrapping is still a key.
-        let mut odd = [7; 32];
-        odd[..2].copy_from_slice(&[4, 30]);
-        assert_eq!(
-            ed25519_public_key(ED25519_PARAMS, &odd),
-            Some(PublicKey::Ed25519(odd))
-        );
-    }
 }

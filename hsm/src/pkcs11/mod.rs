@@ -14,6 +14,7 @@ mod handover;
 mod initialize;
 mod keeper;
 mod key;
+mod key_attributes;
 mod member;
 mod module;
 mod opening;

@@ -10,11 +10,12 @@ use super::shared::{self, Shared};
 use super::start;
 use super::uri::Pkcs11Uri;
 use super::watch;
-use crate::algorithm::KeyAlgorithm;
+use crate::algorithm::{KeyAlgorithm, RsaSignature};
 use crate::error::{CloseError, OpenError};
 use crate::event::TokenState;
 use crate::metrics::{PoolMetrics, TokenMetrics};
 use crate::options::{PoolOptions, TOKENS_MAX};
+use crate::pool::describe_signature;
 use crate::public_key::PublicKey;
 use crate::signing::SignJob;
 
@@ -39,6 +40,8 @@ pub struct Pkcs11Options {
     /// `CKA_TOKEN=false`). An accommodation for SoftHSM, which otherwise looks at the token's
     /// files for each signature. Other tokens gain nothing and may refuse it.
     pub key_copy: bool,
+    /// How an RSA key signs. Other keys know one way only.
+    pub rsa_signature: RsaSignature,
 }
 
 /// A key with its tokens.
@@ -47,6 +50,7 @@ pub(crate) struct TokenPool {
     /// `None` once the pool was closed.
     watch: Option<JoinHandle<Result<(), CloseError>>>,
     algorithm: KeyAlgorithm,
+    rsa_signature: Option<RsaSignature>,
     public_key: PublicKey,
 }
 
@@ -99,16 +103,23 @@ impl TokenPool {
             .ok_or(OpenError::NoAnswer {
                 waited: Duration::ZERO,
             })?;
+        let rsa_signature = closing.shared.options.tokens.rsa_signature;
+        let rsa_signature = algorithm.is_rsa().then_some(rsa_signature);
         Ok(TokenPool {
             shared: Arc::clone(&closing.shared),
             watch: closing.watch.take(),
             algorithm,
+            rsa_signature,
             public_key,
         })
     }
 
     pub(crate) fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
+    }
+
+    pub(crate) fn rsa_signature(&self) -> Option<RsaSignature> {
+        self.rsa_signature
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {
@@ -138,9 +149,10 @@ impl TokenPool {
                     state => state.to_string(),
                 };
                 format!(
-                    "'{}' {}, {sessions}",
+                    "'{}' {}{}, {sessions}",
                     member.label(),
-                    self.algorithm.title()
+                    self.algorithm.title(),
+                    describe_signature(self.rsa_signature)
                 )
             })
             .collect();

@@ -57,6 +57,7 @@ impl World {
             tokens: Pkcs11Options {
                 sessions: Some(2),
                 key_copy: false,
+                ..Pkcs11Options::default()
             },
             probe_interval_max: Duration::from_millis(20),
             wait_limit: WATCHDOG,

@@ -3,6 +3,7 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::entry::{Entry, masked};
+use super::large_memory::LargeMemory;
 use crate::record::{IndexKey, KEY_SPACES, RELEASE_SPACES, RecordIndex, RecordKeys};
 
 /// The entries of one stretch of the log.
@@ -143,8 +144,7 @@ impl Memtable {
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
         for table in &mut tables.release {
-            table.hashes.fill(0);
-            table.len = 0;
+            table.clear();
         }
         tables.others.iter_mut().for_each(Vec::clear);
     }
@@ -162,10 +162,7 @@ impl Memtable {
     /// Bytes of memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         let tables = self.read();
-        let release = tables
-            .release
-            .iter()
-            .map(|table| table.hashes.capacity() * 12);
+        let release = tables.release.iter().map(Table::memory_bytes);
         let others = tables
             .others
             .iter()
@@ -196,16 +193,19 @@ impl Tables {
 /// Slots of the smallest table.
 const SLOTS_MIN: usize = 1 << 10;
 
-/// Slots behind the last home, for the entries that find theirs taken. More are added if needed.
+/// Slots behind the last home, for the entries that find theirs taken. If they do not do, the table grows.
 const SLOTS_BEHIND: usize = 1 << 10;
+
+const HASH_BYTES: usize = 8;
+const POSITION_BYTES: usize = 4;
 
 /// A hash table with linear probing whose slots are in the order of the hashes, nearly: the home
 /// of an entry is the top of its hash. So it grows and is sorted in one pass each.
 struct Table {
-    /// 0 where there is no entry.
-    hashes: Vec<u64>,
-    /// Positions, counted from the base.
-    positions: Vec<u32>,
+    /// Little-endian; 0 where there is no entry.
+    hashes: LargeMemory,
+    /// Little-endian positions, counted from the base.
+    positions: LargeMemory,
     /// How far a hash is shifted to get its home.
     shift: u32,
     len: usize,
@@ -216,8 +216,8 @@ impl Table {
     fn with_capacity(entries: usize) -> Table {
         let homes = (entries * 4).div_ceil(3).next_power_of_two().max(SLOTS_MIN);
         Table {
-            hashes: vec![0; homes + SLOTS_BEHIND],
-            positions: vec![0; homes + SLOTS_BEHIND],
+            hashes: LargeMemory::zeroed((homes + SLOTS_BEHIND) * HASH_BYTES),
+            positions: LargeMemory::zeroed((homes + SLOTS_BEHIND) * POSITION_BYTES),
             shift: 64 - homes.trailing_zeros(),
             len: 0,
         }
@@ -226,57 +226,88 @@ impl Table {
     fn insert(&mut self, hash: u64, position: u32) {
         let homes = 1usize << (64 - self.shift);
         if (self.len + 1) * 4 > homes * 3 {
-            let mut grown = Table::with_capacity(homes);
-            for (&hash, &position) in self.hashes.iter().zip(&self.positions) {
-                if hash != 0 {
-                    grown.place(hash, position);
-                }
-            }
-            *self = grown;
+            self.grow();
         }
-        self.place(hash, position);
+        while !self.place(hash, position) {
+            self.grow();
+        }
     }
 
-    fn place(&mut self, hash: u64, position: u32) {
-        self.len += 1;
+    /// Makes it twice as large, or more until everything has a slot.
+    fn grow(&mut self) {
+        let mut homes = 1usize << (64 - self.shift);
+        let mut grown;
+        loop {
+            grown = Table::with_capacity(homes);
+            if self
+                .entries()
+                .all(|(hash, position)| grown.place(hash, position))
+            {
+                break;
+            }
+            homes *= 2;
+        }
+        *self = grown;
+    }
+
+    /// `false` when there is no slot from the home on.
+    fn place(&mut self, hash: u64, position: u32) -> bool {
         let home = (hash >> self.shift) as usize;
-        for (at, slot) in self.hashes.iter_mut().enumerate().skip(home) {
-            if *slot == 0 {
-                *slot = hash;
-                self.positions[at] = position;
-                return;
+        let slots = self.hashes.chunks_mut::<HASH_BYTES>();
+        for (at, slot) in slots.iter_mut().enumerate().skip(home) {
+            if *slot == [0; HASH_BYTES] {
+                *slot = hash.to_le_bytes();
+                self.positions.chunks_mut()[at] = position.to_le_bytes();
+                self.len += 1;
+                return true;
             }
         }
-        self.hashes.push(hash);
-        self.positions.push(position);
+        false
+    }
+
+    /// Forgets the entries and keeps the memory.
+    fn clear(&mut self) {
+        self.hashes.bytes_mut().fill(0);
+        self.len = 0;
     }
 
     /// Brings the homes of these hashes into the cache, all at once. Searching for one ends with
     /// a branch that nobody can predict, so otherwise the cache misses come one after the other.
     fn touch(&self, hashes: &[u64]) {
-        let home = |hash: &u64| self.hashes.get((hash >> self.shift) as usize);
+        let slots = self.hashes.chunks::<HASH_BYTES>();
+        let home = |hash: &u64| slots.get((hash >> self.shift) as usize);
         let sum = hashes
             .iter()
             .filter_map(home)
-            .fold(0, |sum: u64, slot| sum.wrapping_add(*slot));
+            .fold(0, |sum: u8, slot| sum.wrapping_add(slot[0]));
         // Otherwise the compiler sees that nobody wants the sum and leaves the loop out.
         std::hint::black_box(sum);
     }
 
     fn with_hash(&self, hash: u64) -> impl Iterator<Item = u32> {
         let home = (hash >> self.shift) as usize;
-        let slots = self.hashes[home..].iter().zip(&self.positions[home..]);
-        slots
-            .take_while(|(slot, _)| **slot != 0)
-            .filter(move |(slot, _)| **slot == hash)
-            .map(|(_, position)| *position)
+        self.slots(home)
+            .take_while(|(slot, _)| *slot != 0)
+            .filter(move |(slot, _)| *slot == hash)
+            .map(|(_, position)| position)
+    }
+
+    /// Hash and position of each slot from one on.
+    fn slots(&self, from: usize) -> impl Iterator<Item = (u64, u32)> {
+        let hashes = self.hashes.chunks()[from..].iter();
+        let slots = hashes.zip(&self.positions.chunks()[from..]);
+        slots.map(|(hash, position)| (u64::from_le_bytes(*hash), u32::from_le_bytes(*position)))
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (u64, u32)> {
+        self.slots(0).filter(|(hash, _)| *hash != 0)
     }
 
     fn sorted(&self, base: u64, entries: &mut Vec<Entry>) {
         entries.reserve(self.len);
         // Entries leave their homes only within a stretch of taken slots.
         let mut stretch = 0;
-        for (&hash, &position) in self.hashes.iter().zip(&self.positions) {
+        for (hash, position) in self.slots(0) {
             if hash == 0 {
                 if entries.len() - stretch > 1 {
                     entries[stretch..].sort_unstable();
@@ -288,6 +319,10 @@ impl Table {
             }
         }
         entries[stretch..].sort_unstable();
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.hashes.bytes().len() + self.positions.bytes().len()
     }
 }
 

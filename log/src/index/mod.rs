@@ -3,7 +3,7 @@
 //! The newest entries are in tables in memory. A full table is written as a sorted file, a *run*;
 //! runs are merged, so that there are few. An entry is a hash of the key and the record's
 //! position. Per run and key space of the release path a filter says which hashes are not there,
-//! in about 9.6 bits per entry of memory, so a new device rarely meets the disk. An equal hash
+//! in 12 bits per entry of memory, so a new device rarely meets the disk. An equal hash
 //! proves nothing: each match is confirmed by reading the record.
 //!
 //! # Invariants
@@ -26,11 +26,10 @@ use crate::storage::{PathError, Storage};
 #[doc(hidden)]
 pub mod bench_access;
 mod block;
-mod bloom;
 mod entry;
 mod files;
 mod filter;
-mod fuse;
+mod large_memory;
 mod manifest;
 mod memtable;
 mod merge;
@@ -180,8 +179,9 @@ impl Index {
         for table in &snapshot.tables {
             table.flag(space, &hashes, &mut flags);
         }
+        let mixed: Vec<u64> = hashes.iter().map(|&hash| entry::mix(hash)).collect();
         for run in &snapshot.runs {
-            run.flag(space, &hashes, &mut flags);
+            run.flag(space, &hashes, &mixed, &mut flags);
         }
         let find = |(key, flag): (&IndexKey, bool)| match flag {
             true => self.find_in(&snapshot, space, key),

@@ -1,14 +1,12 @@
 //! Runs: sorted, immutable files that hold the entries of one stretch of the log.
 //!
 //! ```text
-//! header    4096 bytes: magic, run, first record, end, entries of each space, entries of a part,
-//!           whether small
+//! header    4096 bytes: magic, run, first record, end, entries of each space, bits of the filters
 //! blocks    of space 0, then 1, then 2
 //! tail      chunks: fences of space 0, its filter; the same of space 1; fences of space 2
 //! ```
 //!
-//! A chunk is length, checksum (4 bytes each) and content. A small run's filter is one chunk, a
-//! large one's is a chunk for each part. The fences are the first hash of each
+//! A chunk is length, checksum (4 bytes each) and content; a filter is a chunk for each MiB. The fences are the first hash of each
 //! block, 8 bytes each. Header and tail are read at open and stay in memory; blocks are checked
 //! each time they are read.
 
@@ -16,10 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::block::{self, BLOCK_BYTES, BLOCK_ENTRIES, Block};
-use super::bloom::Bloom;
 use super::entry::Entry;
-use super::filter::Filter;
-use super::fuse::Fuse;
+use super::filter::{self, Filter, LARGE_BITS, SMALL_BITS};
 use crate::error::{IndexDamage, ReadError};
 use crate::record::{KEY_SPACES, RELEASE_SPACES, RecordIndex};
 use crate::storage::{Storage, StorageFile};
@@ -33,10 +29,8 @@ pub(crate) struct RunHeader {
     pub(crate) end: u64,
     /// Entries of each space.
     pub(crate) entries: [u64; KEY_SPACES],
-    /// Entries that a part of a filter has on average.
-    pub(crate) part_entries: u32,
-    /// Whether it is filtered as a small run.
-    pub(crate) small: bool,
+    /// Bits of the filters for each entry.
+    pub(crate) filter_bits: u32,
 }
 
 /// One run, open for reading.
@@ -58,7 +52,10 @@ pub(crate) fn run_name(id: u64) -> String {
 /// How the name of a run's file ends.
 pub(crate) const RUN_SUFFIX: &str = ".run";
 
-const MAGIC: &[u8; 16] = b"birthmark-run 1\n";
+const MAGIC: &[u8; 16] = b"birthmark-run 2\n";
+
+/// Bytes of a filter in one chunk.
+pub(crate) const FILTER_CHUNK_BYTES: usize = 1 << 20;
 
 /// Bytes before the content of a chunk.
 pub(crate) const CHUNK_HEADER_BYTES: usize = 8;
@@ -73,8 +70,7 @@ impl RunHeader {
         for number in self.entries {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
-        bytes.extend_from_slice(&self.part_entries.to_le_bytes());
-        bytes.extend_from_slice(&u32::from(self.small).to_le_bytes());
+        bytes.extend_from_slice(&u64::from(self.filter_bits).to_le_bytes());
         bytes.resize(BLOCK_BYTES, 0);
         block::seal(&mut bytes, self.id, 0);
         bytes
@@ -87,10 +83,11 @@ impl RunHeader {
             first: number(24)?,
             end: number(32)?,
             entries: [number(40)?, number(48)?, number(56)?],
-            part_entries: number(64)? as u32,
-            small: number(64)? >> 32 == 1,
+            filter_bits: u32::try_from(number(64)?).ok()?,
         };
-        let good = bytes.starts_with(MAGIC) && header.id == id && header.part_entries > 0;
+        let good = bytes.starts_with(MAGIC)
+            && header.id == id
+            && [SMALL_BITS, LARGE_BITS].contains(&header.filter_bits);
         (good && block::is_sealed(bytes, id, 0)).then_some(header)
     }
 
@@ -105,9 +102,10 @@ impl RunHeader {
         (1 + before) * BLOCK_BYTES as u64
     }
 
-    /// Number of equal parts of the hashes in which a space is filtered and merged, 1 or more.
-    pub(crate) fn parts(&self, space: usize) -> u32 {
-        let parts = self.entries[space].div_ceil(u64::from(self.part_entries));
+    /// Number of equal parts of the hashes in which a space is merged, 1 or more, of so many entries
+    /// about.
+    pub(crate) fn parts(&self, space: usize, part_entries: u32) -> u32 {
+        let parts = self.entries[space].div_ceil(u64::from(part_entries.max(1)));
         u32::try_from(parts).unwrap_or(u32::MAX).max(1)
     }
 
@@ -194,10 +192,11 @@ impl Run {
         }
     }
 
-    /// Sets the flag of each hash that may be here, without reading the disk.
-    pub(crate) fn flag(&self, space: usize, hashes: &[u64], flags: &mut [bool]) {
+    /// Sets the flag of each hash that may be here, without reading the disk. `mixed` are the hashes,
+    /// [`mix`](super::entry::mix)ed.
+    pub(crate) fn flag(&self, space: usize, hashes: &[u64], mixed: &[u64], flags: &mut [bool]) {
         match self.filters.get(space) {
-            Some(filter) => filter.flag(hashes, flags),
+            Some(filter) => filter.flag(hashes, mixed, flags),
             None => flags.fill(true),
         }
     }
@@ -333,23 +332,21 @@ impl Tail<'_> {
     }
 
     fn filter(&mut self, header: &RunHeader, space: usize) -> Result<Filter, ReadError> {
-        let (parts, entries) = (header.parts(space), header.entries[space]);
-        let mut offset = self.offset;
-        let path = self.path;
-        let wrong = |offset| damage(path, offset, "a filter of a wrong length");
-        if header.small {
-            self.next()?;
-            let bloom = Bloom::decode(&self.content, entries);
-            return bloom.map(Filter::Bloom).ok_or_else(|| wrong(offset));
+        let (entries, bits) = (header.entries[space], header.filter_bits);
+        // What does not fit into the file asks for no memory.
+        if filter::bytes(entries, bits) > self.end - self.offset {
+            return Err(damage(self.path, self.offset, "the file is too short"));
         }
-        let mut fuse = Fuse::with_capacity(parts, entries);
-        for _ in 0..parts {
+        let mut filter = Filter::with_capacity(entries, bits);
+        for piece in filter.bytes_mut().chunks_mut(FILTER_CHUNK_BYTES) {
+            let offset = self.offset;
             self.next()?;
-            fuse.push_part(&self.content).ok_or_else(|| wrong(offset))?;
-            offset = self.offset;
+            if self.content.len() != piece.len() {
+                return Err(damage(self.path, offset, "a filter of a wrong length"));
+            }
+            piece.copy_from_slice(&self.content);
         }
-        fuse.shrink();
-        Ok(Filter::Fuse(fuse))
+        Ok(filter)
     }
 
     /// Reads the next chunk into `content`.

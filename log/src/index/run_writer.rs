@@ -1,13 +1,12 @@
 //! Writes a run from beginning to end, in one pass, with little memory.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::block::{self, BLOCK_ENTRIES};
 use super::entry::Entry;
-use super::filter::{Filter, FilterBuilder};
-use super::run::{Run, RunHeader};
+use super::filter::Filter;
+use super::run::{FILTER_CHUNK_BYTES, Run, RunHeader};
 use crate::record::{KEY_SPACES, RELEASE_SPACES};
 use crate::storage::{PathError, Storage, StorageFile, at};
 
@@ -30,8 +29,7 @@ pub(crate) struct RunWriter {
     /// Entries that do not fill a block yet.
     entries: Vec<Entry>,
     fences: [Vec<u64>; KEY_SPACES],
-    /// One for each space of the release path that is not written yet.
-    builders: VecDeque<FilterBuilder>,
+    /// One for each space of the release path.
     filters: Vec<Filter>,
 }
 
@@ -46,11 +44,8 @@ impl RunWriter {
         let file = storage.create(path).map_err(at(path))?;
         let blocks = |space| usize::try_from(header.blocks(space)).unwrap_or(0);
         let fences = std::array::from_fn(|space| Vec::with_capacity(blocks(space)));
-        let builder = |space| {
-            let (entries, parts) = (header.entries[space], header.parts(space));
-            FilterBuilder::new(header.small, entries, parts, header.part_entries)
-        };
-        let builders = (0..RELEASE_SPACES).map(builder).collect();
+        let filter = |space| Filter::with_capacity(header.entries[space], header.filter_bits);
+        let filters = (0..RELEASE_SPACES).map(filter).collect();
         Ok(RunWriter {
             buffer: header.encode(),
             header,
@@ -61,8 +56,7 @@ impl RunWriter {
             unsynced: 0,
             entries: Vec::new(),
             fences,
-            builders,
-            filters: Vec::new(),
+            filters,
         })
     }
 
@@ -73,10 +67,8 @@ impl RunWriter {
 
     /// Adds the entries of the next part of a space, sorted.
     pub(crate) fn push_part(&mut self, space: usize, entries: &[Entry]) -> Result<(), PathError> {
-        if space < RELEASE_SPACES
-            && let Some(builder) = self.builders.front_mut()
-        {
-            builder.push_part(entries.iter().map(|entry| entry.hash));
+        if let Some(filter) = self.filters.get_mut(space) {
+            entries.iter().for_each(|entry| filter.add(entry.hash));
         }
         let mut rest = entries;
         if !self.entries.is_empty() {
@@ -98,10 +90,6 @@ impl RunWriter {
 
     /// Ends a space.
     pub(crate) fn end_space(&mut self, space: usize) -> Result<(), PathError> {
-        if space < RELEASE_SPACES {
-            let built = self.builders.pop_front().map(FilterBuilder::finish);
-            self.filters.extend(built);
-        }
         if self.entries.is_empty() {
             return Ok(());
         }
@@ -135,20 +123,12 @@ impl RunWriter {
 
     fn put_filter(&mut self, space: usize) -> Result<(), PathError> {
         let filters = std::mem::take(&mut self.filters);
-        match filters.get(space) {
-            Some(Filter::Bloom(bloom)) => self.put_chunk(&bloom.encode())?,
-            Some(Filter::Fuse(fuse)) => {
-                let mut bytes = Vec::new();
-                for part in 0..fuse.parts() {
-                    bytes.clear();
-                    fuse.put_part(part, &mut bytes);
-                    self.put_chunk(&bytes)?;
-                }
-            }
-            None => {}
-        }
+        let pieces = filters.get(space).map(Filter::bytes).unwrap_or_default();
+        let put = pieces
+            .chunks(FILTER_CHUNK_BYTES)
+            .try_for_each(|piece| self.put_chunk(piece));
         self.filters = filters;
-        Ok(())
+        put
     }
 
     /// A block of the entries kept.

@@ -22,8 +22,7 @@ pub struct Limits {
     pub waiting_max: usize,
     /// Runs of one class that are merged.
     pub fan_in: usize,
-    /// Entries of a part, which is filtered and merged in one go inside the processor's second
-    /// cache.
+    /// Entries of a part, which is merged in one go inside the processor's second cache.
     pub part_entries: u32,
     /// A run is synced after this many bytes: at 200 MB/s nobody waits more than 20 ms for it.
     pub sync_bytes: u64,

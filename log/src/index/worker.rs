@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::entry::{Entry, part_end};
 use super::files;
+use super::filter::{LARGE_BITS, SMALL_BITS};
 use super::manifest::{Manifest, ManifestRun};
 use super::memtable::Memtable;
 use super::merge::{RunReader, due};
@@ -195,16 +196,16 @@ impl Worker {
             first: table.first,
             end: table.end(),
             entries: table.entries().map(|entries| entries as u64),
-            part_entries: self.shared.limits.part_entries,
-            small: true,
+            filter_bits: SMALL_BITS,
         };
+        let part_entries = self.shared.limits.part_entries;
         let run = self.write_run(header, &mut |worker, writer| {
             for space in 0..KEY_SPACES {
                 let mut begin = Instant::now();
                 let mut entries = std::mem::take(&mut worker.entries);
                 table.sorted(space, &mut entries);
                 let mut rest = entries.as_slice();
-                let parts = writer.header().parts(space);
+                let parts = writer.header().parts(space, part_entries);
                 for part in 0..parts {
                     let end = part_end(part, parts);
                     let below = |entry: &Entry| end.is_none_or(|end| entry.hash < end);
@@ -236,23 +237,24 @@ impl Worker {
         let limits = &self.shared.limits;
         let entries: [u64; KEY_SPACES] = std::array::from_fn(entries);
         let small_max = limits.memtable_entries as u64 * limits.fan_in as u64;
+        let small = entries.into_iter().all(|entries| entries <= small_max);
+        let part_entries = limits.part_entries;
         let header = RunHeader {
             id: self.take_id(),
             first: first.header.first,
             end: last.header.end,
             entries,
-            part_entries: self.shared.limits.part_entries,
-            small: entries
-                .into_iter()
-                .max()
-                .is_none_or(|entries| entries <= small_max),
+            filter_bits: match small {
+                true => SMALL_BITS,
+                false => LARGE_BITS,
+            },
         };
         let run = self.write_run(header, &mut |worker, writer| {
             let mut entries = Vec::new();
             for space in 0..KEY_SPACES {
                 let reader = |run: &Arc<Run>| RunReader::new(Arc::clone(run), space);
                 let mut readers: Vec<RunReader> = inputs.iter().map(reader).collect();
-                let parts = writer.header().parts(space);
+                let parts = writer.header().parts(space, part_entries);
                 for part in 0..parts {
                     let begin = Instant::now();
                     entries.clear();

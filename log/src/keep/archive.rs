@@ -28,7 +28,7 @@ use crate::published::{Published, bundle_at, damage, public_dir, tile_of, wrong_
 use crate::rebuild::index_dir;
 use crate::record::{RecordIndex, time_ms};
 use crate::scan::segment_numbers;
-use crate::storage::{self, DiskStorage, Storage, Volume, at};
+use crate::storage::{self, AlignedBytes, DiskStorage, Storage, Volume, at};
 use crate::tlog::{BUNDLE_BYTES_MAX, BundleId, TILE_WIDTH};
 use crate::verify::Progress;
 
@@ -365,8 +365,11 @@ impl<'a> Archiving<'a> {
         }
         let copy = self.dest.join(id.path());
         // From the medium: after a failed sync the page cache may show what the disk does not have.
-        let held = self.storage.read_medium(&copy, BUNDLE_BYTES_MAX as u64);
-        if held.is_ok_and(|held| held[..] == bytes[..]) {
+        let mut held = AlignedBytes::default();
+        let read = self
+            .storage
+            .read_medium(&copy, BUNDLE_BYTES_MAX as u64, &mut held);
+        if read.is_ok() && held[..] == bytes[..] {
             return Ok(bytes.len() as u64);
         }
         if let Some(dir) = copy.parent()
@@ -385,8 +388,10 @@ impl<'a> Archiving<'a> {
         let path = root.join(id.path());
         let hashes = self.published.tile(tile_of(id));
         let hashes = hashes.map_err(damage(number * TILE_WIDTH))?;
-        let bytes = self.storage.read_medium(&path, BUNDLE_BYTES_MAX as u64);
-        let bytes = bytes.map_err(at(&path))?;
+        let mut bytes = AlignedBytes::default();
+        self.storage
+            .read_medium(&path, BUNDLE_BYTES_MAX as u64, &mut bytes)
+            .map_err(at(&path))?;
         match first_wrong(&bytes, id.width, &hashes) {
             None => Ok(()),
             Some(_) => Err(ArchiveError::Differs { path }),

@@ -15,7 +15,7 @@ use crate::error::Corruption;
 use crate::integrate::load_tree;
 use crate::published::{Published, bundle_at, offsets_path, public_dir};
 use crate::record::RecordIndex;
-use crate::storage::{self, MediumBytes, PathError, Storage, StorageFile, Volume, at};
+use crate::storage::{self, AlignedBytes, PathError, Storage, StorageFile, Volume, at};
 use crate::tlog::{
     BUNDLE_BYTES_MAX, BundleId, Checkpoint, Entries, HASH_BYTES, HashReader, ProveError,
     TILE_BYTES, TILE_WIDTH, TileId, TreeBuilder, consistency_proof, leaf_hash, root,
@@ -445,8 +445,12 @@ fn read_again(
     storage: &dyn Storage,
     path: &Path,
     bytes_max: u64,
-) -> Result<MediumBytes, CopyError> {
-    Ok(storage.read_medium(path, bytes_max).map_err(at(path))?)
+) -> Result<AlignedBytes, CopyError> {
+    let mut bytes = AlignedBytes::default();
+    storage
+        .read_medium(path, bytes_max, &mut bytes)
+        .map_err(at(path))?;
+    Ok(bytes)
 }
 
 fn damaged_copy(path: &Path, record: u64, detail: &str) -> CopyError {

@@ -49,13 +49,22 @@ pub enum BundleError {
 /// [`BundleError::RecordTooLong`] if the record is longer than [`ENTRY_BYTES_MAX`]; the bundle is
 /// as it was.
 pub fn push_entry(bundle: &mut Vec<u8>, record: &[u8]) -> Result<(), BundleError> {
+    let length = entry_length(record)?;
+    bundle.reserve(LENGTH_BYTES + record.len());
+    bundle.extend_from_slice(&length);
+    bundle.extend_from_slice(record);
+    Ok(())
+}
+
+/// What stands before a record in a bundle.
+///
+/// # Errors
+/// [`BundleError::RecordTooLong`].
+pub(crate) fn entry_length(record: &[u8]) -> Result<[u8; LENGTH_BYTES], BundleError> {
     let length = u16::try_from(record.len()).map_err(|_| BundleError::RecordTooLong {
         bytes: record.len(),
     })?;
-    bundle.reserve(LENGTH_BYTES + record.len());
-    bundle.extend_from_slice(&length.to_be_bytes());
-    bundle.extend_from_slice(record);
-    Ok(())
+    Ok(length.to_be_bytes())
 }
 
 /// The records of a bundle of exactly `width` entries.

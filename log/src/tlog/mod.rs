@@ -69,6 +69,7 @@ mod tile;
 mod tree;
 mod verify;
 
+pub(crate) use self::bundle::entry_length;
 pub use self::bundle::{
     BUNDLE_BYTES_MAX, BundleError, ENTRY_BYTES_MAX, Entries, entries, push_entry,
 };

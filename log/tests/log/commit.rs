@@ -60,6 +60,25 @@ fn one_that_leaves_lets_the_others_go() {
 }
 
 #[test]
+fn a_full_pipeline_waits_for_a_quarter_of_it() {
+    let sim = new_sim();
+    let (log, answers) = open_with(Options {
+        sync_records_max: 16,
+        sync_wait_max: NEVER,
+        ..sim_options(&sim)
+    })
+    .unwrap();
+    log.in_flight().add(200);
+    log.reserve((0..49).map(|ticket| reservation(ticket, 100)).collect());
+    thread::sleep(A_WHILE);
+    assert_eq!((log.metrics().syncs, answers.count()), (0, 0), "49 wait");
+    log.reserve(vec![reservation(49, 100)]);
+    let reserved: Vec<_> = (0..50).map(|ticket| answers.reserved(ticket)).collect();
+    assert!(reserved.is_sorted());
+    assert_eq!(log.metrics().syncs, 1);
+}
+
+#[test]
 fn waits_for_a_full_batch_and_wakes_once() {
     let sim = new_sim();
     let (log, answers) = open_with(Options {
@@ -67,7 +86,7 @@ fn waits_for_a_full_batch_and_wakes_once() {
         ..sim_options(&sim)
     })
     .unwrap();
-    log.in_flight().add(1000);
+    log.in_flight().add(500);
     for ticket in 0..127 {
         log.reserve(vec![reservation(ticket, 100)]);
     }
@@ -89,7 +108,7 @@ fn waits_for_a_full_batch_and_wakes_once() {
     );
 
     // Reservations and records share a batch; everything in flight waits: no need for 128.
-    log.in_flight().sub(1000 - 30);
+    log.in_flight().sub(500 - 30);
     let ids: Vec<_> = (0..20).map(|ticket| answers.reserved(ticket)).collect();
     log.append(
         (0..20)

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use birthmark_log::{LockGuard, MediumBytes, Storage, StorageFile, Volume};
+use birthmark_log::{AlignedBytes, LockGuard, Storage, StorageFile, Volume};
 
 use crate::rig::Random;
 
@@ -358,11 +358,13 @@ impl Storage for Sim {
         }))
     }
 
-    fn read_medium(&self, path: &Path, bytes_max: u64) -> io::Result<MediumBytes> {
+    fn read_medium(&self, path: &Path, bytes_max: u64, bytes: &mut AlignedBytes) -> io::Result<()> {
         let world = self.world();
         let inode = &world.inodes[*world.names.get(path).ok_or(io::ErrorKind::NotFound)?];
         assert!(inode.durable.len() as u64 <= bytes_max);
-        Ok(inode.durable.clone().into())
+        bytes.clear();
+        bytes.extend_from_slice(&inode.durable);
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

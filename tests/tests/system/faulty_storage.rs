@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use birthmark_log::{DiskStorage, LockGuard, MediumBytes, Storage, StorageFile, Volume};
+use birthmark_log::{AlignedBytes, DiskStorage, LockGuard, Storage, StorageFile, Volume};
 
 /// How a group commit fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,14 @@ impl FaultyStorage {
         )
     }
 
+    fn refuse_published(&self, path: &Path) -> io::Result<()> {
+        let public = path.iter().any(|part| part == "public");
+        match public && self.faults.public_full.load(Ordering::SeqCst) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+
     fn wrap(&self, inner: Arc<dyn StorageFile>, filled: bool) -> Arc<dyn StorageFile> {
         let (faults, filled) = (self.faults.clone(), AtomicBool::new(filled));
         Arc::new(FaultyFile {
@@ -122,6 +130,11 @@ impl FaultyStorage {
             undo: Mutex::new(None),
         })
     }
+}
+
+/// Commits are what goes into segments; the published files are none.
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "seg")
 }
 
 impl Storage for FaultyStorage {
@@ -134,21 +147,25 @@ impl Storage for FaultyStorage {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        let public = path.iter().any(|part| part == "public");
-        if public && self.faults.public_full.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
+        self.refuse_published(path)?;
         Ok(self.wrap(DiskStorage.create(path)?, false))
     }
 
     fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>> {
-        // Commits are what goes into segments; the published files are none.
-        let segment = path.extension().is_some_and(|extension| extension == "seg");
-        Ok(self.wrap(DiskStorage.open(path, writable)?, segment))
+        Ok(self.wrap(DiskStorage.open(path, writable)?, is_segment(path)))
     }
 
-    fn read_medium(&self, path: &Path, bytes_max: u64) -> io::Result<MediumBytes> {
-        DiskStorage.read_medium(path, bytes_max)
+    fn create_direct(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
+        self.refuse_published(path)?;
+        Ok(self.wrap(DiskStorage.create_direct(path)?, false))
+    }
+
+    fn open_direct(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>> {
+        Ok(self.wrap(DiskStorage.open_direct(path, writable)?, is_segment(path)))
+    }
+
+    fn read_medium(&self, path: &Path, bytes_max: u64, bytes: &mut AlignedBytes) -> io::Result<()> {
+        DiskStorage.read_medium(path, bytes_max, bytes)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

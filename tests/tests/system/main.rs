@@ -9,6 +9,8 @@
 //! | `damage` | flipped bits, cut and missing segments of a finished log |
 //! | `storage_faults` | full disk, failed writes, failed syncs |
 //! | `clock` | steps of the clock, running and at start |
+//! | `algorithms` | every kind of issuing key certifies every kind of device key |
+//! | `algorithm_refusals` | keys, signatures and parameters that are not as their algorithm wants them |
 //! | `certificates` | openssl and x509-cert read what was issued |
 //! | `hostile_requests` | mutated requests, any subject text |
 //! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
@@ -29,6 +31,8 @@
 #[macro_use]
 mod station;
 
+mod algorithm_refusals;
+mod algorithms;
 mod binary;
 mod certificates;
 mod clock;
