@@ -29,7 +29,12 @@ pub(super) fn run(shared: &Arc<Shared>, keepers: Vec<JoinHandle<Ended>>) -> Resu
         if shared.is_closing() && drained {
             break;
         }
-        let most = if drained { IDLE_TICK_MAX } else { TICK_MAX };
+        let most = match (shared.is_closing(), drained) {
+            // Somebody waits for the end.
+            (true, _) => TICK_MIN,
+            (false, true) => IDLE_TICK_MAX,
+            (false, false) => TICK_MAX,
+        };
         shared.watch.wait(quarter.clamp(TICK_MIN, most));
         give_up_calls(shared);
         answer_the_waiting(shared, &mut all_down_since);
@@ -107,9 +112,10 @@ fn finish(shared: &Arc<Shared>, keepers: Vec<JoinHandle<Ended>>) -> Result<(), C
         tick = (tick * 2).min((limit / 4).clamp(TICK_MIN, TICK_MAX));
         give_up_calls(shared);
     }
-    let (mut panicked, mut closed) = (0, Ok(()));
+    let (mut panicked, mut unfinished, mut closed) = (0, 0, Ok(()));
     for keeper in keepers {
         if !keeper.is_finished() {
+            unfinished += 1;
             continue;
         }
         match keeper.join() {
@@ -120,7 +126,8 @@ fn finish(shared: &Arc<Shared>, keepers: Vec<JoinHandle<Ended>>) -> Result<(), C
             Err(_) => panicked += 1,
         }
     }
-    let count = shared.members.iter().map(|member| member.inside()).sum();
+    let inside: usize = shared.members.iter().map(|member| member.inside()).sum();
+    let count = inside.max(unfinished);
     if panicked > 0 {
         Err(CloseError::Panicked { count: panicked })
     } else if count > 0 {
