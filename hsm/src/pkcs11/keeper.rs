@@ -20,7 +20,7 @@ use super::start::{Report, Seen};
 use super::token::Token;
 use super::verdict::{self, Verdict};
 use super::worker;
-use crate::ckr::CallError;
+use crate::ckr::{CallError, ReturnCode};
 use crate::error::{CloseError, OpenError, SignError};
 use crate::event::{PoolEventKind, TokenState};
 
@@ -50,6 +50,7 @@ struct Keeper {
     panicked: usize,
     probes: Probes,
     probe_at: Option<Instant>,
+    climb: Climb,
     /// The token's present time of work.
     shift: Option<Shift>,
 }
@@ -62,7 +63,6 @@ struct Shift {
     /// When more sessions may be asked for, and whether it was told that there are too few.
     grow_at: Instant,
     told: bool,
-    climb: Climb,
     /// Attempts and signatures when they were last looked at, and when that was.
     window: (u64, u64, Instant),
     /// When the token was last used or pinged, and the attempts then.
@@ -80,6 +80,7 @@ pub(super) fn run(shared: Arc<Shared>, place: usize, report: Sender<Report>) -> 
         panicked: 0,
         probes: Probes::default(),
         probe_at: None,
+        climb: Climb::new(SESSIONS_MAX),
         shift: None,
     };
     keeper.begin(&report);
@@ -190,7 +191,6 @@ impl Keeper {
                 key: Arc::clone(&key),
                 grow_at: refused.map_or(now, |_| now + GROW_AGAIN),
                 told: refused.is_some(),
-                climb: Climb::new(SESSIONS_MAX),
                 window: (0, 0, now),
                 used: (0, now),
             }
@@ -299,16 +299,13 @@ impl Keeper {
     fn refused_more(&mut self, error: &SignError, asked: usize) {
         let open = self.member().sessions();
         let Some(shift) = &mut self.shift else { return };
+        let (generation, key) = (shift.generation, Arc::clone(&shift.key));
         let told_before = std::mem::replace(&mut shift.told, true);
         shift.grow_at = Instant::now() + GROW_AGAIN;
         if self.shared.options.adaptive {
-            let target = shift.climb.refused(open);
+            let target = self.climb.refused(open);
             self.member().target.store(target, Ordering::Relaxed);
         }
-        let (generation, key) = match &self.shift {
-            Some(shift) => (shift.generation, Arc::clone(&shift.key)),
-            None => return,
-        };
         let (shared, member) = (&self.shared, self.member());
         match verdict::of_remedy(error) {
             Verdict::ModuleLost => breaker::stop_module(shared, member, &key, error),
@@ -341,7 +338,7 @@ impl Keeper {
         shift.window = (attempts, signatures, Instant::now());
         let rate = signatures.saturating_sub(before) as f64 / elapsed.as_secs_f64();
         let busy = !shared.queue.is_empty();
-        let wanted = shift.climb.observe(sessions.max(1), rate, busy);
+        let wanted = self.climb.observe(sessions.max(1), rate, busy);
         if wanted != member.target.swap(wanted, Ordering::Relaxed) {
             shift.grow_at = Instant::now();
         }
@@ -398,6 +395,9 @@ impl Keeper {
             .as_ref()
             .is_some_and(|key| key.token().module().is_lost());
         let shift = self.shift.take();
+        if shift.is_some() {
+            self.back_off();
+        }
         if key.is_some() || shift.is_some() {
             self.call(|keeper| {
                 drop((shift, key));
@@ -405,6 +405,16 @@ impl Keeper {
                     keeper.module = None;
                 }
             });
+        }
+    }
+
+    /// A token that went down for want of memory comes back with a third fewer sessions.
+    fn back_off(&mut self) {
+        let fault = self.member().fault().and_then(|fault| fault.code());
+        if self.shared.options.adaptive && fault == Some(ReturnCode::HOST_MEMORY) {
+            let target = self.member().target.load(Ordering::Relaxed);
+            let fewer = self.climb.refused(target - target / 3);
+            self.member().target.store(fewer, Ordering::Relaxed);
         }
     }
 

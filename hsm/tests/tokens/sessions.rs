@@ -44,6 +44,23 @@ fn adaptive_sessions_grow_while_the_rate_does() {
 }
 
 #[test]
+fn adaptive_sessions_are_fewer_after_a_want_of_memory() {
+    let world = World::new([("a", "")]);
+    for (adaptive, left) in [(true, 4), (false, 6)] {
+        let mut options = world.options();
+        options.adaptive = adaptive;
+        options.tokens.sessions = Some(6);
+        let pool = world.try_open(options).unwrap();
+        world.command(0, "clear-faults");
+        world.fail(0, "C_Sign", "at = [1]", "CKR_HOST_MEMORY");
+        sign_ok(&pool, 20);
+        let (up, down) = (TokenState::Up, TokenState::Down);
+        assert_eq!(states(&pool.tokens()[0]), [up, down, up]);
+        assert_eq!(pool.tokens()[0].sessions, left);
+    }
+}
+
+#[test]
 fn an_idle_session_is_kept_alive_and_a_busy_one_left_alone() {
     let world = World::new([("a", "")]);
     let mut options = world.options();
