@@ -66,7 +66,7 @@ pub(crate) struct DemoArguments {
     #[arg(long, value_name = "N", default_value_t = DEMO_COUNT_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     pub(crate) count: u64,
-    /// What signs: an embedded software key, or a SoftHSM token through PKCS#11.
+    /// What signs: an embedded software key, a SoftHSM token, or a simulated network HSM.
     #[arg(long, value_enum, default_value_t = DemoSigner::Software)]
     pub(crate) signer: DemoSigner,
     /// Where the demonstration's files go. An earlier demonstration there is replaced.
@@ -84,6 +84,8 @@ pub enum DemoSigner {
     Software,
     /// A SoftHSM token through PKCS#11.
     Softhsm,
+    /// A simulated HSM, 1 ms away, through PKCS#11; needs the test token's module of a checkout.
+    NetworkHsm,
 }
 
 #[derive(Debug, Subcommand)]

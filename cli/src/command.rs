@@ -141,8 +141,8 @@ pub enum CommandError {
         #[source]
         source: birthmark_engine::record::RecordError,
     },
-    /// The system refused signal handlers.
-    #[error("cannot watch for signals; check the limits of this process")]
+    /// The system refused signal handlers, or a thread.
+    #[error("cannot watch for signals or events; check the limits of this process")]
     Signals {
         /// Why.
         #[source]
@@ -175,7 +175,9 @@ impl CommandError {
             CommandError::Ceremony(error) | CommandError::Demo(DemoError::Ceremony(error)) => {
                 ceremony_exit(error)
             }
-            CommandError::Demo(DemoError::NotADemo { .. } | DemoError::SoftHsm(_)) => Exit::Usage,
+            CommandError::Demo(
+                DemoError::NotADemo { .. } | DemoError::SoftHsm(_) | DemoError::NetworkHsm(_),
+            ) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
             CommandError::Keep(error) => error.exit(),
             CommandError::Records(error) => error.exit(),

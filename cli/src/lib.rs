@@ -23,6 +23,7 @@ pub mod ceremony;
 pub mod command;
 pub mod console;
 pub mod demo;
+mod events;
 pub mod hex;
 pub mod input;
 pub mod interrupt;
