@@ -1,8 +1,7 @@
 //! What happens to the tokens while requests are issued, a line each on standard error.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use birthmark_hsm::{PoolEvent, PoolEventKind, PoolObserver, TokenState};
@@ -11,27 +10,37 @@ use birthmark_hsm::{PoolEvent, PoolEventKind, PoolObserver, TokenState};
 /// left out.
 const LINES_MAX: usize = 256;
 
-/// Writes the events that a person should know of.
+/// Hears of the events that a person should know of.
 pub(crate) struct TokenEvents {
     lines: SyncSender<String>,
 }
 
+/// The lines that wait to be written.
+pub(crate) struct TokenLines(Receiver<String>);
+
 impl TokenEvents {
-    /// Starts the thread that writes. It ends with the last holder of the observer.
+    /// An observer, and the lines that it makes.
+    pub(crate) fn new() -> (TokenEvents, TokenLines) {
+        let (sender, lines) = sync_channel(LINES_MAX);
+        (TokenEvents { lines: sender }, TokenLines(lines))
+    }
+}
+
+impl TokenLines {
+    /// Writes them from now on, on a thread that ends with the observer. Not before the engine is open: what
+    /// keeps it from opening is told as the error.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start() -> io::Result<Arc<TokenEvents>> {
-        let (sender, lines) = sync_channel::<String>(LINES_MAX);
-        thread::Builder::new()
-            .name("token-events".to_owned())
-            .spawn(move || {
-                for line in lines {
-                    // That it cannot be written is no reason to stop.
-                    let _ = writeln!(io::stderr().lock(), "{line}");
-                }
-            })?;
-        Ok(Arc::new(TokenEvents { lines: sender }))
+    pub(crate) fn write(self) -> io::Result<()> {
+        let thread = thread::Builder::new().name("token-events".to_owned());
+        thread.spawn(move || {
+            for line in self.0 {
+                // That it cannot be written is no reason to stop.
+                let _ = writeln!(io::stderr().lock(), "{line}");
+            }
+        })?;
+        Ok(())
     }
 }
 
