@@ -21,6 +21,7 @@ mod opening;
 mod pin;
 mod pin_mark;
 mod pool;
+mod probes;
 mod raw;
 mod session;
 mod shared;
