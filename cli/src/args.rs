@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
 use crate::demo::DEMO_COUNT_DEFAULT;
+use crate::hsm::HsmCommand;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
 use crate::subject::Subject;
 
@@ -43,6 +44,9 @@ pub(crate) enum Command {
     /// Make a certification authority.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// List HSMs, make a key on one, check and measure it.
+    #[command(subcommand)]
+    Hsm(HsmCommand),
     /// Issue certificates for certificate signing requests.
     Issue(IssueArguments),
     /// Verify, read and export the log, and prove what it holds.

@@ -34,6 +34,7 @@ use crate::subject::Subject;
 
 use files::{failed, make_private_directory, refuse_existing, write_certificate};
 
+pub(crate) use certificate::{public_key_sha256, verify as verify_signature};
 pub(crate) use files::{software_key, write_new};
 
 pub use certificate::{NOT_BEFORE_BACKDATE, SERIAL_BYTES};

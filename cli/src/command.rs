@@ -13,6 +13,7 @@ use crate::args::{
 use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa};
 use crate::console::Console;
 use crate::demo::{self, DemoError, DemoPlan};
+use crate::hsm::{self, HsmError};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan, PermitsError};
 use crate::keep::{self, KeepError};
@@ -66,11 +67,11 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
         Ok(exit) => exit,
         // Whoever reads the output has seen enough, as in `birthmark log show … | head`.
         // `issue` never gets here with this: it accounts for results that nobody reads.
-        Err(CommandError::Output { source } | CommandError::Keep(KeepError::Output { source }))
-            if source.kind() == io::ErrorKind::BrokenPipe =>
-        {
-            Exit::Done
-        }
+        Err(
+            CommandError::Output { source }
+            | CommandError::Keep(KeepError::Output { source })
+            | CommandError::Hsm(HsmError::Output { source }),
+        ) if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             console.note(format_args!("error: {}", one_line(&error)));
             error.exit()
@@ -141,6 +142,9 @@ pub enum CommandError {
         #[source]
         source: birthmark_engine::record::RecordError,
     },
+    /// A command on an HSM fails or refuses.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
     /// The system refused signal handlers.
     #[error("cannot watch for signals; check the limits of this process")]
     Signals {
@@ -179,6 +183,7 @@ impl CommandError {
             CommandError::OpenEngine(error) => open_exit(error),
             CommandError::Keep(error) => error.exit(),
             CommandError::Records(error) => error.exit(),
+            CommandError::Hsm(error) => error.exit(),
             CommandError::OpenLog(birthmark_log::OpenError::Missing { .. })
             | CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
@@ -232,6 +237,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             console,
         ),
         Command::Ca(CaCommand::Init(arguments)) => ca_init(arguments, console),
+        Command::Hsm(command) => Ok(hsm::run(command, console)?),
         Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),
         Command::Officer(OfficerCommand::Keygen(OfficerKeygenArguments { name, out })) => {
             officer::keygen(&name, &out, console)

@@ -252,7 +252,7 @@ pub enum PinError {
     /// The PIN's file or variable holds no PIN.
     #[error("{place} holds no PIN: it must be one line of text, 1 to {max} bytes")]
     Malformed {
-        /// `the PIN file` or `BIRTHMARK_PIN`.
+        /// `the PIN file`, `BIRTHMARK_PIN` or `what was typed`.
         place: &'static str,
         /// Longest PIN read, in bytes.
         max: usize,
@@ -436,6 +436,42 @@ pub enum GenerateError {
         token: String,
         /// The attributes that do not hold.
         missing: String,
+    },
+}
+
+/// A key pair was not destroyed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DestroyError {
+    /// The token could not be opened, or holds no such key.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Under that name is another key.
+    #[error(
+        "{key} on token '{token}' is another key than the one to be destroyed; nothing was destroyed: \
+         check which key is meant"
+    )]
+    OtherKey {
+        /// The URI's object attributes.
+        key: String,
+        /// The token's label.
+        token: String,
+    },
+    /// The token said that it destroyed the key, and still has one of that name.
+    #[error("token '{token}' still holds {key}: remove it with the vendor's tool and check again")]
+    StillThere {
+        /// The URI's object attributes.
+        key: String,
+        /// The token's label.
+        token: String,
+    },
+    /// A PKCS#11 call failed.
+    #[error("token '{token}': {call}; {}", call.class().advice())]
+    Call {
+        /// The token's label.
+        token: String,
+        /// The call and what it returned.
+        call: CallError,
     },
 }
 

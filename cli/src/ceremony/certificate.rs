@@ -190,7 +190,14 @@ fn key_identifier(info: &SubjectPublicKeyInfoOwned) -> Result<OctetString, der::
     OctetString::new(&hash.as_ref()[..20])
 }
 
-fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, CeremonyError> {
+/// SHA-256 of a key's SubjectPublicKeyInfo in lower-case hexadecimal: how a key is named where people compare it,
+/// and what `openssl pkey -pubin -outform DER | sha256sum` gives. `None` for a key that has no encoding here.
+pub(crate) fn public_key_sha256(key: &PublicKey) -> Option<String> {
+    let info = public_key_info(key).ok()?.to_der().ok()?;
+    Some(crate::hex::encode(digest::digest(&SHA256, &info).as_ref()))
+}
+
+pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, CeremonyError> {
     let (oid, parameters, key) = match key {
         // RFC 5480 §2.1.1: id-ecPublicKey, namedCurve.
         PublicKey::Ec { curve, point } => {
@@ -268,7 +275,7 @@ fn sign(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError
 
 /// Verifies with the key that will stand in the chain: a token that answers with another
 /// key is found here and not in the field.
-fn verify(key: &PublicKey, message: &[u8], sig: &[u8]) -> Result<(), CeremonyError> {
+pub(crate) fn verify(key: &PublicKey, message: &[u8], sig: &[u8]) -> Result<(), CeremonyError> {
     let verified = match key {
         PublicKey::Ec {
             curve: Curve::P256,

@@ -137,6 +137,11 @@ impl Module {
         &self.context
     }
 
+    /// The module's file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The calls that sign.
     pub(super) fn sign_functions(&self) -> &SignFunctions {
         &self.sign
