@@ -5,10 +5,12 @@ mod log;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use birthmark_engine::Activation;
 use birthmark_hsm::KeyAlgorithm;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
+use crate::ceremony::args::{CaCsrArguments, CaInstallArguments};
 use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::hsm::HsmCommand;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
@@ -94,6 +96,10 @@ pub enum DemoSigner {
 pub(crate) enum CaCommand {
     /// Make a root and an issuing CA, their keys, the log and the configuration.
     Init(CaInitArguments),
+    /// Write the request of an issuing CA that an outside root certifies.
+    Csr(CaCsrArguments),
+    /// Check an issuing CA's certificate and chain, and make its directory.
+    Install(CaInstallArguments),
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +142,9 @@ pub(crate) struct CaInitArguments {
     /// SoftHSM only: sign with a session copy of the key, which is faster there.
     #[arg(long)]
     pub(crate) key_copy: bool,
+    /// Who has to be there at every start: unattended, operator (types the PIN) or m-of-n (the token asks).
+    #[arg(long, value_name = "HOW", default_value = "unattended")]
+    pub(crate) activation: Activation,
     /// Print what was made as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -192,14 +192,21 @@ impl CommandError {
 }
 
 /// What a person typed or a token's owner arranged is usage; disk and device are the system.
-fn ceremony_exit(error: &CeremonyError) -> Exit {
+pub(crate) fn ceremony_exit(error: &CeremonyError) -> Exit {
     match error {
         CeremonyError::Exists { .. }
         | CeremonyError::RootSubject { .. }
         | CeremonyError::SameSubject
         | CeremonyError::Origin { .. }
         | CeremonyError::Generate { .. }
+        | CeremonyError::NoKeyIdentifier { .. }
+        | CeremonyError::Chain(_)
+        | CeremonyError::Issuer(_)
+        | CeremonyError::OtherRoot { .. }
+        | CeremonyError::Location { .. }
+        | CeremonyError::Activation(_)
         | CeremonyError::OpenSigner { .. } => Exit::Usage,
+        CeremonyError::Hsm(error) => error.exit(),
         CeremonyError::KeysLeft { source, .. } => ceremony_exit(source),
         _ => Exit::Fault,
     }
@@ -237,6 +244,10 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             console,
         ),
         Command::Ca(CaCommand::Init(arguments)) => ca_init(arguments, console),
+        Command::Ca(CaCommand::Csr(arguments)) => ceremony::commands::csr(arguments, console),
+        Command::Ca(CaCommand::Install(arguments)) => {
+            ceremony::commands::install_ca(arguments, console)
+        }
         Command::Hsm(command) => Ok(hsm::run(command, console)?),
         Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),
         Command::Officer(OfficerCommand::Keygen(OfficerKeygenArguments { name, out })) => {
@@ -411,11 +422,12 @@ fn ca_init(arguments: CaInitArguments, console: &mut Console<'_>) -> Result<Exit
     let mut plan = CaPlan::new(arguments.dir, arguments.subject);
     plan.root_subject = arguments.root_subject;
     plan.algorithm = arguments.algorithm;
-    plan.signer = arguments.signer;
-    plan.root_signer = arguments.root_signer;
+    plan.signer = ceremony::commands::with_pin(arguments.signer)?;
+    plan.root_signer = ceremony::commands::with_pin(arguments.root_signer)?;
     plan.origin = arguments.origin;
     plan.sessions = arguments.sessions.map(usize::from);
     plan.key_copy = arguments.key_copy;
+    plan.activation = arguments.activation;
     let created = ceremony::create(&plan)?;
     let text = if arguments.json {
         serde_json::to_string_pretty(&created)

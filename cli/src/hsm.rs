@@ -18,6 +18,7 @@ use crate::console::Console;
 pub(crate) use args::HsmCommand;
 pub use check::{SESSIONS_TRIED_MAX, TEST_TEXT};
 pub use error::HsmError;
+pub(crate) use error::{generate_exit, open_exit};
 
 /// Runs one of the commands.
 ///

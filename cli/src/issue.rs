@@ -24,6 +24,7 @@ use indicatif::ProgressBar;
 
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
+use crate::hsm;
 use crate::input::{InputItem, InputRejection, Inputs};
 use crate::interrupt::Interrupt;
 
@@ -78,7 +79,7 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
     let inputs = Inputs::open(&plan.inputs)?;
     let mut permits = Permits::open(&plan.permits)?;
     let interrupt = Interrupt::install().map_err(|source| CommandError::Signals { source })?;
-    let configuration = Configuration::load(&plan.config)?;
+    let configuration = hsm::pin::activated(Configuration::load(&plan.config)?)?;
     let station = configuration.station()?;
     check_profile(&station, &plan.profile)?;
     permits.for_station(&configuration, &plan.profile)?;

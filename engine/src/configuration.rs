@@ -6,6 +6,7 @@ use birthmark_hsm::{Pkcs11Options, SignerLocation, SigningPool};
 use birthmark_log::tlog::{KeyAlgorithm, VerifierKey};
 use serde::Deserialize;
 
+use crate::activation::{Activation, UnknownActivation};
 use crate::checkpoint::{LogKey, LogKeyError};
 use crate::engine::Station;
 use crate::issuer::{Issuer, IssuerError};
@@ -29,6 +30,7 @@ struct RawIssuer {
     sessions: Option<usize>,
     #[serde(default)]
     key_copy: bool,
+    activation: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,6 +95,7 @@ impl WitnessAddress {
 pub struct Configuration {
     issuer_certificate: PathBuf,
     signer: SignerLocation,
+    activation: Activation,
     pkcs11: Pkcs11Options,
     log_directory: PathBuf,
     log_origin: String,
@@ -172,6 +175,12 @@ impl Configuration {
                 problem,
             }
         })?;
+        let activation =
+            activation(&raw.issuer, &signer).map_err(|problem| ConfigurationError::Value {
+                path: path.to_owned(),
+                key: "issuer.activation",
+                problem,
+            })?;
         let witnesses = raw.log.witness.iter();
         let witnesses = witnesses
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
@@ -202,6 +211,7 @@ impl Configuration {
         Ok(Self {
             issuer_certificate: folder.join(raw.issuer.certificate),
             signer,
+            activation,
             pkcs11: Pkcs11Options {
                 sessions: raw.issuer.sessions,
                 key_copy: raw.issuer.key_copy,
@@ -299,6 +309,30 @@ impl Configuration {
     pub fn signer(&self) -> &SignerLocation {
         &self.signer
     }
+
+    /// Who has to be there when the station starts.
+    #[must_use]
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The same configuration with another way to the key: the same URI with the PIN that an operator typed.
+    #[must_use]
+    pub fn with_signer(mut self, signer: SignerLocation) -> Self {
+        self.signer = signer;
+        self
+    }
+}
+
+fn activation(raw: &RawIssuer, signer: &SignerLocation) -> Result<Activation, String> {
+    let activation = match &raw.activation {
+        Some(name) => name
+            .parse()
+            .map_err(|error: UnknownActivation| error.to_string())?,
+        None => Activation::default(),
+    };
+    let fits = activation.check(signer);
+    fits.map(|()| activation).map_err(|error| error.to_string())
 }
 
 fn signer_location(text: &str, folder: &Path) -> Result<SignerLocation, String> {

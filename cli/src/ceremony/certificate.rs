@@ -15,7 +15,7 @@ use x509_cert::certificate::Version;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
 };
-use x509_cert::ext::{Extension, Extensions, ToExtension};
+use x509_cert::ext::{Extensions, ToExtension};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
@@ -48,6 +48,25 @@ pub(crate) struct CaCertificate {
     subject: Name,
 }
 
+impl CaCertificate {
+    /// A certificate that was made earlier, to issue below it.
+    pub(crate) fn from_certificate(
+        certificate: Certificate,
+    ) -> Result<CaCertificate, CeremonyError> {
+        let tbs = certificate.tbs_certificate();
+        let subject = tbs.subject().clone();
+        let identifier = tbs.get_extension::<SubjectKeyIdentifier>()?;
+        let (_, key_identifier) = identifier.ok_or_else(|| CeremonyError::NoKeyIdentifier {
+            subject: subject.to_string(),
+        })?;
+        Ok(CaCertificate {
+            key_identifier: key_identifier.0,
+            certificate,
+            subject,
+        })
+    }
+}
+
 /// Makes the certificate for `key`, signed by `signer` (the root's pool in either role).
 ///
 /// The signature is verified and the encoding read back before the certificate is returned.
@@ -77,8 +96,7 @@ pub(crate) fn issue(
         subject_public_key_info,
     };
     let tbs = tbs.to_der()?;
-    let signature = sign(signer, &tbs)?;
-    verify(signer.public_key(), &tbs, signature.as_bytes())?;
+    let signature = signed(signer, &tbs)?;
     let certificate = SignedCertificate {
         tbs_certificate: Any::from_der(&tbs)?,
         signature_algorithm: algorithm,
@@ -158,29 +176,42 @@ fn extensions(
     subject: &Name,
     key_identifier: &OctetString,
 ) -> Result<Extensions, der::Error> {
-    let path_len_constraint = match role {
-        Role::Root => None,
-        Role::Issuing { .. } => Some(0),
+    let Role::Issuing { root } = role else {
+        return ca_extensions(None, subject, key_identifier);
     };
+    let mut extensions = ca_extensions(Some(0), subject, key_identifier)?;
+    let authority = AuthorityKeyIdentifier {
+        key_identifier: Some(root.key_identifier.clone()),
+        ..AuthorityKeyIdentifier::default()
+    };
+    extensions.push(authority.to_extension(subject, &[])?);
+    Ok(extensions)
+}
+
+/// What the request of an issuing CA asks for: all that does not depend on who issues it.
+pub(super) fn requested_extensions(
+    subject: &Name,
+    key: &SubjectPublicKeyInfoOwned,
+) -> Result<Extensions, der::Error> {
+    ca_extensions(Some(0), subject, &key_identifier(key)?)
+}
+
+fn ca_extensions(
+    path_len_constraint: Option<u8>,
+    subject: &Name,
+    key_identifier: &OctetString,
+) -> Result<Extensions, der::Error> {
     let constraints = BasicConstraints {
         ca: true,
         path_len_constraint,
     };
     let usage = KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign);
     let subject_key = SubjectKeyIdentifier(key_identifier.clone());
-    let mut extensions: Vec<Extension> = vec![
+    Ok(vec![
         constraints.to_extension(subject, &[])?,
         usage.to_extension(subject, &[])?,
         subject_key.to_extension(subject, &[])?,
-    ];
-    if let Role::Issuing { root } = role {
-        let authority = AuthorityKeyIdentifier {
-            key_identifier: Some(root.key_identifier.clone()),
-            ..AuthorityKeyIdentifier::default()
-        };
-        extensions.push(authority.to_extension(subject, &[])?);
-    }
-    Ok(extensions)
+    ])
 }
 
 /// Key identifier by RFC 7093 §2 method 1: the leftmost 160 bits of the SHA-256 of the
@@ -236,7 +267,9 @@ pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwn
     })
 }
 
-fn signature_algorithm(key: KeyAlgorithm) -> Result<AlgorithmIdentifierOwned, CeremonyError> {
+pub(super) fn signature_algorithm(
+    key: KeyAlgorithm,
+) -> Result<AlgorithmIdentifierOwned, CeremonyError> {
     let (oid, parameters) = match key {
         // RFC 5758 §3.2: parameters absent.
         KeyAlgorithm::EcP256 => ("1.2.840.10045.4.3.2", None),
@@ -252,6 +285,13 @@ fn signature_algorithm(key: KeyAlgorithm) -> Result<AlgorithmIdentifierOwned, Ce
         oid: ObjectIdentifier::new_unwrap(oid),
         parameters,
     })
+}
+
+/// One signature, waited for and verified.
+pub(crate) fn signed(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError> {
+    let signature = sign(signer, message)?;
+    verify(signer.public_key(), message, signature.as_bytes())?;
+    Ok(signature)
 }
 
 /// One signature, waited for.

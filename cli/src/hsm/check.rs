@@ -70,7 +70,6 @@ pub(super) fn run(
     console: &mut Console<'_>,
 ) -> Result<Exit, HsmError> {
     let (uri, issuer) = subject(arguments)?;
-    let uri = pin::with_pin(uri)?;
     let options = Pkcs11Options {
         sessions: Some(1),
         ..Pkcs11Options::default()
@@ -125,13 +124,14 @@ pub(super) fn run(
 fn subject(arguments: &HsmCheckArguments) -> Result<(Pkcs11Uri, Option<Issuer>), HsmError> {
     if let Some(text) = &arguments.uri {
         let issuer = arguments.certificate.as_deref().map(Issuer::read);
-        return Ok((uri(text)?, issuer.transpose()?));
+        return Ok((pin::with_pin(uri(text)?)?, issuer.transpose()?));
     }
     // The grammar wants one of the two.
     let path = arguments.config.as_deref().unwrap_or("".as_ref());
     let configuration = Configuration::load(path)?;
-    match configuration.signer() {
-        SignerLocation::Pkcs11(uri) => Ok((uri.clone(), Some(configuration.issuer()?))),
+    let issuer = configuration.issuer()?;
+    match pin::activated(configuration)?.signer() {
+        SignerLocation::Pkcs11(uri) => Ok((pin::with_pin(uri.clone())?, Some(issuer))),
         SignerLocation::Software(_) => Err(HsmError::Software),
     }
 }

@@ -3,7 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use birthmark_hsm::{PIN_VARIABLE, Pkcs11Uri, inspect_uri};
+use birthmark_engine::{Activation, Configuration};
+use birthmark_hsm::{PIN_VARIABLE, Pkcs11Uri, SignerLocation, inspect_uri};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
@@ -17,7 +18,8 @@ const TERMINAL: &str = "/dev/tty";
 /// The URI, with a PIN that is asked for on the terminal where nothing else says what it is and the token
 /// wants one. Without a terminal the URI stays as it is, and opening the token says what is missing.
 pub(crate) fn with_pin(uri: Pkcs11Uri) -> Result<Pkcs11Uri, HsmError> {
-    if uri.has_pin() || std::env::var_os(PIN_VARIABLE).is_some() || open_terminal().is_err() {
+    if uri.has_pin_source() || std::env::var_os(PIN_VARIABLE).is_some() || open_terminal().is_err()
+    {
         return Ok(uri);
     }
     typed(uri)
@@ -36,6 +38,18 @@ pub(crate) fn typed(uri: Pkcs11Uri) -> Result<Pkcs11Uri, HsmError> {
     let token = uri.token().unwrap_or("the token").to_owned();
     let pin = ask(&format!("PIN of {token}: ")).map_err(HsmError::Terminal)?;
     Ok(uri.with_typed_pin(pin))
+}
+
+/// The configuration as its station can start: with the activation "operator" the PIN is typed now. With "m-of-n" the
+/// token asks by its own means when it is logged in to.
+pub(crate) fn activated(configuration: Configuration) -> Result<Configuration, HsmError> {
+    match (configuration.activation(), configuration.signer()) {
+        (Activation::Operator, SignerLocation::Pkcs11(uri)) => {
+            let signer = SignerLocation::Pkcs11(typed(uri.clone())?);
+            Ok(configuration.with_signer(signer))
+        }
+        _ => Ok(configuration),
+    }
 }
 
 /// Asks for a secret on the controlling terminal, which need not be where standard input comes from.

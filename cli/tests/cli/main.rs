@@ -9,6 +9,7 @@ mod ceremony;
 mod command_line;
 mod hsm;
 mod independent;
+mod install;
 mod issue;
 mod keep;
 mod permit;

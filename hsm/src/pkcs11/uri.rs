@@ -141,9 +141,9 @@ impl Pkcs11Uri {
         self
     }
 
-    /// Whether the URI says where the PIN is, or carries one that was typed.
-    pub fn has_pin(&self) -> bool {
-        self.pin_source.is_some() || self.pin.0.is_some()
+    /// Whether the URI says where the PIN is.
+    pub fn has_pin_source(&self) -> bool {
+        self.pin_source.is_some()
     }
 
     /// The same URI with this id of the key, which it must not have yet.
