@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
 use crate::ceremony::args::{CaCsrArguments, CaInstallArguments};
+use crate::ceremony::scripted::CeremonyArguments;
 use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::hsm::HsmCommand;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
@@ -100,6 +101,8 @@ pub(crate) enum CaCommand {
     Csr(CaCsrArguments),
     /// Check an issuing CA's certificate and chain, and make its directory.
     Install(CaInstallArguments),
+    /// Carry out an approved plan, step by step, with a signed transcript.
+    Ceremony(CeremonyArguments),
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,7 @@ pub(crate) mod files;
 mod install;
 mod layout;
 mod request;
+pub(crate) mod scripted;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -49,6 +50,7 @@ pub use error::CeremonyError;
 pub use install::{InstallPlan, InstalledCa, install};
 pub use layout::CONFIGURATION_FILE;
 pub use request::{RequestPlan, WrittenRequest, request};
+pub use scripted::ScriptError;
 
 const ROOT_NOTE_FILE: &str = "TAKE-THIS-OFFLINE.txt";
 

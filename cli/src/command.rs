@@ -10,7 +10,7 @@ use crate::args::{
     LogExportArguments, LogProofArguments, LogVerifyArguments, OfficerCommand,
     OfficerKeygenArguments, PermitCommand, PermitNewArguments,
 };
-use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa};
+use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa, ScriptError};
 use crate::console::Console;
 use crate::demo::{self, DemoError, DemoPlan};
 use crate::hsm::{self, HsmError};
@@ -70,7 +70,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
         Err(
             CommandError::Output { source }
             | CommandError::Keep(KeepError::Output { source })
-            | CommandError::Hsm(HsmError::Output { source }),
+            | CommandError::Hsm(HsmError::Output { source })
+            | CommandError::Script(ScriptError::Output { source }),
         ) if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             console.note(format_args!("error: {}", one_line(&error)));
@@ -145,6 +146,9 @@ pub enum CommandError {
     /// A command on an HSM fails or refuses.
     #[error(transparent)]
     Hsm(#[from] HsmError),
+    /// A scripted ceremony stopped or failed.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// The system refused signal handlers.
     #[error("cannot watch for signals; check the limits of this process")]
     Signals {
@@ -184,6 +188,7 @@ impl CommandError {
             CommandError::Keep(error) => error.exit(),
             CommandError::Records(error) => error.exit(),
             CommandError::Hsm(error) => error.exit(),
+            CommandError::Script(error) => error.exit(),
             CommandError::OpenLog(birthmark_log::OpenError::Missing { .. })
             | CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
@@ -247,6 +252,9 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
         Command::Ca(CaCommand::Csr(arguments)) => ceremony::commands::csr(arguments, console),
         Command::Ca(CaCommand::Install(arguments)) => {
             ceremony::commands::install_ca(arguments, console)
+        }
+        Command::Ca(CaCommand::Ceremony(arguments)) => {
+            Ok(ceremony::scripted::run(arguments, console)?)
         }
         Command::Hsm(command) => Ok(hsm::run(command, console)?),
         Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),

@@ -223,6 +223,10 @@ fn a_ca_below_an_outside_root_issues() {
         configuration.contains("activation = \"unattended\"")
             && configuration.contains("sessions = 2")
     );
+    // The profile's ten years would outlive this issuer.
+    let profile = ca.join("profiles/tls-client.toml");
+    let text = fs::read_to_string(&profile).unwrap();
+    fs::write(&profile, text.replace("days = 3650", "days = 30")).unwrap();
     let issue = [
         "issue",
         "--config",

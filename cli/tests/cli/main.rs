@@ -14,6 +14,7 @@ mod issue;
 mod keep;
 mod permit;
 mod receipts;
+mod scripted;
 mod server;
 mod support;
 mod token;
