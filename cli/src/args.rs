@@ -5,11 +5,15 @@ mod log;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use birthmark_engine::Activation;
 use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
+use crate::ceremony::args::{CaCsrArguments, CaInstallArguments};
+use crate::ceremony::scripted::CeremonyArguments;
 use crate::demo::DEMO_COUNT_DEFAULT;
+use crate::hsm::HsmCommand;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
 use crate::subject::Subject;
 
@@ -43,6 +47,9 @@ pub(crate) enum Command {
     /// Make a certification authority.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// List HSMs, make a key on one, check and measure it.
+    #[command(subcommand)]
+    Hsm(HsmCommand),
     /// Issue certificates for certificate signing requests.
     Issue(IssueArguments),
     /// Verify, read and export the log, and prove what it holds.
@@ -92,6 +99,12 @@ pub enum DemoSigner {
 pub(crate) enum CaCommand {
     /// Make a root and an issuing CA, their keys, the log and the configuration.
     Init(CaInitArguments),
+    /// Write the request of an issuing CA that an outside root certifies.
+    Csr(CaCsrArguments),
+    /// Check an issuing CA's certificate and chain, and make its directory.
+    Install(CaInstallArguments),
+    /// Carry out an approved plan, step by step, with a signed transcript.
+    Ceremony(CeremonyArguments),
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +150,9 @@ pub(crate) struct CaInitArguments {
     /// SoftHSM only: sign with a session copy of the key, which is faster there.
     #[arg(long)]
     pub(crate) key_copy: bool,
+    /// Who has to be there at every start: unattended, operator (types the PIN) or m-of-n (the token asks).
+    #[arg(long, value_name = "HOW", default_value = "unattended")]
+    pub(crate) activation: Activation,
     /// Print what was made as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -26,6 +26,7 @@ use indicatif::ProgressBar;
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
 use crate::events::TokenEvents;
+use crate::hsm;
 use crate::input::{InputItem, InputRejection, Inputs};
 use crate::interrupt::Interrupt;
 
@@ -80,7 +81,7 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
     let inputs = Inputs::open(&plan.inputs)?;
     let mut permits = Permits::open(&plan.permits)?;
     let interrupt = Interrupt::install().map_err(|source| CommandError::Signals { source })?;
-    let mut configuration = Configuration::load(&plan.config)?;
+    let mut configuration = hsm::pin::activated(Configuration::load(&plan.config)?)?;
     let (events, token_lines) = TokenEvents::new();
     configuration.observe_signers(Arc::new(events));
     let station = configuration.station()?;
