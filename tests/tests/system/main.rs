@@ -18,6 +18,7 @@
 //! | `foreign_records` | records of later versions stop the start |
 //! | `system_calls` | system calls of the real binary fail, by `strace` |
 //! | `tokens` | a token of several fails, returns, signs wrongly: what requests notice of it |
+//! | `storm` | every row of the error table at once, under full load on three tokens; a token killed under load |
 //! | `command_line` | every error of the binary: exit code, one line, no secret |
 //!
 //! Every test of the engine whose matter can depend on the signer runs on every signer. PKCS#11
@@ -43,12 +44,14 @@ mod damage;
 mod faulty_storage;
 mod foreign_records;
 mod hostile_requests;
+mod load;
 mod officer;
 mod refusals;
 mod reissue;
 mod requests;
 mod retries;
 mod storage_faults;
+mod storm;
 mod system_calls;
 mod tokens;
 mod uniqueness;
