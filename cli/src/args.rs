@@ -5,11 +5,15 @@ mod log;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use birthmark_engine::Activation;
 use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
+use crate::ceremony::args::{CaCsrArguments, CaInstallArguments};
+use crate::ceremony::scripted::CeremonyArguments;
 use crate::demo::DEMO_COUNT_DEFAULT;
+use crate::hsm::HsmCommand;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
 use crate::subject::Subject;
 
@@ -43,6 +47,9 @@ pub(crate) enum Command {
     /// Make a certification authority.
     #[command(subcommand)]
     Ca(CaCommand),
+    /// List HSMs, make a key on one, check and measure it.
+    #[command(subcommand)]
+    Hsm(HsmCommand),
     /// Issue certificates for certificate signing requests.
     Issue(IssueArguments),
     /// Verify, read and export the log, and prove what it holds.
@@ -66,7 +73,7 @@ pub(crate) struct DemoArguments {
     #[arg(long, value_name = "N", default_value_t = DEMO_COUNT_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     pub(crate) count: u64,
-    /// What signs: an embedded software key, or a SoftHSM token through PKCS#11.
+    /// What signs: an embedded software key, a SoftHSM token, or a simulated network HSM.
     #[arg(long, value_enum, default_value_t = DemoSigner::Software)]
     pub(crate) signer: DemoSigner,
     /// Where the demonstration's files go. An earlier demonstration there is replaced.
@@ -84,12 +91,20 @@ pub enum DemoSigner {
     Software,
     /// A SoftHSM token through PKCS#11.
     Softhsm,
+    /// A simulated HSM, 1 ms away, through PKCS#11; needs the test token's module of a checkout.
+    NetworkHsm,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CaCommand {
     /// Make a root and an issuing CA, their keys, the log and the configuration.
     Init(CaInitArguments),
+    /// Write the request of an issuing CA that an outside root certifies.
+    Csr(CaCsrArguments),
+    /// Check an issuing CA's certificate and chain, and make its directory.
+    Install(CaInstallArguments),
+    /// Carry out an approved plan, step by step, with a signed transcript.
+    Ceremony(CeremonyArguments),
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +150,9 @@ pub(crate) struct CaInitArguments {
     /// SoftHSM only: sign with a session copy of the key, which is faster there.
     #[arg(long)]
     pub(crate) key_copy: bool,
+    /// Who has to be there at every start: unattended, operator (types the PIN) or m-of-n (the token asks).
+    #[arg(long, value_name = "HOW", default_value = "unattended")]
+    pub(crate) activation: Activation,
     /// Print what was made as JSON.
     #[arg(long)]
     pub(crate) json: bool,

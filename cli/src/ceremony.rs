@@ -12,48 +12,48 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod certificate;
+pub(crate) mod args;
+pub(crate) mod certificate;
+pub(crate) mod chain;
+pub(crate) mod commands;
 mod error;
-mod files;
+pub(crate) mod files;
+mod install;
+mod layout;
+mod request;
+pub(crate) mod scripted;
 
-use std::fmt::Write as _;
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aws_lc_rs::rand;
-use birthmark_engine::profile::{IDEVID_TOML, TLS_CLIENT_TOML};
+use birthmark_engine::Activation;
 use birthmark_hsm::{
     KeyAlgorithm, LocationError, Pkcs11Options, Pkcs11Uri, RsaSignature, SignerLocation,
     SigningPool,
 };
-use birthmark_log::Log;
 use serde::Serialize;
 
 use crate::subject::Subject;
 
-use files::{failed, make_private_directory, refuse_existing, write_certificate};
+use files::write_certificate;
+use layout::{
+    ISSUING_CERTIFICATE_FILE, ISSUING_KEY_FILE, LOG_DIRECTORY, Layout, ROOT_CERTIFICATE_FILE,
+    ROOT_DIRECTORY, ROOT_KEY_FILE, build_in_place, sync,
+};
 
+pub(crate) use certificate::{public_key_sha256, verify as verify_signature};
 pub(crate) use files::{software_key, write_new};
 
 pub use certificate::{NOT_BEFORE_BACKDATE, SERIAL_BYTES};
+pub use chain::{CHAIN_MAX, ChainError};
 pub use error::CeremonyError;
+pub use install::{InstallPlan, InstalledCa, install};
+pub use layout::CONFIGURATION_FILE;
+pub use request::{RequestPlan, WrittenRequest, request};
+pub use scripted::ScriptError;
 
-/// File name of the configuration in a CA's directory.
-pub const CONFIGURATION_FILE: &str = "birthmark.toml";
-const ISSUING_CERTIFICATE_FILE: &str = "issuing-ca.pem";
-const ISSUING_KEY_FILE: &str = "issuing-ca.key";
-const ROOT_DIRECTORY: &str = "root";
-const ROOT_CERTIFICATE_FILE: &str = "root-ca.pem";
-const ROOT_KEY_FILE: &str = "root-ca.key";
 const ROOT_NOTE_FILE: &str = "TAKE-THIS-OFFLINE.txt";
-const LOG_DIRECTORY: &str = "log";
-const LOG_KEY_FILE: &str = "log.key";
-const PROFILES: [(&str, &str); 2] = [
-    ("profiles/idevid.toml", IDEVID_TOML),
-    ("profiles/tls-client.toml", TLS_CLIENT_TOML),
-];
 
 /// Host part of a log origin that nobody chose: `.invalid` never resolves (RFC 2606 §2).
 const ORIGIN_HOST: &str = "birthmark.invalid";
@@ -126,6 +126,8 @@ pub struct CaPlan {
     pub sessions: Option<usize>,
     /// The SoftHSM accommodation `key_copy` to write into the configuration.
     pub key_copy: bool,
+    /// Who has to be there when the station starts, to write into the configuration.
+    pub activation: Activation,
 }
 
 impl CaPlan {
@@ -142,6 +144,7 @@ impl CaPlan {
             origin: None,
             sessions: None,
             key_copy: false,
+            activation: Activation::default(),
         }
     }
 }
@@ -199,31 +202,32 @@ pub fn create(plan: &CaPlan) -> Result<CreatedCa, CeremonyError> {
             algorithm: plan.algorithm,
         });
     }
-    refuse_existing(&plan.directory)?;
-    let parent = match plan.directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    let signer_location = match &plan.signer {
+        KeyPlace::Software => SignerLocation::Software(ISSUING_KEY_FILE.into()),
+        KeyPlace::Token(uri) => SignerLocation::Pkcs11((**uri).clone()),
     };
-    fs::create_dir_all(parent).map_err(|source| failed("create", parent, source))?;
-    let building = tempfile::Builder::new()
-        .prefix(".birthmark-ca-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(parent)
-        .map_err(|source| failed("create a directory in", parent, source))?;
-
+    plan.activation.check(&signer_location)?;
     let mut on_token = Vec::new();
+    let signer = match &plan.signer {
+        KeyPlace::Software => format!("software:{ISSUING_KEY_FILE}"),
+        KeyPlace::Token(uri) => uri.as_written().to_owned(),
+    };
     let ceremony = Ceremony {
         plan,
         root_subject: &root_subject,
         origin: &origin,
+        layout: Layout {
+            origin: &origin,
+            signer: &signer,
+            rsa_signature: plan.rsa_signature,
+            sessions: plan.sessions,
+            key_copy: plan.key_copy,
+            activation: plan.activation,
+        },
     };
-    let built = ceremony
-        .build(building.path(), &mut on_token)
-        .and_then(|()| {
-            fs::rename(building.path(), &plan.directory)
-                .and_then(|()| File::open(parent)?.sync_all())
-                .map_err(|source| failed("create", &plan.directory, source))
-        });
+    let built = build_in_place(&plan.directory, |directory| {
+        ceremony.build(directory, &mut on_token)
+    });
     if let Err(source) = built {
         if on_token.is_empty() {
             return Err(source);
@@ -234,8 +238,6 @@ pub fn create(plan: &CaPlan) -> Result<CreatedCa, CeremonyError> {
             source: Box::new(source),
         });
     }
-    // It has moved: there is nothing left to remove under the old name.
-    let _ = building.keep();
     Ok(ceremony.report())
 }
 
@@ -244,26 +246,15 @@ struct Ceremony<'a> {
     plan: &'a CaPlan,
     root_subject: &'a Subject,
     origin: &'a str,
+    layout: Layout<'a>,
 }
 
 impl Ceremony<'_> {
     /// Builds the CA in `directory`. Keys made on a token are added to `on_token`.
     fn build(&self, directory: &Path, on_token: &mut Vec<String>) -> Result<(), CeremonyError> {
         // What needs no key comes first: when the disk is full, no token is touched.
+        self.layout.lay_out(directory)?;
         let root_directory = directory.join(ROOT_DIRECTORY);
-        make_private_directory(&root_directory)?;
-        make_private_directory(&directory.join("profiles"))?;
-        for (file, text) in PROFILES {
-            write_new(&directory.join(file), text.as_bytes())?;
-        }
-        write_new(
-            &directory.join(CONFIGURATION_FILE),
-            self.configuration().as_bytes(),
-        )?;
-        software_key(KeyAlgorithm::Ed25519, &directory.join(LOG_KEY_FILE), "log")?;
-        let log = directory.join(LOG_DIRECTORY);
-        Log::create(&log).map_err(|source| CeremonyError::Log { source })?;
-
         let plan = self.plan;
         let root_file = root_directory.join(ROOT_KEY_FILE);
         let root_pool = self.key(&plan.root_signer, &root_file, "root CA", on_token)?;
@@ -290,11 +281,7 @@ impl Ceremony<'_> {
         )?;
         write_certificate(&root_directory.join(ROOT_CERTIFICATE_FILE), &root)?;
         write_certificate(&directory.join(ISSUING_CERTIFICATE_FILE), &issuing)?;
-        for directory in [&root_directory, &directory.join("profiles"), directory] {
-            let synced = File::open(directory).and_then(|opened| opened.sync_all());
-            synced.map_err(|source| failed("sync", directory, source))?;
-        }
-        Ok(())
+        sync(directory)
     }
 
     /// Makes a CA key where the plan wants it and opens it for signing.
@@ -326,55 +313,6 @@ impl Ceremony<'_> {
         }
     }
 
-    /// The text of `birthmark.toml`.
-    fn configuration(&self) -> String {
-        let plan = self.plan;
-        let signer = match &plan.signer {
-            KeyPlace::Software => format!("software:{ISSUING_KEY_FILE}"),
-            KeyPlace::Token(uri) => uri.as_written().to_owned(),
-        };
-        let mut text = String::from(
-            "# Configuration of one issuing CA. Paths are relative to this file.\n\n[issuer]\n",
-        );
-        let mut line = |key: &str, value: &str| {
-            let _ = writeln!(text, "{key} = {value}");
-        };
-        line("certificate", &toml_string(ISSUING_CERTIFICATE_FILE));
-        line("signer", &toml_string(&signer));
-        if let Some(signature) = plan.rsa_signature {
-            line("signature", &toml_string(signature.name()));
-        }
-        match plan.sessions {
-            Some(sessions) => line("sessions", &sessions.to_string()),
-            None => line(
-                "# sessions",
-                "2   # PKCS#11 sessions per token, or \"adaptive\"; default: one per CPU",
-            ),
-        }
-        if plan.key_copy {
-            line(
-                "key_copy",
-                "true   # SoftHSM only: sign with a session copy of the key",
-            );
-        }
-        text.push_str(SEVERAL_TOKENS);
-        text.push_str("\n[log]\n");
-        let mut line = |key: &str, value: &str| {
-            let _ = writeln!(text, "{key} = {}", toml_string(value));
-        };
-        line("directory", LOG_DIRECTORY);
-        line("origin", self.origin);
-        line("key", LOG_KEY_FILE);
-        text.push_str("\n[engine]\n# threads = 2\n# max_in_flight = 2048\n");
-        let profiles = PROFILES.map(|(file, _)| toml_string(file)).join(", ");
-        let _ = writeln!(text, "profiles = [{profiles}]");
-        text.push_str(
-            "# officers = [\"…\"]   # keys of `birthmark officer keygen`, for profiles with \
-             reissue = \"permit\"\n",
-        );
-        text
-    }
-
     fn report(&self) -> CreatedCa {
         let plan = self.plan;
         let directory = &plan.directory;
@@ -399,12 +337,6 @@ impl Ceremony<'_> {
 }
 
 /// What `[issuer]` may say besides, in the configuration's own words.
-const SEVERAL_TOKENS: &str = "\
-# signers = [\"pkcs11:…\", \"pkcs11:…\"]   # in place of signer: the same key on up to 16 tokens\n\
-# call_limit_s = 10            # an HSM call that lasts longer is given up and made elsewhere\n\
-# wait_limit_s = 30            # how long requests wait while every token is down\n\
-# probe_interval_max_s = 300   # longest time between two looks at a token that is down\n";
-
 const ROOT_NOTE: &str = "\
 The key in this directory signs issuing CAs. Whoever holds it can make a CA that every\n\
 device of this chain trusts.\n\n\
@@ -427,9 +359,4 @@ pub(crate) fn random_origin() -> Result<String, CeremonyError> {
     let mut random = [0; ORIGIN_RANDOM_BYTES];
     rand::fill(&mut random).map_err(|_| CeremonyError::Random)?;
     Ok(format!("{ORIGIN_HOST}/{}", crate::hex::encode(&random)))
-}
-
-/// A TOML basic string.
-fn toml_string(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
 }

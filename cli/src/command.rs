@@ -10,9 +10,10 @@ use crate::args::{
     LogExportArguments, LogProofArguments, LogVerifyArguments, OfficerCommand,
     OfficerKeygenArguments, PermitCommand, PermitNewArguments,
 };
-use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa};
+use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa, ScriptError};
 use crate::console::Console;
 use crate::demo::{self, DemoError, DemoPlan};
+use crate::hsm::{self, HsmError};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan, PermitsError};
 use crate::keep::{self, KeepError};
@@ -66,11 +67,12 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
         Ok(exit) => exit,
         // Whoever reads the output has seen enough, as in `birthmark log show … | head`.
         // `issue` never gets here with this: it accounts for results that nobody reads.
-        Err(CommandError::Output { source } | CommandError::Keep(KeepError::Output { source }))
-            if source.kind() == io::ErrorKind::BrokenPipe =>
-        {
-            Exit::Done
-        }
+        Err(
+            CommandError::Output { source }
+            | CommandError::Keep(KeepError::Output { source })
+            | CommandError::Hsm(HsmError::Output { source })
+            | CommandError::Script(ScriptError::Output { source }),
+        ) if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             console.note(format_args!("error: {}", one_line(&error)));
             error.exit()
@@ -141,8 +143,14 @@ pub enum CommandError {
         #[source]
         source: birthmark_engine::record::RecordError,
     },
-    /// The system refused signal handlers.
-    #[error("cannot watch for signals; check the limits of this process")]
+    /// A command on an HSM fails or refuses.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// A scripted ceremony stopped or failed.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// The system refused signal handlers, or a thread.
+    #[error("cannot watch for signals or events; check the limits of this process")]
     Signals {
         /// Why.
         #[source]
@@ -175,10 +183,14 @@ impl CommandError {
             CommandError::Ceremony(error) | CommandError::Demo(DemoError::Ceremony(error)) => {
                 ceremony_exit(error)
             }
-            CommandError::Demo(DemoError::NotADemo { .. } | DemoError::SoftHsm(_)) => Exit::Usage,
+            CommandError::Demo(
+                DemoError::NotADemo { .. } | DemoError::SoftHsm(_) | DemoError::NetworkHsm(_),
+            ) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
             CommandError::Keep(error) => error.exit(),
             CommandError::Records(error) => error.exit(),
+            CommandError::Hsm(error) => error.exit(),
+            CommandError::Script(error) => error.exit(),
             CommandError::OpenLog(birthmark_log::OpenError::Missing { .. })
             | CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
@@ -187,7 +199,7 @@ impl CommandError {
 }
 
 /// What a person typed or a token's owner arranged is usage; disk and device are the system.
-fn ceremony_exit(error: &CeremonyError) -> Exit {
+pub(crate) fn ceremony_exit(error: &CeremonyError) -> Exit {
     match error {
         CeremonyError::Exists { .. }
         | CeremonyError::RootSubject { .. }
@@ -195,7 +207,14 @@ fn ceremony_exit(error: &CeremonyError) -> Exit {
         | CeremonyError::NotRsa { .. }
         | CeremonyError::Origin { .. }
         | CeremonyError::Generate { .. }
+        | CeremonyError::NoKeyIdentifier { .. }
+        | CeremonyError::Chain(_)
+        | CeremonyError::Issuer(_)
+        | CeremonyError::OtherRoot { .. }
+        | CeremonyError::Location { .. }
+        | CeremonyError::Activation(_)
         | CeremonyError::OpenSigner { .. } => Exit::Usage,
+        CeremonyError::Hsm(error) => error.exit(),
         CeremonyError::KeysLeft { source, .. } => ceremony_exit(source),
         _ => Exit::Fault,
     }
@@ -233,6 +252,14 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             console,
         ),
         Command::Ca(CaCommand::Init(arguments)) => ca_init(arguments, console),
+        Command::Ca(CaCommand::Csr(arguments)) => ceremony::commands::csr(arguments, console),
+        Command::Ca(CaCommand::Install(arguments)) => {
+            ceremony::commands::install_ca(arguments, console)
+        }
+        Command::Ca(CaCommand::Ceremony(arguments)) => {
+            Ok(ceremony::scripted::run(arguments, console)?)
+        }
+        Command::Hsm(command) => Ok(hsm::run(command, console)?),
         Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),
         Command::Officer(OfficerCommand::Keygen(OfficerKeygenArguments { name, out })) => {
             officer::keygen(&name, &out, console)
@@ -407,11 +434,12 @@ fn ca_init(arguments: CaInitArguments, console: &mut Console<'_>) -> Result<Exit
     plan.root_subject = arguments.root_subject;
     plan.algorithm = arguments.algorithm;
     plan.rsa_signature = arguments.signature;
-    plan.signer = arguments.signer;
-    plan.root_signer = arguments.root_signer;
+    plan.signer = ceremony::commands::with_pin(arguments.signer)?;
+    plan.root_signer = ceremony::commands::with_pin(arguments.root_signer)?;
     plan.origin = arguments.origin;
     plan.sessions = arguments.sessions.map(usize::from);
     plan.key_copy = arguments.key_copy;
+    plan.activation = arguments.activation;
     let created = ceremony::create(&plan)?;
     let text = if arguments.json {
         serde_json::to_string_pretty(&created)

@@ -4,6 +4,7 @@
 //! | module | subject |
 //! | --- | --- |
 //! | [`ceremony`] | make a root and an issuing CA, the log, the configuration |
+//! | [`hsm`] | list HSMs, make a key on one, check and measure it |
 //! | [`issue`] | requests in, one line of JSON per request out |
 //! | [`officer`] | officers' keys and permits |
 //! | [`records`] | verify, show and export a log, prove what it holds |
@@ -23,7 +24,9 @@ pub mod ceremony;
 pub mod command;
 pub mod console;
 pub mod demo;
+mod events;
 pub mod hex;
+pub mod hsm;
 pub mod input;
 pub mod interrupt;
 pub mod issue;

@@ -12,6 +12,7 @@ use birthmark_hsm::{
 use birthmark_log::tlog::{KeyAlgorithm, VerifierKey};
 use serde::Deserialize;
 
+use crate::activation::{Activation, UnknownActivation};
 use crate::checkpoint::{LogKey, LogKeyError};
 use crate::engine::Station;
 use crate::issuer::{Issuer, IssuerError};
@@ -37,6 +38,7 @@ struct RawIssuer {
     sessions: Option<RawSessions>,
     #[serde(default)]
     key_copy: bool,
+    activation: Option<String>,
     probe_interval_max_s: Option<u64>,
     call_limit_s: Option<u64>,
     wait_limit_s: Option<u64>,
@@ -113,6 +115,7 @@ pub struct Configuration {
     issuer_certificate: PathBuf,
     signers: Vec<SignerLocation>,
     rsa_signature: Option<RsaSignature>,
+    activation: Activation,
     pool: PoolOptions,
     log_directory: PathBuf,
     log_origin: String,
@@ -195,6 +198,8 @@ impl Configuration {
         let rsa_signature = rsa_signature
             .map_err(|error: UnknownRsaSignature| wrong(("issuer.signature", error.to_string())))?;
         let pool = raw.issuer.pool_options(folder).map_err(wrong)?;
+        let activation = activation(&raw.issuer, &signers)
+            .map_err(|problem| wrong(("issuer.activation", problem)))?;
         let witnesses = raw.log.witness.iter();
         let witnesses = witnesses
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
@@ -222,6 +227,7 @@ impl Configuration {
             issuer_certificate: folder.join(raw.issuer.certificate),
             signers,
             rsa_signature,
+            activation,
             pool,
             log_directory: folder.join(raw.log.directory),
             log_origin: raw.log.origin,
@@ -326,6 +332,19 @@ impl Configuration {
         &self.signers
     }
 
+    /// Who has to be there when the station starts.
+    #[must_use]
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The same configuration with other ways to the key: the same URIs with the PINs that an operator typed.
+    #[must_use]
+    pub fn with_signers(mut self, signers: Vec<SignerLocation>) -> Self {
+        self.signers = signers;
+        self
+    }
+
     /// Lets `observer` hear of the tokens' failures and returns, from the next
     /// [`Configuration::station`] on.
     pub fn observe_signers(&mut self, observer: Arc<dyn PoolObserver>) {
@@ -406,6 +425,18 @@ impl RawIssuer {
         }
         Ok(options)
     }
+}
+
+fn activation(raw: &RawIssuer, signers: &[SignerLocation]) -> Result<Activation, String> {
+    let activation = match &raw.activation {
+        Some(name) => name
+            .parse()
+            .map_err(|error: UnknownActivation| error.to_string())?,
+        None => Activation::default(),
+    };
+    let mut signers = signers.iter();
+    let fits = signers.try_for_each(|signer| activation.check(signer));
+    fits.map(|()| activation).map_err(|error| error.to_string())
 }
 
 fn signer_location(text: &str, folder: &Path) -> Result<SignerLocation, String> {

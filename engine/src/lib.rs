@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+mod activation;
 mod audit;
 mod certificate;
 mod check;
@@ -63,6 +64,7 @@ mod tbs;
 mod template;
 mod validate;
 
+pub use activation::{Activation, ActivationMisfit, UnknownActivation};
 pub use audit::{AuditError, certificate_serial, verify_issued};
 pub use checkpoint::{LogKey, LogKeyError};
 pub use configuration::{Configuration, ConfigurationError, WitnessAddress};

@@ -370,6 +370,42 @@ pub enum GenerateError {
     },
 }
 
+/// A key pair was not destroyed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DestroyError {
+    /// The token could not be opened, or holds no such key.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Under that name is another key.
+    #[error(
+        "{key} on token '{token}' is another key than the one to be destroyed; nothing was destroyed: \
+         check which key is meant"
+    )]
+    OtherKey {
+        /// The URI's object attributes.
+        key: String,
+        /// The token's label.
+        token: String,
+    },
+    /// The token said that it destroyed the key, and still has one of that name.
+    #[error("token '{token}' still holds {key}: remove it with the vendor's tool and check again")]
+    StillThere {
+        /// The URI's object attributes.
+        key: String,
+        /// The token's label.
+        token: String,
+    },
+    /// A PKCS#11 call failed.
+    #[error("token '{token}': {call}; {}", call.class().advice())]
+    Call {
+        /// The token's label.
+        token: String,
+        /// The call and what it returned.
+        call: CallError,
+    },
+}
+
 /// A token could not be initialized.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -55,13 +55,20 @@ pub use algorithm::{
 };
 pub use ckr::{CallError, ErrorClass, ReturnCode};
 pub use error::{
-    CloseError, GenerateError, InitializeError, KeyError, LocationError, Mark, ModuleError,
-    OpenError, PinError, SignError, SoftwareKeyError, TokenError,
+    CloseError, DestroyError, GenerateError, InitializeError, KeyError, LocationError, Mark,
+    ModuleError, OpenError, PinError, SignError, SoftwareKeyError, TokenError,
 };
 pub use event::{PoolEvent, PoolEventKind, PoolObserver, StateChange, TokenState};
 pub use location::SignerLocation;
 pub use metrics::{LatencyHistogram, PoolMetrics, TokenMetrics};
 pub use options::{PoolOptions, TOKENS_MAX};
+pub use pkcs11::{
+    KeyAttribute, KeyReport, destroy_key_pair, generate_reported_key_pair, report_key,
+};
+pub use pkcs11::{
+    MechanismDescription, ModuleDescription, PinState, SLOTS_MAX, SessionLimit, SlotDescription,
+    TokenDescription, inspect_module, inspect_uri,
+};
 pub use pkcs11::{
     PIN_VARIABLE, Pkcs11Options, Pkcs11Uri, SESSIONS_MAX, UriError, generate_key_pair,
     initialize_token,

@@ -145,8 +145,9 @@ impl AsRef<[u8]> for Signature {
 
 /// Receives the outcome of a [`SignJob`], exactly once per job.
 pub trait SignCompletion: Send + Sync {
-    /// Called with the job's ticket and its outcome, on a session's thread or, for a software
-    /// key, on the thread that submitted. It must not block: the session signs nothing meanwhile.
+    /// Called with the job's ticket and its outcome, on one of the pool's threads or, for a
+    /// software key, on the thread that submitted. It must not block: a session signs nothing
+    /// meanwhile.
     fn signed(&self, ticket: u64, outcome: Result<Signature, SignError>);
 }
 

@@ -16,7 +16,7 @@ use x509_cert::certificate::Version;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
 };
-use x509_cert::ext::{Extension, Extensions, ToExtension};
+use x509_cert::ext::{Extensions, ToExtension};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
@@ -49,6 +49,25 @@ pub(crate) struct CaCertificate {
     subject: Name,
 }
 
+impl CaCertificate {
+    /// A certificate that was made earlier, to issue below it.
+    pub(crate) fn from_certificate(
+        certificate: Certificate,
+    ) -> Result<CaCertificate, CeremonyError> {
+        let tbs = certificate.tbs_certificate();
+        let subject = tbs.subject().clone();
+        let identifier = tbs.get_extension::<SubjectKeyIdentifier>()?;
+        let (_, key_identifier) = identifier.ok_or_else(|| CeremonyError::NoKeyIdentifier {
+            subject: subject.to_string(),
+        })?;
+        Ok(CaCertificate {
+            key_identifier: key_identifier.0,
+            certificate,
+            subject,
+        })
+    }
+}
+
 /// Makes the certificate for `key`, signed by `signer` (the root's pool in either role).
 ///
 /// The signature is verified and the encoding read back before the certificate is returned.
@@ -78,8 +97,7 @@ pub(crate) fn issue(
         subject_public_key_info,
     };
     let tbs = tbs.to_der()?;
-    let signature = sign(signer, &tbs)?;
-    verify(signer, &tbs, signature.as_bytes())?;
+    let signature = signed(signer, &tbs)?;
     let certificate = SignedCertificate {
         tbs_certificate: Any::from_der(&tbs)?,
         signature_algorithm: algorithm,
@@ -159,29 +177,42 @@ fn extensions(
     subject: &Name,
     key_identifier: &OctetString,
 ) -> Result<Extensions, der::Error> {
-    let path_len_constraint = match role {
-        Role::Root => None,
-        Role::Issuing { .. } => Some(0),
+    let Role::Issuing { root } = role else {
+        return ca_extensions(None, subject, key_identifier);
     };
+    let mut extensions = ca_extensions(Some(0), subject, key_identifier)?;
+    let authority = AuthorityKeyIdentifier {
+        key_identifier: Some(root.key_identifier.clone()),
+        ..AuthorityKeyIdentifier::default()
+    };
+    extensions.push(authority.to_extension(subject, &[])?);
+    Ok(extensions)
+}
+
+/// What the request of an issuing CA asks for: all that does not depend on who issues it.
+pub(super) fn requested_extensions(
+    subject: &Name,
+    key: &SubjectPublicKeyInfoOwned,
+) -> Result<Extensions, der::Error> {
+    ca_extensions(Some(0), subject, &key_identifier(key)?)
+}
+
+fn ca_extensions(
+    path_len_constraint: Option<u8>,
+    subject: &Name,
+    key_identifier: &OctetString,
+) -> Result<Extensions, der::Error> {
     let constraints = BasicConstraints {
         ca: true,
         path_len_constraint,
     };
     let usage = KeyUsage(KeyUsages::KeyCertSign | KeyUsages::CRLSign);
     let subject_key = SubjectKeyIdentifier(key_identifier.clone());
-    let mut extensions: Vec<Extension> = vec![
+    Ok(vec![
         constraints.to_extension(subject, &[])?,
         usage.to_extension(subject, &[])?,
         subject_key.to_extension(subject, &[])?,
-    ];
-    if let Role::Issuing { root } = role {
-        let authority = AuthorityKeyIdentifier {
-            key_identifier: Some(root.key_identifier.clone()),
-            ..AuthorityKeyIdentifier::default()
-        };
-        extensions.push(authority.to_extension(subject, &[])?);
-    }
-    Ok(extensions)
+    ])
 }
 
 /// Key identifier by RFC 7093 §2 method 1: the leftmost 160 bits of the SHA-256 of the
@@ -191,7 +222,14 @@ fn key_identifier(info: &SubjectPublicKeyInfoOwned) -> Result<OctetString, der::
     OctetString::new(&hash.as_ref()[..20])
 }
 
-fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, CeremonyError> {
+/// SHA-256 of a key's SubjectPublicKeyInfo in lower-case hexadecimal: how a key is named where people compare it,
+/// and what `openssl pkey -pubin -outform DER | sha256sum` gives. `None` for a key that has no encoding here.
+pub(crate) fn public_key_sha256(key: &PublicKey) -> Option<String> {
+    let info = public_key_info(key).ok()?.to_der().ok()?;
+    Some(crate::hex::encode(digest::digest(&SHA256, &info).as_ref()))
+}
+
+pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, CeremonyError> {
     let (oid, parameters, key) = match key {
         // RFC 5480 §2.1.1: id-ecPublicKey, namedCurve.
         PublicKey::Ec { curve, point } => {
@@ -250,7 +288,9 @@ const PSS_PARAMETERS: &[u8] = &[
     0x00, 0xa2, 0x03, 0x02, 0x01, 0x20,
 ];
 
-fn signature_algorithm(signer: &SigningPool) -> Result<AlgorithmIdentifierOwned, CeremonyError> {
+pub(super) fn signature_algorithm(
+    signer: &SigningPool,
+) -> Result<AlgorithmIdentifierOwned, CeremonyError> {
     let (oid, parameters) = match signer.key_algorithm() {
         _ if signer.rsa_signature() == Some(RsaSignature::Pss) => (
             "1.2.840.113549.1.1.10",
@@ -277,6 +317,13 @@ fn signature_algorithm(signer: &SigningPool) -> Result<AlgorithmIdentifierOwned,
     })
 }
 
+/// One signature, waited for and verified.
+pub(crate) fn signed(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError> {
+    let signature = sign(signer, message)?;
+    verify(signer, message, signature.as_bytes())?;
+    Ok(signature)
+}
+
 /// One signature, waited for.
 fn sign(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError> {
     struct Answer(mpsc::Sender<Result<Signature, SignError>>);
@@ -298,7 +345,11 @@ fn sign(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError
 
 /// Verifies with the key that will stand in the chain: a token that answers with another
 /// key is found here and not in the field.
-fn verify(signer: &SigningPool, message: &[u8], sig: &[u8]) -> Result<(), CeremonyError> {
+pub(crate) fn verify(
+    signer: &SigningPool,
+    message: &[u8],
+    sig: &[u8],
+) -> Result<(), CeremonyError> {
     let verified = match signer.public_key() {
         PublicKey::Ec { curve, point } => {
             let algorithm = match curve {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use birthmark_hsm::{GenerateError, KeyAlgorithm, OpenError, SignError, SoftwareKeyError};
 
 use super::ORIGIN_BYTES_MAX;
+use super::chain::ChainError;
+use crate::hsm::HsmError;
 use crate::subject::SubjectError;
 
 /// Why a ceremony failed.
@@ -111,6 +113,43 @@ pub enum CeremonyError {
         #[source]
         source: birthmark_log::CreateError,
     },
+    /// A CA certificate without a subject key identifier.
+    #[error(
+        "the certificate of '{subject}' has no subject key identifier (RFC 5280 §4.2.1.2); get one that has"
+    )]
+    NoKeyIdentifier {
+        /// Whose.
+        subject: String,
+    },
+    /// The chain does not hold.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The certificate is not one that issues with this key.
+    #[error(transparent)]
+    Issuer(#[from] birthmark_engine::IssuerError),
+    /// The root is not the one that was expected.
+    #[error(
+        "the root of --chain has the SHA-256 {found}, and --root-sha256 says {expected}; do not install it, and ask \
+         where it comes from"
+    )]
+    OtherRoot {
+        /// Of the root's certificate.
+        found: String,
+        /// What was given.
+        expected: String,
+    },
+    /// The key cannot be activated as is stated.
+    #[error("--activation: {0}")]
+    Activation(#[from] birthmark_engine::ActivationMisfit),
+    /// A key's place is not one.
+    #[error(transparent)]
+    Location {
+        /// Why.
+        source: birthmark_hsm::LocationError,
+    },
+    /// The PIN cannot be had.
+    #[error(transparent)]
+    Hsm(#[from] Box<HsmError>),
     /// A later step failed after keys were generated on a token.
     #[error(
         "no CA was made, but the token now holds {keys}; delete it there or choose another object name"

@@ -1,6 +1,6 @@
 //! Files and directories of a CA: made new, private where they must be, synced.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -38,6 +38,22 @@ pub(crate) fn write_new(path: &Path, content: &[u8]) -> Result<(), CeremonyError
             file.write_all(content)?;
             file.sync_all()
         });
+    written.map_err(|source| failed("write", path, source))
+}
+
+/// Writes a new file that is there whole and durable, or not at all; only its owner may read it. An existing one is
+/// not overwritten.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), CeremonyError> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let written = tempfile::NamedTempFile::new_in(parent).and_then(|mut file| {
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|error| error.error)?;
+        File::open(parent)?.sync_all()
+    });
     written.map_err(|source| failed("write", path, source))
 }
 

@@ -13,14 +13,14 @@ use birthmark_hsm::{Pkcs11Uri, initialize_token};
 const MODULE_VARIABLE: &str = "BIRTHMARK_TEST_MODULE";
 
 /// A fresh token. The label carries the process id: one SoftHSM configuration serves every run.
-struct Token {
-    module: PathBuf,
-    label: String,
-    pin_file: PathBuf,
+pub(crate) struct Token {
+    pub(crate) module: PathBuf,
+    pub(crate) label: String,
+    pub(crate) pin_file: PathBuf,
 }
 
 impl Token {
-    fn new(directory: &Path, name: &str) -> Token {
+    pub(crate) fn new(directory: &Path, name: &str) -> Token {
         let module = env::var_os(MODULE_VARIABLE).unwrap_or_else(|| {
             panic!("{MODULE_VARIABLE} is not set: run this test under softhsm/with-softhsm.sh")
         });
@@ -34,13 +34,13 @@ impl Token {
         token
     }
 
-    fn uri(&self, key: &str) -> String {
+    pub(crate) fn uri(&self, key: &str) -> String {
         let uri = Pkcs11Uri::new(&self.module, &self.label, key, Some(&self.pin_file));
         uri.as_written().to_owned()
     }
 }
 
-fn write_private(path: &Path, text: &str) {
+pub(crate) fn write_private(path: &Path, text: &str) {
     use std::io::Write;
     let mut options = fs::OpenOptions::new();
     let mut file = options

@@ -29,8 +29,8 @@ const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
 /// Makes a key pair on the token that the URI names, under the URI's `object` label and its `id`
 /// (or a random one).
 ///
-/// The private key has `CKA_TOKEN`, `CKA_PRIVATE`, `CKA_SENSITIVE` and `CKA_SIGN` true and
-/// `CKA_EXTRACTABLE` false, and the token has to confirm afterwards, by `CKA_ALWAYS_SENSITIVE` and
+/// The private key has `CKA_TOKEN`, `CKA_PRIVATE`, `CKA_SENSITIVE` and `CKA_SIGN` true, `CKA_EXTRACTABLE`
+/// and every other use than signing false, and the token has to confirm afterwards, by `CKA_ALWAYS_SENSITIVE` and
 /// `CKA_NEVER_EXTRACTABLE` (PKCS#11 v3.1 §4.9), that it never left.
 ///
 /// # Errors
@@ -39,6 +39,24 @@ pub fn generate_key_pair(
     uri: &Pkcs11Uri,
     algorithm: KeyAlgorithm,
 ) -> Result<PublicKey, GenerateError> {
+    make_key_pair(uri, algorithm, |session, token, public, private| {
+        let checked = check(session, token, public, private);
+        if checked.is_err() {
+            // Best effort: the error that led here says what is wrong.
+            let _ = session.destroy_object(private);
+            let _ = session.destroy_object(public);
+        }
+        checked
+    })
+}
+
+/// Makes the pair and hands its objects, public and private, to `look` while nobody else of this process
+/// makes one.
+pub(super) fn make_key_pair<T>(
+    uri: &Pkcs11Uri,
+    algorithm: KeyAlgorithm,
+    look: impl FnOnce(&Session, &Token, ObjectHandle, ObjectHandle) -> Result<T, GenerateError>,
+) -> Result<T, GenerateError> {
     let label = uri.object().ok_or(GenerateError::NoLabel)?;
     let token = Token::open(uri, &PinMarks::default())?;
     let failed = |call| GenerateError::Call {
@@ -61,16 +79,11 @@ pub fn generate_key_pair(
         });
     }
     let (public, private) = make(&session, algorithm, label, &id).map_err(failed)?;
-    let checked = check(&session, &token, public, private);
-    if checked.is_err() {
-        // Best effort: the error that led here says what is wrong.
-        let _ = session.destroy_object(private);
-        let _ = session.destroy_object(public);
-    }
+    let looked_at = look(&session, &token, public, private);
     // The session closes before the lock opens, the token after: it takes the lock itself.
     drop(session);
     drop(setup);
-    checked
+    looked_at
 }
 
 fn random_id() -> Option<Vec<u8>> {
@@ -140,6 +153,11 @@ fn make(
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
         Attribute::Sign(true),
+        // Tokens have defaults of their own for these: the key is to sign and nothing else.
+        Attribute::SignRecover(false),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
     ]);
     let mut attempts = parameters.into_iter().peekable();
     loop {

@@ -14,6 +14,7 @@ use super::member::{Member, Trip};
 use super::module::ModuleUser;
 use super::opening::{self, Opened};
 use super::pool::SESSIONS_MAX;
+use super::probes::Probes;
 use super::shared::{self, Shared};
 use super::start::{Report, Seen};
 use super::token::Token;
@@ -22,12 +23,6 @@ use super::worker;
 use crate::ckr::CallError;
 use crate::error::{CloseError, OpenError, SignError};
 use crate::event::{PoolEventKind, TokenState};
-
-/// Waits between probes, in seconds. The last one repeats.
-const PROBE_INTERVALS_S: [u64; 7] = [1, 1, 2, 5, 10, 60, 300];
-
-/// Probes that failed before the module is started anew with the next, if nobody else uses it.
-const PROBES_BEFORE_RESTART: usize = 2;
 
 /// How long a token that refused a session is not asked for more.
 const GROW_AGAIN: Duration = Duration::from_secs(10);
@@ -53,9 +48,7 @@ struct Keeper {
     /// Sessions started so far, for the threads' names.
     started: usize,
     panicked: usize,
-    /// Failed probes in a row, and signatures of the token when it was taken up last.
-    probes: usize,
-    signatures: u64,
+    probes: Probes,
     probe_at: Option<Instant>,
     /// The token's present time of work.
     shift: Option<Shift>,
@@ -85,8 +78,7 @@ pub(super) fn run(shared: Arc<Shared>, place: usize, report: Sender<Report>) -> 
         module: None,
         started: 0,
         panicked: 0,
-        probes: 0,
-        signatures: 0,
+        probes: Probes::default(),
         probe_at: None,
         shift: None,
     };
@@ -182,7 +174,7 @@ impl Keeper {
         let asked = member.target.load(Ordering::Relaxed);
         let mut failed = None;
         let mut started = self.started;
-        self.signatures = member.progress().1;
+        self.probes.taken_up(member.progress().1);
         let shift = member.take_up(&shared, &key, why, |seats| {
             for session in sessions {
                 started += 1;
@@ -293,8 +285,13 @@ impl Keeper {
             });
         }
         self.started = started;
-        if let Some(error) = refused {
-            self.refused_more(&error, missing + remaining);
+        match (refused, &mut self.shift) {
+            (Some(error), _) => self.refused_more(&error, missing + remaining),
+            // No thread was to be had: not again at once.
+            (None, Some(shift)) if member.sessions() < missing + remaining => {
+                shift.grow_at = Instant::now() + GROW_AGAIN;
+            }
+            _ => {}
         }
     }
 
@@ -433,23 +430,17 @@ impl Keeper {
     }
 
     fn interval(&mut self, state: TokenState) -> Duration {
-        if self.member().progress().1 > self.signatures {
-            // It has signed since it was taken up: the fault is a new one.
-            self.probes = 0;
-            self.signatures = u64::MAX;
-        }
         let max = self.shared.options.probe_interval_max;
         if state == TokenState::WrongKey {
             return max;
         }
-        let step = self.probes.min(PROBE_INTERVALS_S.len() - 1);
-        Duration::from_secs(PROBE_INTERVALS_S[step]).min(max)
+        let signatures = self.member().progress().1;
+        self.probes.interval(signatures).min(max)
     }
 
     fn probe(&mut self) {
-        self.probes = self.probes.saturating_add(1);
         let lost = self.module.as_ref().is_some_and(|module| module.is_lost());
-        if lost || self.probes > PROBES_BEFORE_RESTART {
+        if self.probes.begin() || lost {
             // Some modules connect to their HSM only when they are initialized.
             self.call(|keeper| keeper.module = None);
         }

@@ -225,7 +225,8 @@ fn open_error(token: &Token, call: CallError) -> OpenError {
     }
 }
 
-fn find_with_public_key(
+/// The one private key that the URI names, and its public half.
+pub(super) fn find_with_public_key(
     session: &Session,
     token: &Token,
     uri: &Pkcs11Uri,
@@ -343,7 +344,10 @@ fn matching_public_key(
     }
 }
 
-fn label_and_id(session: &Session, object: ObjectHandle) -> Result<(Vec<u8>, Vec<u8>), CallError> {
+pub(super) fn label_and_id(
+    session: &Session,
+    object: ObjectHandle,
+) -> Result<(Vec<u8>, Vec<u8>), CallError> {
     let (mut label, mut id) = (Vec::new(), Vec::new());
     for value in attributes(session, object, &[AttributeType::Label, AttributeType::Id])? {
         match value {

@@ -8,10 +8,12 @@
 //! say what is done about errors.
 
 mod adapt;
+mod attributes;
 mod breaker;
 mod generate;
 mod handover;
 mod initialize;
+mod inspect;
 mod keeper;
 mod key;
 mod key_attributes;
@@ -21,6 +23,7 @@ mod opening;
 mod pin;
 mod pin_mark;
 mod pool;
+mod probes;
 mod raw;
 mod session;
 mod shared;
@@ -37,8 +40,15 @@ mod sync {
     pub(super) use std::sync::{Mutex, MutexGuard};
 }
 
+pub use attributes::{
+    KeyAttribute, KeyReport, destroy_key_pair, generate_reported_key_pair, report_key,
+};
 pub use generate::generate_key_pair;
 pub use initialize::initialize_token;
+pub use inspect::{
+    MechanismDescription, ModuleDescription, PinState, SLOTS_MAX, SessionLimit, SlotDescription,
+    TokenDescription, inspect_module, inspect_uri,
+};
 pub use pin::PIN_VARIABLE;
 pub use pool::{Pkcs11Options, SESSIONS_MAX};
 pub use uri::{Pkcs11Uri, UriError};

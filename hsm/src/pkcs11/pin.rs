@@ -15,15 +15,19 @@ pub const PIN_VARIABLE: &str = "BIRTHMARK_PIN";
 /// Longest PIN read, in bytes: four times the longest of the HSMs known (Luna: 255).
 const PIN_LEN_MAX: usize = 1024;
 
-/// Reads the PIN from the file that the URI's `pin-source` names, without its last line break, or
+/// Gives the PIN that was typed, or reads it from the file that the URI's `pin-source` names, without its last line break, or
 /// from `BIRTHMARK_PIN`; `None` when neither is there. Wiped when dropped.
 pub(super) fn read(uri: &Pkcs11Uri) -> Result<Option<AuthPin>, PinError> {
-    let (place, bytes) = match &uri.pin_source {
-        Some(path) => {
+    let (place, bytes) = match (&uri.pin.0, &uri.pin_source) {
+        (Some(typed), _) => {
+            let bytes = Zeroizing::new(typed.as_bytes().to_vec());
+            ("what was typed", bytes)
+        }
+        (None, Some(path)) => {
             let bytes = read_file(path).map_err(|source| PinError::Unreadable { source })?;
             ("the PIN file", bytes)
         }
-        None => match std::env::var_os(PIN_VARIABLE) {
+        (None, None) => match std::env::var_os(PIN_VARIABLE) {
             Some(value) => (PIN_VARIABLE, Zeroizing::new(value.into_encoded_bytes())),
             None => return Ok(None),
         },

@@ -287,21 +287,10 @@ const SESSION_LOST: CallError = CallError {
 
 /// The one token that fits the URI's `token`, `serial`, `manufacturer` and `model`.
 fn find(module: &Module, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), OpenError> {
-    let fits = |info: &TokenInfo| {
-        let same = |wanted: &Option<String>, found: &str| {
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| wanted.trim_end() == found.trim_end())
-        };
-        same(&uri.token, info.label())
-            && same(&uri.serial, info.serial_number())
-            && same(&uri.manufacturer, info.manufacturer_id())
-            && same(&uri.model, info.model())
-    };
     let name = |info: &TokenInfo| format!("'{}' (serial {})", info.label(), info.serial_number());
     let mut tokens = initialized_tokens(module)?;
     let seen: Vec<String> = tokens.iter().map(|(_, info)| name(info)).collect();
-    tokens.retain(|(_, info)| fits(info));
+    tokens.retain(|(_, info)| fits(uri, info));
     match tokens.len() {
         0 => Err(TokenError::Unknown {
             wanted: uri.describe_token(),
@@ -318,6 +307,19 @@ fn find(module: &Module, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), OpenError
             .into())
         }
     }
+}
+
+/// Whether the token is one that the URI's `token`, `serial`, `manufacturer` and `model` mean.
+pub(super) fn fits(uri: &Pkcs11Uri, info: &TokenInfo) -> bool {
+    let same = |wanted: &Option<String>, found: &str| {
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.trim_end() == found.trim_end())
+    };
+    same(&uri.token, info.label())
+        && same(&uri.serial, info.serial_number())
+        && same(&uri.manufacturer, info.manufacturer_id())
+        && same(&uri.model, info.model())
 }
 
 /// The tokens that can hold keys.

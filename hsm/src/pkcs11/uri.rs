@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 /// Longest URI read, in bytes: two paths of 4,096 bytes (Linux's `PATH_MAX`) and ample names.
 const URI_LEN_MAX: usize = 16 * 1024;
@@ -29,7 +32,20 @@ pub struct Pkcs11Uri {
     pub(super) module_path: Option<PathBuf>,
     pub(super) module_name: Option<String>,
     pub(super) pin_source: Option<String>,
+    pub(super) pin: TypedPin,
 }
+
+/// A PIN that a person typed. It is wiped when dropped, never shown, and no part of what a URI is.
+#[derive(Clone, Default)]
+pub(super) struct TypedPin(pub(super) Option<Arc<Zeroizing<String>>>);
+
+impl PartialEq for TypedPin {
+    fn eq(&self, _: &TypedPin) -> bool {
+        true
+    }
+}
+
+impl Eq for TypedPin {}
 
 /// A PKCS#11 URI could not be read. The message never repeats a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +130,42 @@ impl Pkcs11Uri {
             model: None,
             id: None,
             module_name: None,
+            pin: TypedPin::default(),
         }
+    }
+
+    /// The same URI with a PIN that a person typed: it is used in place of `pin-source` and of `BIRTHMARK_PIN`.
+    #[must_use]
+    pub fn with_typed_pin(mut self, pin: Zeroizing<String>) -> Pkcs11Uri {
+        self.pin = TypedPin(Some(Arc::new(pin)));
+        self
+    }
+
+    /// Whether the URI says where the PIN is.
+    pub fn has_pin_source(&self) -> bool {
+        self.pin_source.is_some()
+    }
+
+    /// The same URI with this id of the key, which it must not have yet.
+    ///
+    /// # Errors
+    /// [`UriError::Repeated`] when it has one, [`UriError::Encoding`] for an empty one.
+    pub fn with_id(&self, id: &[u8]) -> Result<Pkcs11Uri, UriError> {
+        if self.id.is_some() {
+            return Err(UriError::Repeated { name: "id" });
+        }
+        if id.is_empty() {
+            return Err(UriError::Encoding { name: "id" });
+        }
+        let encoded: String = id.iter().map(|byte| format!("%{byte:02X}")).collect();
+        let (path, query) = match self.written.split_once('?') {
+            Some((path, query)) => (path, format!("?{query}")),
+            None => (self.written.as_str(), String::new()),
+        };
+        let separator = if path.ends_with([':', ';']) { "" } else { ";" };
+        let mut uri: Pkcs11Uri = format!("{path}{separator}id={encoded}{query}").parse()?;
+        uri.pin = self.pin.clone();
+        Ok(uri)
     }
 
     /// The text that was read, `pin-source` included: for a configuration file, not for a log.
@@ -254,6 +305,7 @@ impl FromStr for Pkcs11Uri {
             module_path: None,
             module_name: None,
             pin_source: None,
+            pin: TypedPin::default(),
         };
         let path_parts = path.split(';').filter(|part| !part.is_empty());
         let path_count = path_parts.clone().count();

@@ -7,7 +7,8 @@ use crate::event::TokenState;
 /// What a worker does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Mend session, key handle or login, once per job, and try again here.
+    /// Mend session, key handle or login, once per job, and try again here. For a PIN, which has no
+    /// remedy, that is to leave its mark; then the token stops.
     Remedy,
     /// The job gets the error: it would be refused again.
     Answer,
@@ -31,7 +32,9 @@ pub(super) fn of(error: &SignError) -> Verdict {
         SignError::WrongKey { .. } => Verdict::Stop(TokenState::WrongKey),
         SignError::PinRefused { .. } => Verdict::Stop(TokenState::PinRefused),
         _ => match error.class() {
-            ErrorClass::Session | ErrorClass::Handle | ErrorClass::Login => Verdict::Remedy,
+            ErrorClass::Session | ErrorClass::Handle | ErrorClass::Login | ErrorClass::Pin => {
+                Verdict::Remedy
+            }
             // It may be anything, a passing thing among it.
             ErrorClass::Device if error.code() == Some(ReturnCode::GENERAL_ERROR) => {
                 Verdict::Suspicious
@@ -39,7 +42,6 @@ pub(super) fn of(error: &SignError) -> Verdict {
             ErrorClass::Device => Verdict::Stop(TokenState::Down),
             ErrorClass::Busy => Verdict::Busy,
             ErrorClass::Module => Verdict::ModuleLost,
-            ErrorClass::Pin => Verdict::Stop(TokenState::PinRefused),
             ErrorClass::UsedUp => Verdict::Stop(TokenState::KeyStopped),
             ErrorClass::Request => Verdict::Answer,
         },
@@ -51,6 +53,7 @@ pub(super) fn of_remedy(error: &SignError) -> Verdict {
     match of(error) {
         // The session could not be opened anew: the token has no more of them, or has no room.
         Verdict::Busy => Verdict::NoSession,
+        _ if error.class() == ErrorClass::Pin => Verdict::Stop(TokenState::PinRefused),
         Verdict::Remedy | Verdict::Answer => Verdict::Suspicious,
         other => other,
     }
@@ -76,6 +79,8 @@ mod tests {
     #[test]
     fn the_error_table() {
         let down = Verdict::Stop(TokenState::Down);
+        let stopped = Verdict::Stop(TokenState::KeyStopped);
+        let refused = Verdict::Stop(TokenState::PinRefused);
         let table = [
             (0xb3, Verdict::Remedy, Verdict::Suspicious), // SESSION_HANDLE_INVALID
             (0xb0, Verdict::Remedy, Verdict::Suspicious), // SESSION_CLOSED
@@ -92,31 +97,11 @@ mod tests {
             (0x6, Verdict::Busy, Verdict::NoSession),     // FUNCTION_FAILED
             (0xb1, Verdict::Busy, Verdict::NoSession),    // SESSION_COUNT
             (0x190, Verdict::ModuleLost, Verdict::ModuleLost), // CRYPTOKI_NOT_INITIALIZED
-            (
-                0x8000_0136,
-                Verdict::Stop(TokenState::KeyStopped),
-                Verdict::Stop(TokenState::KeyStopped),
-            ),
-            (
-                0x68,
-                Verdict::Stop(TokenState::KeyStopped),
-                Verdict::Stop(TokenState::KeyStopped),
-            ),
-            (
-                0xa0,
-                Verdict::Stop(TokenState::PinRefused),
-                Verdict::Stop(TokenState::PinRefused),
-            ),
-            (
-                0xa4,
-                Verdict::Stop(TokenState::PinRefused),
-                Verdict::Stop(TokenState::PinRefused),
-            ),
-            (
-                0xa3,
-                Verdict::Stop(TokenState::PinRefused),
-                Verdict::Stop(TokenState::PinRefused),
-            ),
+            (0x8000_0136, stopped, stopped),              // KEY_NOT_ACTIVE (Luna)
+            (0x68, stopped, stopped),                     // KEY_FUNCTION_NOT_PERMITTED
+            (0xa0, Verdict::Remedy, refused),             // PIN_INCORRECT
+            (0xa4, Verdict::Remedy, refused),             // PIN_LOCKED
+            (0xa3, Verdict::Remedy, refused),             // PIN_EXPIRED
             (0x70, Verdict::Answer, Verdict::Suspicious), // MECHANISM_INVALID
             (0x21, Verdict::Answer, Verdict::Suspicious), // DATA_LEN_RANGE
             (0x63, Verdict::Answer, Verdict::Suspicious), // KEY_TYPE_INCONSISTENT

@@ -182,7 +182,7 @@ impl Worker {
             if let Verdict::Remedy = verdict {
                 let again = std::mem::replace(&mut used[class.index()], true);
                 if !again && job.attempts < self.shared.attempts_max {
-                    match self.remedy(job, class, logins) {
+                    match self.remedy(job, &error, logins) {
                         Ok((back, Ok(()))) => {
                             self.seat.note(Tally::retried);
                             job = back;
@@ -195,7 +195,7 @@ impl Worker {
                         Err(GivenUp) => return Next::Alone,
                     }
                 }
-                verdict = Verdict::Suspicious;
+                verdict = verdict::of_remedy(&error);
             }
             return self.give_back(job, error, verdict);
         }
@@ -212,14 +212,18 @@ impl Worker {
     fn remedy(
         &mut self,
         job: Queued,
-        class: ErrorClass,
+        error: &SignError,
         logins: u64,
     ) -> Result<(Queued, Result<(), SignError>), GivenUp> {
         self.seat.enter(Some(job), self.shared.now_us(), |_| ());
         let counters = &self.shared.counters;
-        let outcome = match class {
-            ErrorClass::Session => self.session.reopen(counters),
-            ErrorClass::Handle => self.session.find_key_again(counters),
+        let outcome = match (error.class(), error) {
+            (ErrorClass::Session, _) => self.session.reopen(counters),
+            (ErrorClass::Handle, _) => self.session.find_key_again(counters),
+            // There is none: it is remembered.
+            (ErrorClass::Pin, SignError::Call { call, .. }) => {
+                Err(self.session.key().token().pin_was_refused(call.code))
+            }
             _ => self.session.log_in_again(logins, counters),
         };
         let job = self.seat.leave(|_| ())?.ok_or(GivenUp)?;

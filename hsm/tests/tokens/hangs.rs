@@ -153,3 +153,23 @@ fn a_start_goes_on_without_a_token_that_hangs() {
     assert_eq!(world.report(0).logins, 1);
     pool.close().unwrap();
 }
+
+/// A module whose HSM is away may hang in C_Initialize: the others are initialized nonetheless.
+#[test]
+fn a_module_that_hangs_in_initialize_does_not_keep_the_others_out() {
+    let world = World::new([
+        (
+            "a",
+            "faults = [{ function = 'C_Initialize', at = [1], hang = true }]",
+        ),
+        ("b", ""),
+    ]);
+    let pool = open(&world);
+    assert_eq!(world.report(0).hung, 1);
+    assert_eq!(pool.tokens()[0].state, TokenState::Opening);
+    sign_ok(&pool, 50);
+    world.command(0, "release-hangs");
+    wait_for_state(&pool, 0, TokenState::Up);
+    sign_ok(&pool, 50);
+    pool.close().unwrap();
+}

@@ -139,3 +139,18 @@ fn a_mark_that_cannot_be_written_is_told() {
     assert!(told.contains("could not be written down"), "{told}");
     assert_eq!(world.report(0).calls("C_Login"), 0, "nor was the PIN sent");
 }
+
+/// A token may say so while it signs.
+#[test]
+fn a_pin_that_locks_while_the_token_signs_stops_it() {
+    let world = World::new([("a", COUNTED), ("b", "")]);
+    let pool = world.try_open(remembering(&world)).unwrap();
+    world.fail(0, "C_SignInit", "every = 1", "CKR_PIN_LOCKED");
+    wait_for(&pool, "it is told", || {
+        sign_ok(&pool, 20);
+        pool.tokens()[0].state == TokenState::PinRefused
+    });
+    assert_eq!(marks(&world).len(), 1);
+    assert_eq!(world.report(0).logins, 1, "the start's");
+    crate::world::assert_adds_up(&pool.tokens());
+}

@@ -1,0 +1,307 @@
+//! `birthmark ca ceremony`: a ceremony by a plan that was reviewed and approved before.
+//!
+//! A plan is a TOML file. Its signers approve it, as it is byte for byte, by signed notes beside it. Run, it shows each
+//! step, asks, does it, and records it in a transcript that is signed in the end. An interrupted ceremony goes on where
+//! it stopped.
+
+mod approval;
+mod args;
+mod encrypted;
+mod error;
+mod keys;
+mod note;
+mod perform;
+mod plan;
+mod step;
+mod transcript;
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use birthmark_hsm::PublicKey;
+use birthmark_log::tlog::VerifierKey;
+
+use crate::ceremony::CeremonyError;
+use crate::ceremony::certificate::signed;
+use crate::ceremony::files::write_whole;
+use crate::command::Exit;
+use crate::console::Console;
+
+use approval::Approvals;
+use keys::KeyRing;
+use note::Officer;
+use perform::{Performer, file_sha256};
+use plan::{Plan, TranscriptSigner};
+use step::Step;
+use transcript::{Event, Journal, Line};
+
+pub(crate) use args::CeremonyArguments;
+pub use error::ScriptError;
+
+/// Longest answer read, in bytes.
+const ANSWER_BYTES_MAX: u64 = 1024;
+
+/// What has to be typed.
+const YES: &str = "yes";
+
+/// Runs one of the commands; answers come from standard input.
+///
+/// # Errors
+/// [`ScriptError`].
+pub(crate) fn run(
+    arguments: CeremonyArguments,
+    console: &mut Console<'_>,
+) -> Result<Exit, ScriptError> {
+    match arguments.command {
+        Some(args::CeremonyCommand::Check(check)) => {
+            let plan = Plan::read(&check.plan)?;
+            let approvals = Approvals::read(&plan)?;
+            print(console, &explain(&plan, &approvals))
+        }
+        Some(args::CeremonyCommand::Approve(approve)) => {
+            let plan = Plan::read(&approve.plan)?;
+            let path = approval::approve(&plan, &approve.key)?;
+            let text = format!(
+                "plan      {}\nsha256    {}\napproval  {}\n",
+                plan.path.display(),
+                plan.sha256,
+                path.display()
+            );
+            print(console, &text)
+        }
+        None => {
+            let path = arguments.plan.ok_or(ScriptError::NoPlan)?;
+            let plan = Plan::read(&path)?;
+            let mut answers = io::stdin().lock();
+            carry_out(&plan, arguments.key.as_deref(), &mut answers, console)
+        }
+    }
+}
+
+/// The whole plan for people.
+fn explain(plan: &Plan, approvals: &Approvals) -> String {
+    let mut text = format!(
+        "ceremony    {}\npurpose     {}\nplan        {}\nsha256      {}\ntranscript  {}, signed by {}\n\
+         approval    {} of {} signers:\n",
+        plan.name,
+        plan.purpose.trim(),
+        plan.path.display(),
+        plan.sha256,
+        plan.transcript.display(),
+        match &plan.transcript_signer {
+            TranscriptSigner::Officer => "a signer of the plan".to_owned(),
+            TranscriptSigner::Key(name) => format!("the key '{name}'"),
+        },
+        plan.threshold,
+        plan.signers.len(),
+    );
+    for signer in &plan.signers {
+        let approved = approvals.by.iter().any(|name| name == signer.name());
+        let mark = if approved { "approved" } else { "not yet" };
+        text.push_str(&format!("  {:<9} {}\n", mark, signer.name()));
+    }
+    for problem in &approvals.not_counted {
+        text.push_str(&format!("  does not count: {problem}\n"));
+    }
+    text.push_str("steps:\n");
+    for (index, step) in plan.steps.iter().enumerate() {
+        let approval = if step.needs_approval {
+            " [needs approval]"
+        } else {
+            ""
+        };
+        let sentence = step.action.explain(&plan.keys);
+        text.push_str(&format!("  {:>2}. {sentence}{approval}\n", index + 1));
+    }
+    text
+}
+
+fn carry_out(
+    plan: &Plan,
+    key: Option<&Path>,
+    answers: &mut dyn BufRead,
+    console: &mut Console<'_>,
+) -> Result<Exit, ScriptError> {
+    let officer = match (&plan.transcript_signer, key) {
+        (TranscriptSigner::Officer, Some(key)) => Some(Officer::read(key, &plan.signers)?),
+        (TranscriptSigner::Officer, None) => return Err(ScriptError::NoOfficer),
+        (TranscriptSigner::Key(_), None) => None,
+        (TranscriptSigner::Key(_), Some(_)) => return Err(ScriptError::OfficerNotNeeded),
+    };
+    if plan.transcript.exists() {
+        let path = plan.transcript.display();
+        return print(console, &format!("done already\ntranscript  {path}\n"));
+    }
+    let mut journal = Journal::open(plan)?;
+    let mut performer = Performer {
+        plan,
+        keys: KeyRing::new(plan),
+    };
+    recall(&journal, &mut performer.keys)?;
+    let done = journal.done();
+    if done > 0 {
+        console.note(format_args!(
+            "{done} of {} steps are done already",
+            plan.steps.len()
+        ));
+    }
+    for (index, step) in plan.steps.iter().enumerate().skip(done) {
+        let number = index + 1;
+        one_step(
+            plan,
+            number,
+            step,
+            (&mut journal, &mut performer),
+            answers,
+            console,
+        )?;
+    }
+    if !journal.is_closed() {
+        journal.append(Line::now(Event::Closed))?;
+    }
+    let vkey = write_transcript(plan, &journal, officer.as_ref(), &mut performer.keys)?;
+    let digest = file_sha256(&plan.transcript)?;
+    journal.remove()?;
+    let path = plan.transcript.display();
+    print(
+        console,
+        &format!("done\ntranscript  {path}\nsha256      {digest}\nsigned by   {vkey}\n"),
+    )
+}
+
+/// Shows a step, has it approved and agreed to, does it and records it.
+fn one_step(
+    plan: &Plan,
+    number: usize,
+    step: &Step,
+    (journal, performer): (&mut Journal, &mut Performer<'_>),
+    answers: &mut dyn BufRead,
+    console: &mut Console<'_>,
+) -> Result<(), ScriptError> {
+    let count = plan.steps.len();
+    console.note(format_args!(
+        "\nstep {number} of {count}: {}",
+        step.action.explain(&plan.keys)
+    ));
+    let approved_by = if step.needs_approval {
+        // Read now: an approval may have come meanwhile.
+        let approvals = Approvals::read(plan)?;
+        approvals.check(plan)?;
+        console.note(format_args!("approved by {}", approvals.by.join(", ")));
+        approvals.by
+    } else {
+        Vec::new()
+    };
+    let again = journal.was_begun(number);
+    if again {
+        console.note(format_args!(
+            "this step was begun before and not finished: what it made is checked and kept"
+        ));
+    }
+    console.note(format_args!("type '{YES}' to do it:"));
+    let mut answer = String::new();
+    // An answer that cannot be read is none.
+    let _ = answers.take(ANSWER_BYTES_MAX).read_line(&mut answer);
+    if answer.trim() != YES {
+        return Err(ScriptError::Stopped { step: number });
+    }
+    let failed = |source: ScriptError| ScriptError::Step {
+        step: number,
+        source: Box::new(source),
+    };
+    if !again {
+        if let Some(what) = performer.in_the_way(&step.action).map_err(failed)? {
+            return Err(ScriptError::Exists { step: number, what });
+        }
+        journal.append(Line {
+            step: Some(number),
+            action: Some(step.action.name().to_owned()),
+            ..Line::now(Event::Begun)
+        })?;
+    }
+    let made = performer.perform(&step.action, again).map_err(failed)?;
+    for (path, digest) in made.files.iter().chain(&made.copies) {
+        console.note(format_args!("  {path}  SHA-256 {digest}"));
+    }
+    for (name, digest) in &made.keys {
+        console.note(format_args!("  key '{name}'  SHA-256 {digest}"));
+    }
+    journal.append(Line {
+        step: Some(number),
+        action: Some(step.action.name().to_owned()),
+        approved_by,
+        made,
+        ..Line::now(Event::Done)
+    })
+}
+
+/// What earlier runs made, checked: every file is as it was, and every key is known.
+fn recall(journal: &Journal, keys: &mut KeyRing<'_>) -> Result<(), ScriptError> {
+    let mut files: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+    let done = journal.lines().iter();
+    for line in done.filter(|line| line.event == Event::Done) {
+        let step = line.step.unwrap_or_default();
+        for (path, digest) in &line.made.files {
+            files.insert(path, (digest, step));
+        }
+        for path in &line.made.removed {
+            files.remove(path.as_str());
+        }
+        for (name, digest) in &line.made.keys {
+            keys.remember(name, digest.clone());
+        }
+    }
+    // The one step that may be half done may have removed what it was about to.
+    let begun = journal.lines().last();
+    let removes = |action: &str| action == "take-offline" || action == "destroy";
+    let unfinished = begun
+        .filter(|line| line.event == Event::Begun)
+        .and_then(|line| line.action.as_deref())
+        .is_some_and(removes);
+    for (path, (digest, step)) in files {
+        let file = PathBuf::from(path);
+        if unfinished && !file.exists() {
+            continue;
+        }
+        if !file.exists() || file_sha256(&file)? != digest {
+            return Err(ScriptError::Changed { path: file, step });
+        }
+    }
+    Ok(())
+}
+
+/// Signs everything and writes it; gives the key that it can be checked with.
+fn write_transcript(
+    plan: &Plan,
+    journal: &Journal,
+    officer: Option<&Officer<'_>>,
+    keys: &mut KeyRing<'_>,
+) -> Result<VerifierKey, ScriptError> {
+    let text = journal.text().to_owned();
+    let (note, key) = match (officer, &plan.transcript_signer) {
+        (Some(officer), _) => (officer.sign(text)?, officer.verifier.clone()),
+        (None, TranscriptSigner::Key(name)) => {
+            let pool = keys.open(name)?;
+            let PublicKey::Ed25519(public) = pool.public_key() else {
+                return Err(ScriptError::NotEd25519 { name: name.clone() });
+            };
+            let key = VerifierKey::ed25519(&plan.name, *public);
+            let key = key.map_err(|source| ScriptError::NoteKey { source })?;
+            let signature = signed(&pool, text.as_bytes()).map_err(CeremonyError::from)?;
+            (note::note(text, &key, signature.as_bytes())?, key)
+        }
+        (None, TranscriptSigner::Officer) => return Err(ScriptError::NoOfficer),
+    };
+    write_whole(&plan.transcript, note.as_bytes())?;
+    Ok(key)
+}
+
+fn print(console: &mut Console<'_>, text: &str) -> Result<Exit, ScriptError> {
+    let written = console
+        .out
+        .write_all(text.as_bytes())
+        .and_then(|()| console.out.flush());
+    written.map_err(|source| ScriptError::Output { source })?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,227 @@
+//! The transcript: one line of JSON per event, durable before the ceremony goes on, a signed note in the end.
+//!
+//! While the ceremony runs, the lines are in `FILE.journal`. A step has a `begun` line and a `done` line, so that
+//! after an interruption it is known what was done, and what may have been.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use der::DateTime;
+use serde::{Deserialize, Serialize};
+
+use super::ScriptError;
+use super::plan::{Plan, STEPS_MAX};
+
+/// Longest journal read, in bytes: a hundred steps with a list of files each, begun several times.
+const JOURNAL_BYTES_MAX: u64 = 4 << 20;
+
+/// Format of the lines.
+const FORMAT: &str = "birthmark/ceremony-transcript@v1";
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Event {
+    /// The ceremony began, with this plan.
+    Opened,
+    /// A step was agreed to.
+    Begun,
+    /// A step is done, and everything it made is durable.
+    Done,
+    /// The last step is done.
+    Closed,
+}
+
+/// A line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Line {
+    pub(super) time: String,
+    pub(super) event: Event,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) format: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) plan: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) plan_sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) step: Option<usize>,
+    #[serde(default, rename = "do", skip_serializing_if = "Option::is_none")]
+    pub(super) action: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) approved_by: Vec<String>,
+    #[serde(default, flatten)]
+    pub(super) made: Made,
+}
+
+/// What a step made, changed and found.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Made {
+    /// SHA-256 of every file that was made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) files: BTreeMap<String, String>,
+    /// SHA-256 of every copy that was made elsewhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) copies: BTreeMap<String, String>,
+    /// Files that were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) removed: Vec<String>,
+    /// SHA-256 of the SubjectPublicKeyInfo of every key that was made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) keys: BTreeMap<String, String>,
+    /// What was found, for people.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) found: BTreeMap<String, String>,
+}
+
+/// The lines so far, and the file that they are in. Nobody else has it open.
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    text: String,
+    lines: Vec<Line>,
+}
+
+fn journal_path(transcript: &Path) -> PathBuf {
+    let mut path = OsString::from(transcript);
+    path.push(".journal");
+    path.into()
+}
+
+impl Journal {
+    /// Goes on with a ceremony of this plan, or begins one.
+    pub(super) fn open(plan: &Plan) -> Result<Journal, ScriptError> {
+        let path = journal_path(&plan.transcript);
+        let failed = |source| ScriptError::file("use", &path, source);
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        fs::create_dir_all(&folder)
+            .map_err(|source| ScriptError::file("create", &folder, source))?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(ScriptError::Running { path }),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let mut text = String::new();
+        let mut limited = (&mut file).take(JOURNAL_BYTES_MAX);
+        limited.read_to_string(&mut text).map_err(failed)?;
+        // A line that an interruption cut short never happened.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        if whole < text.len() {
+            text.truncate(whole);
+            file.set_len(whole as u64).map_err(failed)?;
+        }
+        let lines: Result<Vec<Line>, _> = text.lines().map(serde_json::from_str).collect();
+        let lines = lines.map_err(|source| ScriptError::Journal {
+            path: path.clone(),
+            source,
+        })?;
+        let mut journal = Journal {
+            path,
+            file,
+            text,
+            lines,
+        };
+        match journal.lines.first() {
+            None => {
+                journal.append(Line {
+                    format: Some(FORMAT.to_owned()),
+                    plan: Some(plan.name.clone()),
+                    plan_sha256: Some(plan.sha256.clone()),
+                    ..Line::now(Event::Opened)
+                })?;
+                let synced = File::open(&folder).and_then(|folder| folder.sync_all());
+                synced.map_err(|source| ScriptError::file("sync", &folder, source))?;
+            }
+            Some(first) if first.plan_sha256.as_ref() == Some(&plan.sha256) => {}
+            Some(_) => {
+                return Err(ScriptError::OtherPlan {
+                    plan: plan.path.clone(),
+                    journal: journal.path,
+                });
+            }
+        }
+        Ok(journal)
+    }
+
+    /// Adds a line and makes it durable.
+    pub(super) fn append(&mut self, line: Line) -> Result<(), ScriptError> {
+        let mut text = serde_json::to_string(&line).map_err(|source| ScriptError::Journal {
+            path: self.path.clone(),
+            source,
+        })?;
+        text.push('\n');
+        self.file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_all())
+            .map_err(|source| ScriptError::file("write", &self.path, source))?;
+        self.text.push_str(&text);
+        self.lines.push(line);
+        Ok(())
+    }
+
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Everything so far, to be signed.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// How many steps are done: they are done in order.
+    pub(super) fn done(&self) -> usize {
+        let done = self.lines.iter().filter(|line| line.event == Event::Done);
+        done.count().min(STEPS_MAX)
+    }
+
+    /// Whether this step, from 1, was begun and not finished.
+    pub(super) fn was_begun(&self, step: usize) -> bool {
+        let mut begun = self.lines.iter().filter(|line| line.event == Event::Begun);
+        begun.any(|line| line.step == Some(step)) && self.done() < step
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lines.iter().any(|line| line.event == Event::Closed)
+    }
+
+    /// The transcript is durable: the journal is not needed any more.
+    pub(super) fn remove(self) -> Result<(), ScriptError> {
+        fs::remove_file(&self.path)
+            .map_err(|source| ScriptError::file("remove", &self.path, source))
+    }
+}
+
+impl Line {
+    /// An event of this moment.
+    pub(super) fn now(event: Event) -> Line {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = std::time::Duration::from_secs(now.unwrap_or_default().as_secs());
+        let time = DateTime::from_unix_duration(seconds).map(|time| time.to_string());
+        Line {
+            time: time.unwrap_or_default(),
+            event,
+            format: None,
+            plan: None,
+            plan_sha256: None,
+            step: None,
+            action: None,
+            approved_by: Vec::new(),
+            made: Made::default(),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Why a command on an HSM did not do what it was asked.
+
+use std::io;
+
+use birthmark_engine::{ConfigurationError, IssuerError};
+use birthmark_hsm::{GenerateError, ModuleError, OpenError, SignError, UriError};
+
+use crate::command::Exit;
+
+/// Why `birthmark hsm` ends without what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HsmError {
+    /// The URI is wrong.
+    #[error(transparent)]
+    Uri(#[from] UriError),
+    /// The module cannot be used.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// No token fits.
+    #[error(
+        "no initialized token fits {wanted}; list them all with `birthmark hsm list --module {module}`"
+    )]
+    NoToken {
+        /// The URI, without where its PIN is.
+        wanted: String,
+        /// The module's file.
+        module: String,
+    },
+    /// `--id` is not hexadecimal, or too long.
+    #[error("--id is 1 to {max} bytes in hexadecimal, such as 0a01")]
+    Id {
+        /// Most bytes.
+        max: usize,
+    },
+    /// No key was made.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// A key was made, but not as asked.
+    #[error(
+        "the token made a key that is not as asked: {wrong}. It was left on the token as '{label}'; do not \
+         use it: check the token's policy and remove it with the vendor's tool"
+    )]
+    NotAsAsked {
+        /// The key's label.
+        label: String,
+        /// Attributes and values.
+        wrong: String,
+    },
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The certificate cannot be used, or has another key.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// The signer is a file.
+    #[error("the signer is a software key; there is no HSM to check")]
+    Software,
+    /// The configuration names several tokens.
+    #[error(
+        "the configuration names several signers: check one at a time with --uri and --certificate"
+    )]
+    SeveralSigners,
+    /// Module, token, PIN, key or session.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The token does not sign.
+    #[error("the token does not sign")]
+    Sign(#[from] SignError),
+    /// The signature is of another key, or damaged.
+    #[error(
+        "a test signature of session {session} does not verify with the key's public half; do not use this \
+         token"
+    )]
+    SignatureWrong {
+        /// Which session, from 1.
+        session: usize,
+    },
+    /// A call does not return.
+    #[error(
+        "the token has not answered for {seconds} s while {sessions} sessions signed; check the token and \
+         its network, then try again"
+    )]
+    Hung {
+        /// How long.
+        seconds: u64,
+        /// How many sessions signed.
+        sessions: usize,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread; check the limits of this process")]
+    Thread(#[source] io::Error),
+    /// The terminal does not give a PIN.
+    #[error("cannot read the PIN from the terminal; use pin-source=file:… or BIRTHMARK_PIN")]
+    Terminal(#[source] io::Error),
+    /// Results cannot be written.
+    #[error("cannot write to standard output; check where it goes")]
+    Output {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl HsmError {
+    /// What a person typed or a token's owner arranged is usage; what a device or the system does is a fault.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            HsmError::Generate(error) => generate_exit(error),
+            HsmError::Open(error) => open_exit(error),
+            HsmError::NotAsAsked { .. }
+            | HsmError::Sign(_)
+            | HsmError::SignatureWrong { .. }
+            | HsmError::Hung { .. }
+            | HsmError::Thread(_)
+            | HsmError::Output { .. } => Exit::Fault,
+            _ => Exit::Usage,
+        }
+    }
+}
+
+pub(crate) fn generate_exit(error: &GenerateError) -> Exit {
+    match error {
+        GenerateError::Open(error) => open_exit(error),
+        GenerateError::NoLabel | GenerateError::Exists { .. } => Exit::Usage,
+        _ => Exit::Fault,
+    }
+}
+
+pub(crate) fn open_exit(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Call { .. } | OpenError::Thread(_) => Exit::Fault,
+        _ => Exit::Usage,
+    }
+}

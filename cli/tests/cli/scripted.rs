@@ -1,0 +1,685 @@
+//! `birthmark ca ceremony`: plans, approvals, interruptions, transcripts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use birthmark_log::tlog::{Note, VerifierKey};
+use birthmark_test_token::TestHsm;
+use serde_json::Value;
+
+use crate::support::{assert_code, birthmark, column, error_line, request_pem, text};
+use crate::token::{Token, write_private};
+
+const PASSPHRASE: &str = "a test only: nine grey geese";
+
+fn openssl(directory: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("openssl")
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .expect("openssl must be installed for this test");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A folder with three officers and a plan.
+struct World {
+    outer: tempfile::TempDir,
+    token: Token,
+    vkeys: Vec<String>,
+}
+
+const OFFICERS: [&str; 3] = ["ada", "bob", "cleo"];
+
+impl World {
+    fn new(name: &str) -> World {
+        let outer = tempfile::tempdir().unwrap();
+        let token = Token::new(outer.path(), name);
+        let mut world = World {
+            outer,
+            token,
+            vkeys: Vec::new(),
+        };
+        for officer in OFFICERS {
+            let (key, name) = (
+                world.text(&format!("{officer}.key")),
+                format!("{officer}.example"),
+            );
+            let made = birthmark(&["officer", "keygen", "--name", &name, "--out", &key], b"");
+            assert_code(&made, 0);
+            world.vkeys.push(text(&made.stdout).trim().to_owned());
+        }
+        write_private(&world.path("passphrase"), PASSPHRASE);
+        fs::create_dir(world.path("media-a")).unwrap();
+        fs::create_dir(world.path("media-b")).unwrap();
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.outer.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// Writes a plan with these keys and steps, two of three signers.
+    fn plan(&self, name: &str, signer: &str, rest: &str) -> String {
+        let signers: Vec<String> = self.vkeys.iter().map(|key| format!("{key:?}")).collect();
+        let text = format!(
+            "version = 1\nname = \"{name}\"\npurpose = \"A test.\"\n[approval]\nthreshold = 2\nsigners = [{}]\n\
+             [transcript]\nfile = \"{name}.transcript\"\nsigner = \"{signer}\"\n{rest}",
+            signers.join(", ")
+        );
+        let path = self.path(&format!("{name}.toml"));
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    fn new_ca(&self) -> String {
+        let rest = format!(
+            "[keys.root]\nplace = \"encrypted-file\"\nfile = \"root.key\"\nalgorithm = \"p384\"\n\
+             passphrase_source = \"file:passphrase\"\n\
+             [keys.issuing]\nplace = \"token\"\nuri = {:?}\nalgorithm = \"p256\"\n{NEW_CA_STEPS}",
+            self.token.uri("issuing")
+        );
+        self.plan("new-ca", "officer", &rest)
+    }
+
+    fn approve(&self, plan: &str, officers: &[&str]) {
+        for officer in officers {
+            let key = self.text(&format!("{officer}.key"));
+            let approved = birthmark(&["ca", "ceremony", "approve", plan, "--key", &key], b"");
+            assert_code(&approved, 0);
+        }
+    }
+
+    /// Runs the plan and says yes so many times.
+    fn run(&self, plan: &str, yes: usize) -> Output {
+        let key = self.text("ada.key");
+        let output = birthmark(
+            &["ca", "ceremony", plan, "--key", &key],
+            "yes\n".repeat(yes).as_bytes(),
+        );
+        let shown = text(&output.stdout) + &text(&output.stderr);
+        assert!(
+            !shown.contains(PASSPHRASE) && !shown.contains("user-7391"),
+            "{shown}"
+        );
+        output
+    }
+
+    fn journal(&self, plan: &str) -> PathBuf {
+        PathBuf::from(plan.replace(".toml", ".transcript.journal"))
+    }
+
+    /// The lines of a transcript that ada signed.
+    fn transcript(&self, plan: &str) -> Vec<Value> {
+        let bytes = fs::read(plan.replace(".toml", ".transcript")).unwrap();
+        let note = Note::parse(&bytes).unwrap();
+        note.verified_by(&self.vkeys[0].parse::<VerifierKey>().unwrap())
+            .unwrap();
+        let shown = String::from_utf8(bytes).unwrap();
+        assert!(
+            !shown.contains(PASSPHRASE) && !shown.contains("user-7391"),
+            "{shown}"
+        );
+        let lines = note.text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The SHA-256 of the issuing key, as the token has it.
+    fn issuing_key(&self) -> String {
+        let checked = birthmark(
+            &[
+                "hsm",
+                "check",
+                "--json",
+                "--uri",
+                &self.token.uri("issuing"),
+            ],
+            b"",
+        );
+        assert_code(&checked, 0);
+        let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+        checked["public_key_sha256"].as_str().unwrap().to_owned()
+    }
+}
+
+const NEW_CA_STEPS: &str = r#"
+[[step]]
+do = "manual"
+text = "Everybody is here."
+[[step]]
+do = "make-key"
+key = "root"
+[[step]]
+do = "self-sign"
+key = "root"
+subject = "O=Acme,CN=Acme Root CA"
+out = "root.pem"
+[[step]]
+do = "make-key"
+key = "issuing"
+[[step]]
+do = "record-attributes"
+key = "issuing"
+out = "attributes.json"
+[[step]]
+do = "issue"
+issuer = "root"
+issuer_certificate = "root.pem"
+key = "issuing"
+subject = "O=Acme,CN=Acme Issuing CA"
+out = "issuing.pem"
+[[step]]
+do = "test-key"
+key = "issuing"
+certificate = "issuing.pem"
+[[step]]
+do = "install"
+key = "issuing"
+certificate = "issuing.pem"
+chain = "root.pem"
+directory = "ca"
+origin = "acme.example/line-1"
+[[step]]
+do = "export"
+files = ["root.pem", "issuing.pem"]
+to = ["media-a"]
+[[step]]
+do = "take-offline"
+key = "root"
+to = ["media-a", "media-b"]
+"#;
+
+const NEW_CA_COUNT: usize = 10;
+
+fn sha256(path: &str) -> String {
+    let content = fs::read(path).unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content);
+    birthmark::hex::encode(digest.as_ref())
+}
+
+#[test]
+fn a_new_ca_from_plan_to_certificate() {
+    let world = World::new("newca");
+    let plan = world.new_ca();
+    world.approve(&plan, &["ada", "cleo"]);
+    let checked = birthmark(&["ca", "ceremony", "check", &plan], b"");
+    assert_code(&checked, 0);
+    let checked = text(&checked.stdout);
+    for words in [
+        "approved  ada.example",
+        "not yet   bob.example",
+        "10. Copy the key 'root'",
+        "[needs approval]",
+        &sha256(&plan),
+    ] {
+        assert!(checked.contains(words), "{words}: {checked}");
+    }
+    assert!(!world.path("root.key").exists() && !world.journal(&plan).exists());
+
+    let done = world.run(&plan, NEW_CA_COUNT);
+    assert_code(&done, 0);
+    assert!(!world.journal(&plan).exists() && !world.path("root.key").exists());
+    let lines = world.transcript(&plan);
+    assert_eq!(lines[0]["plan_sha256"], sha256(&plan));
+    assert_eq!(lines.last().unwrap()["event"], "closed");
+    let done_lines: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["event"] == "done")
+        .collect();
+    assert_eq!(done_lines.len(), NEW_CA_COUNT);
+    let mut digests = 0;
+    for line in &done_lines {
+        for (path, digest) in ["files", "copies"]
+            .iter()
+            .filter_map(|kind| line[kind].as_object())
+            .flatten()
+        {
+            if Path::new(path) == world.path("root.key") {
+                continue;
+            }
+            assert_eq!(*digest, sha256(path), "{path}");
+            digests += 1;
+        }
+    }
+    assert_eq!(
+        digests, 9,
+        "certificates 2, attributes 1, directory 2, copies 4"
+    );
+    assert_eq!(
+        done_lines[1]["approved_by"],
+        serde_json::json!(["ada.example", "cleo.example"])
+    );
+    assert_eq!(done_lines[3]["keys"]["issuing"], world.issuing_key());
+    let attributes: Value =
+        serde_json::from_slice(&fs::read(world.path("attributes.json")).unwrap()).unwrap();
+    assert_eq!(attributes["attributes"]["CKA_NEVER_EXTRACTABLE"], "true");
+
+    // The root's key is what openssl reads with the passphrase, and belongs to the certificate.
+    let media = world.path("media-b");
+    let pass = format!("file:{}", world.text("passphrase"));
+    let key = openssl(
+        &media,
+        &["pkey", "-in", "root.key", "-passin", &pass, "-pubout"],
+    );
+    let root = openssl(
+        world.outer.path(),
+        &["x509", "-in", "root.pem", "-noout", "-pubkey"],
+    );
+    assert_eq!(key, root);
+    // What was installed issues.
+    let config = world.text("ca/birthmark.toml");
+    let issued = birthmark(
+        &["issue", "--config", &config, "--profile", "idevid", "-"],
+        request_pem(1).as_bytes(),
+    );
+    assert_code(&issued, 0);
+    fs::write(world.path("device.pem"), &column(&issued, "certificate")[0]).unwrap();
+    let verify = [
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        "root.pem",
+        "-untrusted",
+        "issuing.pem",
+        "device.pem",
+    ];
+    openssl(world.outer.path(), &verify);
+
+    let again = world.run(&plan, 0);
+    assert_code(&again, 0);
+    assert!(text(&again.stdout).contains("done already"));
+}
+
+#[test]
+fn without_approvals_nothing_is_made() {
+    let world = World::new("approvals");
+    let plan = world.new_ca();
+    world.approve(&plan, &["ada"]);
+    let stopped = world.run(&plan, NEW_CA_COUNT);
+    assert_code(&stopped, 1);
+    let line = error_line(&stopped);
+    assert!(
+        line.contains("approved by 1 of 3 signers, and needs 2"),
+        "{line}"
+    );
+    assert!(!world.path("root.key").exists());
+
+    // Somebody else's key, one signer twice, and an approval that was changed do not help.
+    let (eve, other) = (
+        world.text("eve.key"),
+        world.text("new-ca.toml.eve.example.approval"),
+    );
+    assert_code(
+        &birthmark(
+            &["officer", "keygen", "--name", "eve.example", "--out", &eve],
+            b"",
+        ),
+        0,
+    );
+    let refused = birthmark(&["ca", "ceremony", "approve", &plan, "--key", &eve], b"");
+    assert_code(&refused, 2);
+    assert!(error_line(&refused).contains("not the key of a signer"));
+    let ada = fs::read_to_string(world.path("new-ca.toml.ada.example.approval")).unwrap();
+    fs::write(&other, &ada).unwrap();
+    assert_code(&world.run(&plan, NEW_CA_COUNT), 1);
+    fs::write(&other, ada.replace("sha256 ", "sha256 0")).unwrap();
+    let stopped = world.run(&plan, NEW_CA_COUNT);
+    assert_code(&stopped, 1);
+    assert!(
+        error_line(&stopped).contains("new-ca.toml.eve.example.approval: "),
+        "{}",
+        error_line(&stopped)
+    );
+
+    // The second signer comes later, and the ceremony goes on.
+    fs::remove_file(&other).unwrap();
+    world.approve(&plan, &["bob"]);
+    assert_code(&world.run(&plan, NEW_CA_COUNT - 1), 0);
+}
+
+#[test]
+fn a_changed_plan_needs_new_approvals_and_a_new_ceremony() {
+    let world = World::new("changed");
+    let plan = world.new_ca();
+    world.approve(&plan, &["ada", "bob"]);
+    let approved = fs::read_to_string(&plan).unwrap();
+    fs::write(&plan, approved.replace("Acme Root CA", "Acme R00t CA")).unwrap();
+    let stopped = world.run(&plan, NEW_CA_COUNT);
+    assert_code(&stopped, 1);
+    let line = error_line(&stopped);
+    assert!(
+        line.contains("approved by 0 of 3") && line.contains("the plan was changed since"),
+        "{line}"
+    );
+    // It had begun with the changed plan: the right one now needs another transcript.
+    fs::write(&plan, &approved).unwrap();
+    let refused = world.run(&plan, NEW_CA_COUNT);
+    assert_code(&refused, 2);
+    assert!(error_line(&refused).contains("is not the plan that this ceremony began with"));
+    fs::remove_file(world.journal(&plan)).unwrap();
+    assert_code(&world.run(&plan, NEW_CA_COUNT), 0);
+}
+
+#[test]
+fn an_interrupted_ceremony_goes_on_and_does_nothing_twice() {
+    let world = World::new("resume");
+    let plan = world.new_ca();
+    world.approve(&plan, &["ada", "bob", "cleo"]);
+    let journal = world.journal(&plan);
+    let mut left = NEW_CA_COUNT;
+    // Stopped before every step; then every step is cut short: its last line did not reach the disk.
+    while left > 0 {
+        let stopped = world.run(&plan, 1);
+        assert_code(&stopped, if left == 1 { 0 } else { 1 });
+        left -= 1;
+        if left == 0 {
+            break;
+        }
+        let before = fs::read_to_string(&journal).unwrap();
+        let files: Vec<Vec<u8>> = made_files(&world);
+        let done = before.trim_end().rfind('\n').unwrap() + 1;
+        assert!(before[done..].contains("\"done\""), "{before}");
+        // Half of the line is there.
+        fs::write(&journal, &before[..done + 20]).unwrap();
+        let stopped = world.run(&plan, 1);
+        assert_code(&stopped, 1);
+        assert!(text(&stopped.stderr).contains("was begun before and not finished"));
+        let after = fs::read_to_string(&journal).unwrap();
+        assert_eq!(made_files(&world), files, "nothing was made again");
+        let facts = |text: &str| {
+            let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+            (
+                line["step"].clone(),
+                line["files"].clone(),
+                line["keys"].clone(),
+                line["found"].clone(),
+            )
+        };
+        assert_eq!(facts(&before), facts(&after));
+    }
+    let lines = world.transcript(&plan);
+    let done = lines.iter().filter(|line| line["event"] == "done").count();
+    assert_eq!(done, NEW_CA_COUNT);
+    let key = lines
+        .iter()
+        .find_map(|line| line["keys"]["issuing"].as_str());
+    assert_eq!(key.unwrap(), world.issuing_key());
+}
+
+/// The content of everything that the plan makes, as far as it is there.
+fn made_files(world: &World) -> Vec<Vec<u8>> {
+    let names = [
+        "root.key",
+        "root.pem",
+        "issuing.pem",
+        "attributes.json",
+        "ca/birthmark.toml",
+        "ca/log.key",
+    ];
+    names
+        .iter()
+        .filter_map(|name| fs::read(world.path(name)).ok())
+        .collect()
+}
+
+#[test]
+fn what_was_changed_or_is_in_the_way_stops_it() {
+    let world = World::new("between");
+    let plan = world.new_ca();
+    world.approve(&plan, &["ada", "bob"]);
+    assert_code(&world.run(&plan, 2), 1);
+    // A file that step 3 would make.
+    fs::write(world.path("root.pem"), "mine").unwrap();
+    let stopped = world.run(&plan, 1);
+    assert_code(&stopped, 2);
+    assert!(
+        error_line(&stopped).contains("step 3 would make"),
+        "{}",
+        error_line(&stopped)
+    );
+    fs::remove_file(world.path("root.pem")).unwrap();
+    assert_code(&world.run(&plan, 1), 1);
+    // A key of the name that step 4 makes.
+    let uri = world.token.uri("issuing");
+    assert_code(
+        &birthmark(
+            &["hsm", "keygen", "--uri", &uri, "--algorithm", "p256"],
+            b"",
+        ),
+        0,
+    );
+    let stopped = world.run(&plan, 1);
+    assert_code(&stopped, 2);
+    assert!(
+        error_line(&stopped).contains("step 4 would make the key 'issuing'"),
+        "{}",
+        error_line(&stopped)
+    );
+    // What step 3 made was changed.
+    let root = fs::read_to_string(world.path("root.pem")).unwrap();
+    fs::write(world.path("root.pem"), root + "\n").unwrap();
+    let stopped = world.run(&plan, 1);
+    assert_code(&stopped, 3);
+    assert!(
+        error_line(&stopped).contains("root.pem is not as step 3 made it"),
+        "{}",
+        error_line(&stopped)
+    );
+}
+
+#[test]
+fn a_key_is_destroyed_only_if_it_is_the_one() {
+    let world = World::new("destroy");
+    let uri = world.token.uri("issuing");
+    assert_code(
+        &birthmark(
+            &["hsm", "keygen", "--uri", &uri, "--algorithm", "p256"],
+            b"",
+        ),
+        0,
+    );
+    let steps = "[[step]]\ndo = \"destroy\"\nkey = \"issuing\"\n";
+    let plan = |name: &str, digest: &str| {
+        let rest = format!(
+            "[keys.issuing]\nplace = \"token\"\nuri = {uri:?}\nexisting = true\npublic_key_sha256 = \"{digest}\"\n{steps}"
+        );
+        let plan = world.plan(name, "officer", &rest);
+        world.approve(&plan, &["ada", "bob"]);
+        plan
+    };
+    let right = world.issuing_key();
+    let wrong = plan("wrong-key", &"0".repeat(64));
+    let refused = world.run(&wrong, 1);
+    assert_code(&refused, 2);
+    assert!(
+        error_line(&refused).contains("the key 'issuing' is another one"),
+        "{}",
+        error_line(&refused)
+    );
+    assert_eq!(world.issuing_key(), right, "it is still there");
+
+    let plan = plan("right-key", &right);
+    assert_code(&world.run(&plan, 1), 0);
+    let gone = birthmark(&["hsm", "check", "--uri", &uri], b"");
+    assert_code(&gone, 2);
+    assert!(error_line(&gone).contains("no private key fits"));
+    assert_eq!(world.transcript(&plan)[2]["found"]["destroyed"], "issuing");
+}
+
+#[test]
+fn an_ed25519_root_may_sign_the_transcript() {
+    let world = World::new("edroot");
+    let rest = "[keys.root]\nplace = \"file\"\nfile = \"root.key\"\nalgorithm = \"ed25519\"\n\
+                [[step]]\ndo = \"make-key\"\nkey = \"root\"\n\
+                [[step]]\ndo = \"self-sign\"\nkey = \"root\"\nsubject = \"CN=Root\"\nout = \"root.pem\"\n";
+    let plan = world.plan("ed", "root", rest);
+    world.approve(&plan, &["bob", "cleo"]);
+    let done = birthmark(&["ca", "ceremony", &plan], b"yes\nyes\n");
+    assert_code(&done, 0);
+    let shown = text(&done.stdout);
+    let vkey = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("signed by   "))
+        .unwrap();
+    let note = Note::parse(&fs::read(world.path("ed.transcript")).unwrap()).unwrap();
+    note.verified_by(&vkey.parse::<VerifierKey>().unwrap())
+        .unwrap();
+    assert!(vkey.starts_with("ed+"));
+}
+
+#[test]
+fn wrong_secrets_are_tried_once() {
+    let world = World::new("secrets");
+    let plan = world.new_ca();
+    world.approve(&plan, &["ada", "bob"]);
+    assert_code(&world.run(&plan, 2), 1);
+    write_private(&world.path("passphrase"), "nine blue geese, not grey");
+    let stopped = world.run(&plan, 1);
+    assert_code(&stopped, 2);
+    assert!(
+        error_line(&stopped).contains("the passphrase is wrong"),
+        "{}",
+        error_line(&stopped)
+    );
+
+    let settings = "mode = 'software'\nkey_file = 'k.p8'\nmake_key = false\nkey_label = 'issuing'\nreport_file = 'hsm.json'\n";
+    let hsm = TestHsm::create(world.outer.path(), "pin", settings).unwrap();
+    write_private(hsm.pin_file(), "wrong-pin");
+    let rest = format!(
+        "[keys.issuing]\nplace = \"token\"\nuri = {:?}\nalgorithm = \"p256\"\n[[step]]\ndo = \"make-key\"\nkey = \"issuing\"\n",
+        hsm.uri()
+    );
+    let plan = world.plan("pin", "officer", &rest);
+    world.approve(&plan, &["ada", "bob"]);
+    let refused = world.run(&plan, 1);
+    assert_code(&refused, 2);
+    let line = error_line(&refused);
+    assert!(
+        line.contains("refused the PIN") && !line.contains("wrong-pin"),
+        "{line}"
+    );
+    let report: Value = serde_json::from_slice(&fs::read(world.path("hsm.json")).unwrap()).unwrap();
+    assert_eq!(report["calls"]["C_Login"], 1);
+}
+
+#[test]
+fn the_ready_plans_are_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("plans");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let checked = birthmark(&["ca", "ceremony", "check", path.to_str().unwrap()], b"");
+        assert_code(&checked, 0);
+        assert!(text(&checked.stdout).contains("2 of 3 signers"));
+        names.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "backup-restore-drill.toml",
+            "compromise.toml",
+            "destruction.toml",
+            "new-ca.toml",
+            "rollover.toml"
+        ]
+    );
+}
+
+#[test]
+fn a_plan_that_cannot_be_carried_out_is_refused() {
+    let world = World::new("plans");
+    let sound = fs::read_to_string(world.new_ca()).unwrap();
+    let cases = [
+        (
+            "version = 1",
+            "version = 2",
+            "version: this program reads version 1",
+        ),
+        (
+            "threshold = 2",
+            "threshold = 4",
+            "use 1 to 3, the number of signers",
+        ),
+        (
+            "name = \"new-ca\"",
+            "name = \"new ca\"",
+            "use 1 to 64 letters",
+        ),
+        (
+            "signer = \"officer\"",
+            "signer = \"root\"",
+            "needs an Ed25519 key",
+        ),
+        (
+            "do = \"make-key\"\nkey = \"root\"",
+            "do = \"melt\"\nkey = \"root\"",
+            "there is no step do = \"melt\"",
+        ),
+        (
+            "do = \"make-key\"\nkey = \"root\"",
+            "do = \"make-key\"\nkey = \"rot\"",
+            "there is no [keys.rot]",
+        ),
+        (
+            "do = \"make-key\"\nkey = \"root\"",
+            "do = \"manual\"\ntext = \"x\"",
+            "the key 'root' is not there",
+        ),
+        (
+            "text = \"Everybody is here.\"",
+            "text = \"x\"\nkey = \"root\"",
+            "manual takes no key",
+        ),
+        (
+            "out = \"root.pem\"",
+            "out = \"issuing.pem\"",
+            "issuing.pem is made twice",
+        ),
+        (
+            "out = \"root.pem\"",
+            "out = \"root.pem\"\napproval = false",
+            "self-sign always needs approval",
+        ),
+        (
+            "directory = \"ca\"",
+            "directory = \"ca\"\nactivation = \"operator\"",
+            "take pin-source out",
+        ),
+        (
+            "algorithm = \"p384\"",
+            "algorithm = \"p999\"",
+            "unknown key algorithm",
+        ),
+        (
+            "subject = \"O=Acme,CN=Acme Root CA\"",
+            "subject = \"Acme\"",
+            "subject: ",
+        ),
+        ("purpose = ", "porpoise = ", "unknown field `porpoise`"),
+    ];
+    for (from, to, words) in cases {
+        let wrong = sound.replacen(from, to, 1);
+        assert_ne!(wrong, sound, "{from}");
+        let path = world.text("wrong.toml");
+        fs::write(&path, wrong).unwrap();
+        let refused = birthmark(&["ca", "ceremony", "check", &path], b"");
+        assert_code(&refused, 2);
+        let line = error_line(&refused);
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    // One person twice.
+    let twice = sound.replace(&world.vkeys[1], &world.vkeys[0]);
+    let path = world.text("twice.toml");
+    fs::write(&path, twice).unwrap();
+    let refused = birthmark(&["ca", "ceremony", "check", &path], b"");
+    assert_code(&refused, 2);
+    assert!(error_line(&refused).contains("stands there twice"));
+}
