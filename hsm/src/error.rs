@@ -475,9 +475,7 @@ impl OpenError {
             | OpenError::Module(
                 ModuleError::Initialize { call, .. } | ModuleError::Call { call, .. },
             ) => Some(call.class()),
-            OpenError::Pin(PinError::Refused { .. } | PinError::RefusedBefore { .. }) => {
-                Some(ErrorClass::Pin)
-            }
+            OpenError::Pin(error) if error.is_lasting() => Some(ErrorClass::Pin),
             OpenError::Module(ModuleError::Lost { .. }) => Some(ErrorClass::Module),
             _ => None,
         }

@@ -35,8 +35,9 @@ pub struct PoolOptions {
     /// Most calls of one token that may hang, given up, at a time; `None` for as many as the token
     /// has sessions.
     pub abandoned_max: Option<usize>,
-    /// Where the mark of a refused PIN is kept, so that no later process sends it again. `None`
-    /// keeps it in this process alone.
+    /// Where the marks of a refused PIN and of a login under way are kept, so that no later process
+    /// sends the PIN again. No PIN is sent while this directory cannot be written. `None` keeps a
+    /// refusal in this process alone.
     pub state_directory: Option<PathBuf>,
     /// Who hears of changes.
     pub observer: Option<Arc<dyn PoolObserver>>,

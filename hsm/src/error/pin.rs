@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ckr::{ErrorClass, ReturnCode};
 
@@ -62,6 +63,58 @@ pub enum PinError {
         /// The mark.
         mark: PathBuf,
     },
+    /// A process ended while a PIN was at the token. It was not sent again.
+    #[error(
+        "a process ended while it logged in to token '{token}', and nobody knows whether the PIN was \
+         refused: it is not sent again. Make sure that the PIN is right and the token not locked, \
+         then remove {}",
+        mark.display()
+    )]
+    LoginCutShort {
+        /// The token's label.
+        token: String,
+        /// The mark that the process left.
+        mark: PathBuf,
+    },
+    /// Another login to the token goes on, here or in another process. No PIN was sent.
+    #[error(
+        "another login to token '{token}' has not ended within {} s, and no PIN is sent meanwhile; \
+         check the HSM and its network, and end a process that hangs",
+        waited.as_secs()
+    )]
+    LoginElsewhere {
+        /// The token's label.
+        token: String,
+        /// How long this one waited.
+        waited: Duration,
+    },
+    /// That a PIN is being sent could not be written down. It was not sent.
+    #[error(
+        "the PIN is not sent to token '{token}', because it could not be written down in {} first \
+         ({source}); let this user write there",
+        mark.display()
+    )]
+    MarkUnwritable {
+        /// The token's label.
+        token: String,
+        /// The mark.
+        mark: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl PinError {
+    /// Whether no PIN is sent to the token before a person saw to it.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            PinError::Refused { .. }
+                | PinError::RefusedBefore { .. }
+                | PinError::LoginCutShort { .. }
+        )
+    }
 }
 
 /// What remembers a refused PIN, so that no later process sends it again.

@@ -32,6 +32,16 @@ pub enum SignError {
         /// What remembers it.
         mark: Mark,
     },
+    /// A lost login could not be renewed: the PIN was held back, and not sent.
+    #[error("token '{token}': {why}")]
+    PinHeldBack {
+        /// The token's label.
+        token: Arc<str>,
+        /// Why, with what to do.
+        why: Arc<str>,
+        /// Whether that stays so until a person acts.
+        lasting: bool,
+    },
     /// The token holds no such key any more, or another one under the same name.
     #[error(
         "token '{token}' no longer holds the key that this pool signs with as {key}; put the right \
@@ -105,7 +115,11 @@ impl SignError {
     pub fn class(&self) -> ErrorClass {
         match self {
             SignError::Call { call, .. } => call.class(),
-            SignError::PinRefused { .. } => ErrorClass::Pin,
+            SignError::PinRefused { .. } | SignError::PinHeldBack { lasting: true, .. } => {
+                ErrorClass::Pin
+            }
+            // Another login goes on, or the disk takes no mark: it may pass.
+            SignError::PinHeldBack { lasting: false, .. } => ErrorClass::Login,
             SignError::WrongKey { .. } => ErrorClass::Handle,
             SignError::MalformedSignature { .. }
             | SignError::Software { .. }

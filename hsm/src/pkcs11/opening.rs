@@ -86,7 +86,7 @@ pub(super) fn state_after(error: &OpenError, label: Arc<str>) -> (TokenState, Op
             };
             (TokenState::PinRefused, Some(fault))
         }
-        OpenError::Pin(PinError::RefusedBefore { .. }) => (TokenState::PinRefused, None),
+        OpenError::Pin(error) if error.is_lasting() => (TokenState::PinRefused, None),
         OpenError::Module(ModuleError::Lost { .. }) => (TokenState::RestartNeeded, None),
         OpenError::Key(_) => (TokenState::WrongKey, None),
         OpenError::Call { call, .. } => {

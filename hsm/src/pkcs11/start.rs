@@ -151,10 +151,8 @@ fn is_configuration(error: &OpenError) -> bool {
                 | ModuleError::NotAModule { .. }
         ),
         OpenError::Token(error) => matches!(error, TokenError::Ambiguous { .. }),
-        OpenError::Pin(error) => !matches!(
-            error,
-            PinError::Refused { .. } | PinError::RefusedBefore { .. }
-        ),
+        OpenError::Pin(PinError::LoginElsewhere { .. }) => false,
+        OpenError::Pin(error) => !error.is_lasting(),
         OpenError::Call { .. } => false,
         _ => true,
     }

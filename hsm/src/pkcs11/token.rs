@@ -14,7 +14,7 @@ use super::pin_mark::PinMarks;
 use super::raw::SignFunctions;
 use super::uri::Pkcs11Uri;
 use crate::ckr::{CallError, ErrorClass, ReturnCode};
-use crate::error::{CloseError, ModuleError, OpenError, PinError, SignError, TokenError};
+use crate::error::{CloseError, Mark, ModuleError, OpenError, PinError, SignError, TokenError};
 
 /// A token with its anchor session. The login belongs to all sessions of the process on this
 /// token (PKCS#11 v3.1 §5.6.8), so one is enough, and it lasts as long as the anchor is open.
@@ -63,14 +63,16 @@ impl Token {
         };
         let session = open_session(&module, slot, false).map_err(failed)?;
         if let Some(login) = &login {
-            log_in(&session, login).map_err(|call| match call.class() {
-                ErrorClass::Pin => PinError::Refused {
+            let sent = marked_login(&session, login, marks, info.label(), info.serial_number());
+            sent.map_err(|error| match error {
+                LoginError::HeldBack(error) => error.into(),
+                LoginError::Refused(code, mark) => PinError::Refused {
                     token: label.to_string(),
-                    code: call.code,
-                    mark: marks.remember(info.label(), info.serial_number(), call.code),
+                    code,
+                    mark,
                 }
                 .into(),
-                _ => failed(call),
+                LoginError::Call(call) => failed(call),
             })?;
         }
         drop(setup);
@@ -173,12 +175,14 @@ impl Token {
             return Ok(());
         }
         let attempt = |anchor: &Anchor| match (&anchor.session, &anchor.login) {
-            (Some(session), Some(login)) => log_in(session, login),
+            (Some(session), Some(login)) => {
+                marked_login(session, login, &self.marks, &self.label, &self.serial)
+            }
             (Some(_), None) => Ok(()),
-            (None, _) => Err(SESSION_LOST),
+            (None, _) => Err(LoginError::Call(SESSION_LOST)),
         };
         let mut outcome = attempt(&anchor);
-        if outcome.is_err_and(|call| call.class() == ErrorClass::Session) {
+        if matches!(&outcome, Err(LoginError::Call(call)) if call.class() == ErrorClass::Session) {
             self.replace_anchor(&mut anchor).map_err(failed)?;
             outcome = attempt(&anchor);
         }
@@ -187,12 +191,17 @@ impl Token {
                 self.logins.fetch_add(1, Ordering::AcqRel);
                 Ok(())
             }
-            Err(call) if call.class() == ErrorClass::Pin => {
-                let refused = self.refused(call.code);
-                anchor.refused = Some(refused.clone());
-                Err(refused)
+            Err(LoginError::Refused(code, mark)) => {
+                let token = Arc::clone(&self.label);
+                let refused = SignError::PinRefused { token, code, mark };
+                Err(anchor.refused.insert(refused).clone())
             }
-            Err(call) => Err(failed(call)),
+            Err(LoginError::HeldBack(error)) => Err(SignError::PinHeldBack {
+                token: Arc::clone(&self.label),
+                why: Arc::from(error.to_string()),
+                lasting: error.is_lasting(),
+            }),
+            Err(LoginError::Call(call)) => Err(failed(call)),
         }
     }
 
@@ -328,6 +337,41 @@ fn open_session(module: &Module, slot: Slot, write: bool) -> Result<Session, Cal
         context.open_ro_session(slot)
     };
     session.map_err(|error| CallError::from_wrapper("C_OpenSession", &error))
+}
+
+/// Why there is no login.
+enum LoginError {
+    /// Nothing was sent.
+    HeldBack(PinError),
+    /// The PIN was refused, and that is written down.
+    Refused(ReturnCode, Mark),
+    Call(CallError),
+}
+
+/// Logs in, with a mark around it while a PIN is on its way. A keypad gets no PIN from here.
+fn marked_login(
+    session: &Session,
+    login: &Login,
+    marks: &PinMarks,
+    label: &str,
+    serial: &str,
+) -> Result<(), LoginError> {
+    let mark = match login {
+        Login::Pin(_) => marks
+            .login_begins(label, serial)
+            .map_err(LoginError::HeldBack)?,
+        Login::Keypad => None,
+    };
+    let outcome = log_in(session, login).map_err(|call| match call.class() {
+        ErrorClass::Pin => LoginError::Refused(call.code, marks.remember(label, serial, call.code)),
+        _ => LoginError::Call(call),
+    });
+    // A refusal that could not be written down is remembered by the mark of the login.
+    let unwritten = matches!(&outcome, Err(LoginError::Refused(_, Mark::Failed(_))));
+    if let Some(mark) = mark.filter(|_| !unwritten) {
+        mark.ends();
+    }
+    outcome
 }
 
 fn log_in(session: &Session, login: &Login) -> Result<(), CallError> {

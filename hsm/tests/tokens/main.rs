@@ -14,6 +14,7 @@ mod error_table;
 mod figures;
 mod hangs;
 mod keys;
+mod logins;
 mod pins;
 mod sessions;
 mod siblings;

@@ -9,7 +9,7 @@ use crate::world::{World, errors, sign_ok, wait_for, wait_for_state};
 
 const COUNTED: &str = "state_file = 'state-a'";
 
-fn remembering(world: &World) -> PoolOptions {
+pub(crate) fn remembering(world: &World) -> PoolOptions {
     PoolOptions {
         state_directory: Some(world.directory.path().to_owned()),
         ..world.options()
@@ -137,6 +137,7 @@ fn a_mark_that_cannot_be_written_is_told() {
     let error = world.try_open(options).unwrap_err();
     let told = error.to_string();
     assert!(told.contains("could not be written down"), "{told}");
+    assert_eq!(world.report(0).calls("C_Login"), 0, "nor was the PIN sent");
 }
 
 /// A token may say so while it signs.

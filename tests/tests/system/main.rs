@@ -19,6 +19,7 @@
 //! | `system_calls` | system calls of the real binary fail, by `strace` |
 //! | `tokens` | a token of several fails, returns, signs wrongly: what requests notice of it |
 //! | `storm` | every row of the error table at once, under full load on three tokens; a token killed under load |
+//! | `pin_kill` | SIGKILL in a login: the PIN is not sent again before a person saw to it |
 //! | `command_line` | every error of the binary: exit code, one line, no secret |
 //!
 //! Every test of the engine whose matter can depend on the signer runs on every signer. PKCS#11
@@ -46,6 +47,7 @@ mod foreign_records;
 mod hostile_requests;
 mod load;
 mod officer;
+mod pin_kill;
 mod refusals;
 mod reissue;
 mod requests;

@@ -8,7 +8,7 @@ use birthmark_engine::Engine;
 use birthmark_hsm::{Pkcs11Options, Pkcs11Uri, PoolOptions, SigningPool, TokenState};
 use birthmark_test_token::TestHsm;
 
-use crate::load::{Load, WATCHDOG, wait_for, wait_for_state};
+use crate::load::{IN_FLIGHT, Load, WATCHDOG, wait_for, wait_for_state};
 use crate::station::{Factory, Random};
 
 /// The script's, unless the environment names another one: see [`seed`].
@@ -31,7 +31,7 @@ const BACK_MAX: Duration = Duration::from_secs(10);
 const SESSIONS: usize = 3;
 
 /// How long a fault stays at most, once it was met.
-const PAUSE_MAX_MS: u64 = 250;
+const PAUSE_MAX_MS: u64 = 150;
 
 /// One row of the error table.
 struct Row {
@@ -334,6 +334,11 @@ fn a_storm_of_faults_loses_doubles_and_spoils_nothing() {
             storms.into_iter().map(|storm| storm.join().unwrap()).sum()
         });
         let storm = started.elapsed().as_secs_f64();
+        for hsm in 0..world.hsms.len() {
+            wait_for_state(pool, hsm, TokenState::Up);
+            world.command(hsm, "remove");
+            wait_for_state(pool, hsm, TokenState::Down);
+        }
         world.calm();
         let calm = Instant::now();
         wait_until_all_sign(pool);
@@ -341,7 +346,7 @@ fn a_storm_of_faults_loses_doubles_and_spoils_nothing() {
         assert!(back < BACK_MAX, "{back:?}: {:#?}", pool.tokens());
         let after = load.rate_over(pool, 3000);
         crate::report(format_args!(
-            "{rows} faults on 3 tokens in {storm:.1} s; all sign {:.2} s after the last; {before:.0} \
+            "{rows} faults on 3 tokens in {storm:.1} s; all removed, all sign {:.2} s after their return; {before:.0} \
              certificates/s before, {after:.0} after",
             back.as_secs_f64(),
         ));
@@ -443,7 +448,8 @@ fn a_token_killed_under_load_takes_only_its_share() {
         let stopped = world.hsms[0].report().unwrap().signatures;
         let one = load.rate_over(pool, 4000);
         let other = pool.tokens()[1].signatures - before;
-        assert!(other >= 4000 - 2 * SESSIONS as u64, "{other} by the other token");
+        // What was in flight may have been signed by the first before it went.
+        assert!(other >= 4000 - IN_FLIGHT, "{other} by the other token");
         assert_eq!(world.hsms[0].report().unwrap().signatures, stopped);
         world.command(0, "return");
         wait_until_all_sign(pool);

@@ -32,8 +32,8 @@ const FAULTS: [(&str, &str); 9] = [
 ];
 
 fn strace() -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("strace.sh");
-    let output = Command::new(script).output().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tool.sh");
+    let output = Command::new(script).arg("strace").output().unwrap();
     assert!(
         output.status.success(),
         "strace cannot be had, and this test needs it: {}",
