@@ -175,12 +175,7 @@ impl Configuration {
                 problem,
             }
         })?;
-        let activation =
-            activation(&raw.issuer, &signer).map_err(|problem| ConfigurationError::Value {
-                path: path.to_owned(),
-                key: "issuer.activation",
-                problem,
-            })?;
+        let activation = activation(path, &raw.issuer, &signer)?;
         let witnesses = raw.log.witness.iter();
         let witnesses = witnesses
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
@@ -324,15 +319,24 @@ impl Configuration {
     }
 }
 
-fn activation(raw: &RawIssuer, signer: &SignerLocation) -> Result<Activation, String> {
-    let activation = match &raw.activation {
-        Some(name) => name
-            .parse()
-            .map_err(|error: UnknownActivation| error.to_string())?,
-        None => Activation::default(),
+fn activation(
+    path: &Path,
+    raw: &RawIssuer,
+    signer: &SignerLocation,
+) -> Result<Activation, ConfigurationError> {
+    let wrong = |problem| ConfigurationError::Value {
+        path: path.to_owned(),
+        key: "issuer.activation",
+        problem,
     };
+    let activation = raw
+        .activation
+        .as_deref()
+        .map_or(Ok(Activation::default()), str::parse)
+        .map_err(|error: UnknownActivation| wrong(error.to_string()))?;
     let fits = activation.check(signer);
-    fits.map(|()| activation).map_err(|error| error.to_string())
+    fits.map(|()| activation)
+        .map_err(|error| wrong(error.to_string()))
 }
 
 fn signer_location(text: &str, folder: &Path) -> Result<SignerLocation, String> {

@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use birthmark_hsm::PublicKey;
 use birthmark_log::tlog::VerifierKey;
 
-use crate::ceremony::CeremonyError;
 use crate::ceremony::certificate::signed;
 use crate::ceremony::files::write_whole;
 use crate::command::Exit;
@@ -288,7 +287,7 @@ fn write_transcript(
             };
             let key = VerifierKey::ed25519(&plan.name, *public);
             let key = key.map_err(|source| ScriptError::NoteKey { source })?;
-            let signature = signed(&pool, text.as_bytes()).map_err(CeremonyError::from)?;
+            let signature = signed(&pool, text.as_bytes())?;
             (note::note(text, &key, signature.as_bytes())?, key)
         }
         (None, TranscriptSigner::Officer) => return Err(ScriptError::NoOfficer),

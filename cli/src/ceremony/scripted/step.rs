@@ -336,21 +336,7 @@ impl Action {
 
     /// In a sentence, for whoever has to agree.
     pub(super) fn explain(&self, keys: &BTreeMap<String, Key>) -> String {
-        let place = |name: &String| match keys.get(name).map(|key| &key.place) {
-            Some(Place::Token(uri)) => format!("on the token: {uri}"),
-            Some(Place::Encrypted { file, .. }) => {
-                format!("in the encrypted file {}", file.display())
-            }
-            Some(Place::File(file)) => format!("in the file {}, not encrypted", file.display()),
-            None => String::new(),
-        };
-        let list = |paths: &[PathBuf]| {
-            let paths: Vec<String> = paths
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            paths.join(", ")
-        };
+        let place = |name: &String| place(keys.get(name));
         match self {
             Action::MakeKey { key } => {
                 let algorithm = keys.get(key).and_then(|key| key.algorithm);
@@ -410,4 +396,25 @@ impl Action {
             Action::Manual { text } => format!("By hand: {}", text.trim()),
         }
     }
+}
+
+/// Where a key is, in a sentence.
+fn place(key: Option<&Key>) -> String {
+    match key.map(|key| &key.place) {
+        Some(Place::Token(uri)) => format!("on the token: {uri}"),
+        Some(Place::Encrypted { file, .. }) => {
+            format!("in the encrypted file {}", file.display())
+        }
+        Some(Place::File(file)) => format!("in the file {}, not encrypted", file.display()),
+        None => String::new(),
+    }
+}
+
+/// Files or directories, in a sentence.
+fn list(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    paths.join(", ")
 }
