@@ -19,10 +19,9 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
-use birthmark_hsm::PublicKey;
+use birthmark_hsm::{PublicKey, SigningPool};
 use birthmark_log::tlog::VerifierKey;
 
-use crate::ceremony::CeremonyError;
 use crate::ceremony::certificate::signed;
 use crate::ceremony::files::write_whole;
 use crate::command::Exit;
@@ -33,7 +32,7 @@ use keys::KeyRing;
 use note::Officer;
 use perform::{Performer, file_sha256};
 use plan::{Plan, TranscriptSigner};
-use step::Step;
+use step::{Step, shown};
 use transcript::{Event, Journal, Line};
 
 pub(crate) use args::CeremonyArguments;
@@ -85,13 +84,13 @@ fn explain(plan: &Plan, approvals: &Approvals) -> String {
         "ceremony    {}\npurpose     {}\nplan        {}\nsha256      {}\ntranscript  {}, signed by {}\n\
          approval    {} of {} signers:\n",
         plan.name,
-        plan.purpose.trim(),
+        shown(&plan.purpose),
         plan.path.display(),
         plan.sha256,
         plan.transcript.display(),
         match &plan.transcript_signer {
             TranscriptSigner::Officer => "a signer of the plan".to_owned(),
-            TranscriptSigner::Key(name) => format!("the key '{name}'"),
+            TranscriptSigner::Key(name) => format!("the key '{}'", shown(name)),
         },
         plan.threshold,
         plan.signers.len(),
@@ -139,6 +138,15 @@ fn carry_out(
         keys: KeyRing::new(plan),
     };
     recall(&journal, &mut performer.keys)?;
+    // A key that exists is of a kind that the plan does not tell: better known now than in the end.
+    if let TranscriptSigner::Key(name) = &plan.transcript_signer
+        && plan
+            .keys
+            .get(name)
+            .is_some_and(|key| key.algorithm.is_none())
+    {
+        ed25519(&performer.keys.open(name)?, name)?;
+    }
     let done = journal.done();
     if done > 0 {
         console.note(format_args!(
@@ -283,18 +291,25 @@ fn write_transcript(
         (Some(officer), _) => (officer.sign(text)?, officer.verifier.clone()),
         (None, TranscriptSigner::Key(name)) => {
             let pool = keys.open(name)?;
-            let PublicKey::Ed25519(public) = pool.public_key() else {
-                return Err(ScriptError::NotEd25519 { name: name.clone() });
-            };
-            let key = VerifierKey::ed25519(&plan.name, *public);
+            let key = VerifierKey::ed25519(&plan.name, ed25519(&pool, name)?);
             let key = key.map_err(|source| ScriptError::NoteKey { source })?;
-            let signature = signed(&pool, text.as_bytes()).map_err(CeremonyError::from)?;
+            let signature = signed(&pool, text.as_bytes())?;
             (note::note(text, &key, signature.as_bytes())?, key)
         }
         (None, TranscriptSigner::Officer) => return Err(ScriptError::NoOfficer),
     };
     write_whole(&plan.transcript, note.as_bytes())?;
     Ok(key)
+}
+
+/// The public half of a key that can sign notes.
+fn ed25519(pool: &SigningPool, name: &str) -> Result<[u8; 32], ScriptError> {
+    match pool.public_key() {
+        PublicKey::Ed25519(public) => Ok(*public),
+        _ => Err(ScriptError::NotEd25519 {
+            name: name.to_owned(),
+        }),
+    }
 }
 
 fn print(console: &mut Console<'_>, text: &str) -> Result<Exit, ScriptError> {

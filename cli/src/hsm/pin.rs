@@ -18,8 +18,7 @@ const TERMINAL: &str = "/dev/tty";
 /// The URI, with a PIN that is asked for on the terminal where nothing else says what it is and the token
 /// wants one. Without a terminal the URI stays as it is, and opening the token says what is missing.
 pub(crate) fn with_pin(uri: Pkcs11Uri) -> Result<Pkcs11Uri, HsmError> {
-    if uri.has_pin_source() || std::env::var_os(PIN_VARIABLE).is_some() || open_terminal().is_err()
-    {
+    if uri.has_pin() || std::env::var_os(PIN_VARIABLE).is_some() || open_terminal().is_err() {
         return Ok(uri);
     }
     typed(uri)
@@ -57,10 +56,10 @@ pub(crate) fn activated(configuration: Configuration) -> Result<Configuration, H
 /// Asks for a secret on the controlling terminal, which need not be where standard input comes from.
 pub(crate) fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
     let mut terminal = open_terminal()?;
-    terminal.write_all(prompt.as_bytes())?;
-    terminal.flush()?;
     let secret = {
+        // Before the question: whoever types at once is not shown either.
         let _quiet = Quiet::begin(&terminal)?;
+        (&terminal).write_all(prompt.as_bytes())?;
         read_line(&terminal)
     };
     // The line break that was typed was not shown.
@@ -107,6 +106,6 @@ impl Quiet<'_> {
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
         // A terminal that went away needs no echo.
-        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
+        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
     }
 }

@@ -223,6 +223,16 @@ fn a_ca_below_an_outside_root_issues() {
         configuration.contains("activation = \"unattended\"")
             && configuration.contains("sessions = 2")
     );
+    issues(&ca, &config);
+
+    // The directory is a CA now, and stays as it is.
+    let again = world.install(&outside.path("issuing.pem"), &chain, &[]);
+    assert_code(&again, 2);
+    assert!(error_line(&again).contains("never overwritten"));
+}
+
+/// The installed CA issues, and openssl follows the chain to the root.
+fn issues(ca: &Path, config: &Path) {
     // The profile's ten years would outlive this issuer.
     let profile = ca.join("profiles/tls-client.toml");
     let text = fs::read_to_string(&profile).unwrap();
@@ -239,7 +249,7 @@ fn a_ca_below_an_outside_root_issues() {
     assert_code(&issued, 0);
     fs::write(ca.join("device.pem"), &column(&issued, "certificate")[0]).unwrap();
     let verified = openssl(
-        &ca,
+        ca,
         &[
             "verify",
             "-x509_strict",
@@ -251,11 +261,6 @@ fn a_ca_below_an_outside_root_issues() {
         ],
     );
     assert!(verified.contains("device.pem: OK"), "{verified}");
-
-    // The directory is a CA now, and stays as it is.
-    let again = world.install(&outside.path("issuing.pem"), &chain, &[]);
-    assert_code(&again, 2);
-    assert!(error_line(&again).contains("never overwritten"));
 }
 
 #[test]

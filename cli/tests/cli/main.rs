@@ -17,6 +17,7 @@ mod receipts;
 mod scripted;
 mod server;
 mod support;
+mod terminal;
 mod token;
 #[path = "../../../log/tests/tlog/verifiers.rs"]
 mod verifiers;

@@ -1,208 +1,18 @@
 //! `birthmark ca ceremony`: plans, approvals, interruptions, transcripts.
 
+mod world;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use birthmark_log::tlog::{Note, VerifierKey};
 use birthmark_test_token::TestHsm;
 use serde_json::Value;
 
 use crate::support::{assert_code, birthmark, column, error_line, request_pem, text};
-use crate::token::{Token, write_private};
+use crate::token::write_private;
 
-const PASSPHRASE: &str = "a test only: nine grey geese";
-
-fn openssl(directory: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("openssl")
-        .args(arguments)
-        .current_dir(directory)
-        .output()
-        .expect("openssl must be installed for this test");
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A folder with three officers and a plan.
-struct World {
-    outer: tempfile::TempDir,
-    token: Token,
-    vkeys: Vec<String>,
-}
-
-const OFFICERS: [&str; 3] = ["ada", "bob", "cleo"];
-
-impl World {
-    fn new(name: &str) -> World {
-        let outer = tempfile::tempdir().unwrap();
-        let token = Token::new(outer.path(), name);
-        let mut world = World {
-            outer,
-            token,
-            vkeys: Vec::new(),
-        };
-        for officer in OFFICERS {
-            let (key, name) = (
-                world.text(&format!("{officer}.key")),
-                format!("{officer}.example"),
-            );
-            let made = birthmark(&["officer", "keygen", "--name", &name, "--out", &key], b"");
-            assert_code(&made, 0);
-            world.vkeys.push(text(&made.stdout).trim().to_owned());
-        }
-        write_private(&world.path("passphrase"), PASSPHRASE);
-        fs::create_dir(world.path("media-a")).unwrap();
-        fs::create_dir(world.path("media-b")).unwrap();
-        world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.outer.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    /// Writes a plan with these keys and steps, two of three signers.
-    fn plan(&self, name: &str, signer: &str, rest: &str) -> String {
-        let signers: Vec<String> = self.vkeys.iter().map(|key| format!("{key:?}")).collect();
-        let text = format!(
-            "version = 1\nname = \"{name}\"\npurpose = \"A test.\"\n[approval]\nthreshold = 2\nsigners = [{}]\n\
-             [transcript]\nfile = \"{name}.transcript\"\nsigner = \"{signer}\"\n{rest}",
-            signers.join(", ")
-        );
-        let path = self.path(&format!("{name}.toml"));
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-
-    fn new_ca(&self) -> String {
-        let rest = format!(
-            "[keys.root]\nplace = \"encrypted-file\"\nfile = \"root.key\"\nalgorithm = \"p384\"\n\
-             passphrase_source = \"file:passphrase\"\n\
-             [keys.issuing]\nplace = \"token\"\nuri = {:?}\nalgorithm = \"p256\"\n{NEW_CA_STEPS}",
-            self.token.uri("issuing")
-        );
-        self.plan("new-ca", "officer", &rest)
-    }
-
-    fn approve(&self, plan: &str, officers: &[&str]) {
-        for officer in officers {
-            let key = self.text(&format!("{officer}.key"));
-            let approved = birthmark(&["ca", "ceremony", "approve", plan, "--key", &key], b"");
-            assert_code(&approved, 0);
-        }
-    }
-
-    /// Runs the plan and says yes so many times.
-    fn run(&self, plan: &str, yes: usize) -> Output {
-        let key = self.text("ada.key");
-        let output = birthmark(
-            &["ca", "ceremony", plan, "--key", &key],
-            "yes\n".repeat(yes).as_bytes(),
-        );
-        let shown = text(&output.stdout) + &text(&output.stderr);
-        assert!(
-            !shown.contains(PASSPHRASE) && !shown.contains("user-7391"),
-            "{shown}"
-        );
-        output
-    }
-
-    fn journal(&self, plan: &str) -> PathBuf {
-        PathBuf::from(plan.replace(".toml", ".transcript.journal"))
-    }
-
-    /// The lines of a transcript that ada signed.
-    fn transcript(&self, plan: &str) -> Vec<Value> {
-        let bytes = fs::read(plan.replace(".toml", ".transcript")).unwrap();
-        let note = Note::parse(&bytes).unwrap();
-        note.verified_by(&self.vkeys[0].parse::<VerifierKey>().unwrap())
-            .unwrap();
-        let shown = String::from_utf8(bytes).unwrap();
-        assert!(
-            !shown.contains(PASSPHRASE) && !shown.contains("user-7391"),
-            "{shown}"
-        );
-        let lines = note.text.lines();
-        lines
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-
-    /// The SHA-256 of the issuing key, as the token has it.
-    fn issuing_key(&self) -> String {
-        let checked = birthmark(
-            &[
-                "hsm",
-                "check",
-                "--json",
-                "--uri",
-                &self.token.uri("issuing"),
-            ],
-            b"",
-        );
-        assert_code(&checked, 0);
-        let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
-        checked["public_key_sha256"].as_str().unwrap().to_owned()
-    }
-}
-
-const NEW_CA_STEPS: &str = r#"
-[[step]]
-do = "manual"
-text = "Everybody is here."
-[[step]]
-do = "make-key"
-key = "root"
-[[step]]
-do = "self-sign"
-key = "root"
-subject = "O=Acme,CN=Acme Root CA"
-out = "root.pem"
-[[step]]
-do = "make-key"
-key = "issuing"
-[[step]]
-do = "record-attributes"
-key = "issuing"
-out = "attributes.json"
-[[step]]
-do = "issue"
-issuer = "root"
-issuer_certificate = "root.pem"
-key = "issuing"
-subject = "O=Acme,CN=Acme Issuing CA"
-out = "issuing.pem"
-[[step]]
-do = "test-key"
-key = "issuing"
-certificate = "issuing.pem"
-[[step]]
-do = "install"
-key = "issuing"
-certificate = "issuing.pem"
-chain = "root.pem"
-directory = "ca"
-origin = "acme.example/line-1"
-[[step]]
-do = "export"
-files = ["root.pem", "issuing.pem"]
-to = ["media-a"]
-[[step]]
-do = "take-offline"
-key = "root"
-to = ["media-a", "media-b"]
-"#;
-
-const NEW_CA_COUNT: usize = 10;
-
-fn sha256(path: &str) -> String {
-    let content = fs::read(path).unwrap();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content);
-    birthmark::hex::encode(digest.as_ref())
-}
+use world::{NEW_CA_COUNT, World, openssl, sha256};
 
 #[test]
 fn a_new_ca_from_plan_to_certificate() {
@@ -226,40 +36,7 @@ fn a_new_ca_from_plan_to_certificate() {
     let done = world.run(&plan, NEW_CA_COUNT);
     assert_code(&done, 0);
     assert!(!world.journal(&plan).exists() && !world.path("root.key").exists());
-    let lines = world.transcript(&plan);
-    assert_eq!(lines[0]["plan_sha256"], sha256(&plan));
-    assert_eq!(lines.last().unwrap()["event"], "closed");
-    let done_lines: Vec<&Value> = lines
-        .iter()
-        .filter(|line| line["event"] == "done")
-        .collect();
-    assert_eq!(done_lines.len(), NEW_CA_COUNT);
-    let mut digests = 0;
-    for line in &done_lines {
-        for (path, digest) in ["files", "copies"]
-            .iter()
-            .filter_map(|kind| line[kind].as_object())
-            .flatten()
-        {
-            if Path::new(path) == world.path("root.key") {
-                continue;
-            }
-            assert_eq!(*digest, sha256(path), "{path}");
-            digests += 1;
-        }
-    }
-    assert_eq!(
-        digests, 9,
-        "certificates 2, attributes 1, directory 2, copies 4"
-    );
-    assert_eq!(
-        done_lines[1]["approved_by"],
-        serde_json::json!(["ada.example", "cleo.example"])
-    );
-    assert_eq!(done_lines[3]["keys"]["issuing"], world.issuing_key());
-    let attributes: Value =
-        serde_json::from_slice(&fs::read(world.path("attributes.json")).unwrap()).unwrap();
-    assert_eq!(attributes["attributes"]["CKA_NEVER_EXTRACTABLE"], "true");
+    the_transcript_tells_what_was_made(&world, &plan);
 
     // The root's key is what openssl reads with the passphrase, and belongs to the certificate.
     let media = world.path("media-b");
@@ -295,6 +72,44 @@ fn a_new_ca_from_plan_to_certificate() {
     let again = world.run(&plan, 0);
     assert_code(&again, 0);
     assert!(text(&again.stdout).contains("done already"));
+}
+
+/// Every digest in the transcript is that of what lies there now.
+fn the_transcript_tells_what_was_made(world: &World, plan: &str) {
+    let lines = world.transcript(plan);
+    assert_eq!(lines[0]["plan_sha256"], sha256(plan));
+    assert_eq!(lines.last().unwrap()["event"], "closed");
+    let done_lines: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["event"] == "done")
+        .collect();
+    assert_eq!(done_lines.len(), NEW_CA_COUNT);
+    let mut digests = 0;
+    for line in &done_lines {
+        for (path, digest) in ["files", "copies"]
+            .iter()
+            .filter_map(|kind| line[kind].as_object())
+            .flatten()
+        {
+            if Path::new(path) == world.path("root.key") {
+                continue;
+            }
+            assert_eq!(*digest, sha256(path), "{path}");
+            digests += 1;
+        }
+    }
+    assert_eq!(
+        digests, 9,
+        "certificates 2, attributes 1, directory 2, copies 4"
+    );
+    assert_eq!(
+        done_lines[1]["approved_by"],
+        serde_json::json!(["ada.example", "cleo.example"])
+    );
+    assert_eq!(done_lines[3]["keys"]["issuing"], world.issuing_key());
+    let attributes: Value =
+        serde_json::from_slice(&fs::read(world.path("attributes.json")).unwrap()).unwrap();
+    assert_eq!(attributes["attributes"]["CKA_NEVER_EXTRACTABLE"], "true");
 }
 
 #[test]
@@ -593,79 +408,81 @@ fn the_ready_plans_are_accepted() {
     );
 }
 
+/// What is replaced in a sound plan, by what, and what is said about it.
+const PLAN_FAULTS: [(&str, &str, &str); 14] = [
+    (
+        "version = 1",
+        "version = 2",
+        "version: this program reads version 1",
+    ),
+    (
+        "threshold = 2",
+        "threshold = 4",
+        "use 1 to 3, the number of signers",
+    ),
+    (
+        "name = \"new-ca\"",
+        "name = \"new ca\"",
+        "use 1 to 64 letters",
+    ),
+    (
+        "signer = \"officer\"",
+        "signer = \"root\"",
+        "needs an Ed25519 key",
+    ),
+    (
+        "do = \"make-key\"\nkey = \"root\"",
+        "do = \"melt\"\nkey = \"root\"",
+        "there is no step do = \"melt\"",
+    ),
+    (
+        "do = \"make-key\"\nkey = \"root\"",
+        "do = \"make-key\"\nkey = \"rot\"",
+        "there is no [keys.rot]",
+    ),
+    (
+        "do = \"make-key\"\nkey = \"root\"",
+        "do = \"manual\"\ntext = \"x\"",
+        "the key 'root' is not there",
+    ),
+    (
+        "text = \"Everybody is here.\"",
+        "text = \"x\"\nkey = \"root\"",
+        "manual takes no key",
+    ),
+    (
+        "out = \"root.pem\"",
+        "out = \"issuing.pem\"",
+        "issuing.pem is made twice",
+    ),
+    (
+        "out = \"root.pem\"",
+        "out = \"root.pem\"\napproval = false",
+        "self-sign always needs approval",
+    ),
+    (
+        "directory = \"ca\"",
+        "directory = \"ca\"\nactivation = \"operator\"",
+        "take pin-source out",
+    ),
+    (
+        "algorithm = \"p384\"",
+        "algorithm = \"p999\"",
+        "unknown key algorithm",
+    ),
+    (
+        "subject = \"O=Acme,CN=Acme Root CA\"",
+        "subject = \"Acme\"",
+        "subject: ",
+    ),
+    ("purpose = ", "porpoise = ", "unknown field `porpoise`"),
+];
+
 #[test]
 fn a_plan_that_cannot_be_carried_out_is_refused() {
     let world = World::new("plans");
     let sound = fs::read_to_string(world.new_ca()).unwrap();
-    let cases = [
-        (
-            "version = 1",
-            "version = 2",
-            "version: this program reads version 1",
-        ),
-        (
-            "threshold = 2",
-            "threshold = 4",
-            "use 1 to 3, the number of signers",
-        ),
-        (
-            "name = \"new-ca\"",
-            "name = \"new ca\"",
-            "use 1 to 64 letters",
-        ),
-        (
-            "signer = \"officer\"",
-            "signer = \"root\"",
-            "needs an Ed25519 key",
-        ),
-        (
-            "do = \"make-key\"\nkey = \"root\"",
-            "do = \"melt\"\nkey = \"root\"",
-            "there is no step do = \"melt\"",
-        ),
-        (
-            "do = \"make-key\"\nkey = \"root\"",
-            "do = \"make-key\"\nkey = \"rot\"",
-            "there is no [keys.rot]",
-        ),
-        (
-            "do = \"make-key\"\nkey = \"root\"",
-            "do = \"manual\"\ntext = \"x\"",
-            "the key 'root' is not there",
-        ),
-        (
-            "text = \"Everybody is here.\"",
-            "text = \"x\"\nkey = \"root\"",
-            "manual takes no key",
-        ),
-        (
-            "out = \"root.pem\"",
-            "out = \"issuing.pem\"",
-            "issuing.pem is made twice",
-        ),
-        (
-            "out = \"root.pem\"",
-            "out = \"root.pem\"\napproval = false",
-            "self-sign always needs approval",
-        ),
-        (
-            "directory = \"ca\"",
-            "directory = \"ca\"\nactivation = \"operator\"",
-            "take pin-source out",
-        ),
-        (
-            "algorithm = \"p384\"",
-            "algorithm = \"p999\"",
-            "unknown key algorithm",
-        ),
-        (
-            "subject = \"O=Acme,CN=Acme Root CA\"",
-            "subject = \"Acme\"",
-            "subject: ",
-        ),
-        ("purpose = ", "porpoise = ", "unknown field `porpoise`"),
-    ];
-    for (from, to, words) in cases {
+    for (from, to, words) in PLAN_FAULTS {
         let wrong = sound.replacen(from, to, 1);
         assert_ne!(wrong, sound, "{from}");
         let path = world.text("wrong.toml");

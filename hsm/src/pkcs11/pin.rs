@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use cryptoki::types::AuthPin;
 use zeroize::Zeroizing;
@@ -14,6 +15,37 @@ pub const PIN_VARIABLE: &str = "BIRTHMARK_PIN";
 
 /// Longest PIN read, in bytes: four times the longest of the HSMs known (Luna: 255).
 const PIN_LEN_MAX: usize = 1024;
+
+/// A PIN that a person typed. It is wiped when dropped, never shown, and no part of what a URI is.
+#[derive(Clone, Default)]
+pub(super) struct TypedPin(pub(super) Option<Arc<Zeroizing<String>>>);
+
+impl PartialEq for TypedPin {
+    fn eq(&self, _: &TypedPin) -> bool {
+        true
+    }
+}
+
+impl Eq for TypedPin {}
+
+impl Pkcs11Uri {
+    /// The same URI with a PIN that a person typed: it is used in place of `pin-source` and of `BIRTHMARK_PIN`.
+    #[must_use]
+    pub fn with_typed_pin(mut self, pin: Zeroizing<String>) -> Pkcs11Uri {
+        self.pin = TypedPin(Some(Arc::new(pin)));
+        self
+    }
+
+    /// Whether the URI says where the PIN is, or carries one that was typed.
+    pub fn has_pin(&self) -> bool {
+        self.pin_source.is_some() || self.pin.0.is_some()
+    }
+
+    /// Whether the URI says where the PIN is.
+    pub fn has_pin_source(&self) -> bool {
+        self.pin_source.is_some()
+    }
+}
 
 /// Gives the PIN that was typed, or reads it from the file that the URI's `pin-source` names, without its last line break, or
 /// from `BIRTHMARK_PIN`; `None` when neither is there. Wiped when dropped.

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use super::pin::TypedPin;
 
 /// Longest URI read, in bytes: two paths of 4,096 bytes (Linux's `PATH_MAX`) and ample names.
 const URI_LEN_MAX: usize = 16 * 1024;
@@ -34,18 +33,6 @@ pub struct Pkcs11Uri {
     pub(super) pin_source: Option<String>,
     pub(super) pin: TypedPin,
 }
-
-/// A PIN that a person typed. It is wiped when dropped, never shown, and no part of what a URI is.
-#[derive(Clone, Default)]
-pub(super) struct TypedPin(pub(super) Option<Arc<Zeroizing<String>>>);
-
-impl PartialEq for TypedPin {
-    fn eq(&self, _: &TypedPin) -> bool {
-        true
-    }
-}
-
-impl Eq for TypedPin {}
 
 /// A PKCS#11 URI could not be read. The message never repeats a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,18 +119,6 @@ impl Pkcs11Uri {
             module_name: None,
             pin: TypedPin::default(),
         }
-    }
-
-    /// The same URI with a PIN that a person typed: it is used in place of `pin-source` and of `BIRTHMARK_PIN`.
-    #[must_use]
-    pub fn with_typed_pin(mut self, pin: Zeroizing<String>) -> Pkcs11Uri {
-        self.pin = TypedPin(Some(Arc::new(pin)));
-        self
-    }
-
-    /// Whether the URI says where the PIN is.
-    pub fn has_pin_source(&self) -> bool {
-        self.pin_source.is_some()
     }
 
     /// The same URI with this id of the key, which it must not have yet.

@@ -175,3 +175,44 @@ fn derive(
     );
     Ok(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use birthmark_hsm::KeyAlgorithm;
+
+    #[test]
+    fn keys_come_back_with_their_passphrase_alone() {
+        for algorithm in [KeyAlgorithm::EcP384, KeyAlgorithm::Ed25519] {
+            let key = SoftwareKey::generate(algorithm).unwrap();
+            let pem = encrypt(&key, "nine grey geese").unwrap();
+            let back = decrypt(&pem, "nine grey geese").unwrap();
+            assert_eq!(back.public_key(), key.public_key());
+            for wrong in ["", "nine grey goose", "nine grey geese "] {
+                assert!(matches!(decrypt(&pem, wrong), Err(ScriptError::Passphrase)));
+            }
+            assert_ne!(encrypt(&key, "nine grey geese").unwrap(), pem, "salted");
+            let plain = key.to_pkcs8_pem().unwrap();
+            let refused = decrypt(&plain, "nine grey geese");
+            assert!(matches!(refused, Err(ScriptError::NotEncrypted)));
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error() {
+        let key = SoftwareKey::generate(KeyAlgorithm::EcP256).unwrap();
+        let pem = encrypt(&key, "nine grey geese").unwrap();
+        let (_, der) = der::pem::decode_vec(pem.as_bytes()).unwrap();
+        // The algorithm identifiers and the first block; a changed number of rounds is bounded.
+        for at in 0..100.min(der.len()) {
+            let mut damaged = der.clone();
+            damaged[at] ^= 0x10;
+            let pem = der::pem::encode_string(LABEL, LineEnding::LF, &damaged).unwrap();
+            match decrypt(&pem, "nine grey geese") {
+                Err(_) => {}
+                // The label of the NULL beside the function's name, or the like, has no bearing on the key.
+                Ok(back) => assert_eq!(back.public_key(), key.public_key(), "byte {at}"),
+            }
+        }
+    }
+}

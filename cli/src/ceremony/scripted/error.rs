@@ -87,6 +87,22 @@ pub enum ScriptError {
         #[source]
         source: serde_json::Error,
     },
+    /// The journal cannot take more.
+    #[error(
+        "{path} is too long for one transcript; do the rest by another plan with another transcript.file", path = path.display()
+    )]
+    JournalFull {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// A file is too long to be copied.
+    #[error("{path} has over {max} bytes: that is no key, certificate or record of a ceremony", path = path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes.
+        max: u64,
+    },
     /// Another process runs it.
     #[error("this ceremony is running in another process ({path} is locked)", path = path.display())]
     Running {

@@ -20,6 +20,9 @@ use crate::hsm::{HsmError, pin};
 /// Longest key or passphrase file read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
+/// Longest file copied, in bytes: certificates and attestations are much shorter.
+const COPY_BYTES_MAX: u64 = 16 << 20;
+
 /// The plan's keys, with what was typed for them and what is known of them.
 pub(super) struct KeyRing<'a> {
     plan: &'a Plan,
@@ -238,8 +241,7 @@ pub(super) fn remove(path: &Path) -> Result<(), ScriptError> {
 /// Copies a file into directories, each copy durable and read back. A copy that is there already stays, if it is the
 /// same. Gives the copies.
 pub(super) fn copy(file: &Path, to: &[PathBuf]) -> Result<Vec<PathBuf>, ScriptError> {
-    let content = fs::read(file).map_err(|source| ScriptError::file("read", file, source))?;
-    let content = Zeroizing::new(content);
+    let content = read_whole(file)?;
     let name = file.file_name().unwrap_or_default();
     let mut copies = Vec::with_capacity(to.len());
     for directory in to {
@@ -247,12 +249,25 @@ pub(super) fn copy(file: &Path, to: &[PathBuf]) -> Result<Vec<PathBuf>, ScriptEr
         if !copy.exists() {
             write_whole(&copy, &content)?;
         }
-        let read_back = fs::read(&copy).map(Zeroizing::new);
-        let read_back = read_back.map_err(|source| ScriptError::file("read", &copy, source))?;
-        if read_back != content {
+        if read_whole(&copy)? != content {
             return Err(ScriptError::CopyDiffers { path: copy });
         }
         copies.push(copy);
     }
     Ok(copies)
+}
+
+/// A file of a ceremony, of at most [`COPY_BYTES_MAX`].
+pub(super) fn read_whole(path: &Path) -> Result<Zeroizing<Vec<u8>>, ScriptError> {
+    let mut content = Zeroizing::new(Vec::new());
+    File::open(path)
+        .and_then(|file| file.take(COPY_BYTES_MAX + 1).read_to_end(&mut content))
+        .map_err(|source| ScriptError::file("read", path, source))?;
+    if content.len() as u64 > COPY_BYTES_MAX {
+        return Err(ScriptError::TooLong {
+            path: path.to_owned(),
+            max: COPY_BYTES_MAX,
+        });
+    }
+    Ok(content)
 }

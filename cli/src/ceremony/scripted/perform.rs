@@ -2,7 +2,6 @@
 //! recognized and checked, and not made again.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -15,7 +14,7 @@ use serde_json::json;
 use x509_cert::Certificate;
 
 use super::ScriptError;
-use super::keys::{KeyRing, copy, remove};
+use super::keys::{KeyRing, copy, read_whole, remove};
 use super::plan::{Place, Plan};
 use super::step::Action;
 use super::transcript::Made;
@@ -203,8 +202,7 @@ impl Performer<'_> {
         if !(again && out.exists()) {
             write_whole(out, text.as_bytes())?;
         }
-        let read_back = fs::read(out).map_err(|source| ScriptError::file("read", out, source))?;
-        if read_back != text.as_bytes() {
+        if read_whole(out)?.as_slice() != text.as_bytes() {
             return Err(ScriptError::NotOurs {
                 path: out.to_owned(),
             });
@@ -345,6 +343,6 @@ fn add_file(files: &mut BTreeMap<String, String>, path: &Path) -> Result<(), Scr
 
 /// SHA-256 of a file, in hexadecimal.
 pub(super) fn file_sha256(path: &Path) -> Result<String, ScriptError> {
-    let content = fs::read(path).map_err(|source| ScriptError::file("read", path, source))?;
+    let content = read_whole(path)?;
     Ok(hex::encode(digest::digest(&SHA256, &content).as_ref()))
 }

@@ -12,7 +12,7 @@ use birthmark_log::tlog::{KeyAlgorithm as NoteAlgorithm, VerifierKey};
 use serde::Deserialize;
 
 use super::ScriptError;
-use super::step::{Action, Step};
+use super::step::{Action, Step, shown};
 use crate::hex;
 
 /// Longest plan read, in bytes. People have to read it.
@@ -26,6 +26,9 @@ const KEYS_MAX: usize = 16;
 
 /// Most steps of one plan: a day's work.
 pub(super) const STEPS_MAX: usize = 100;
+
+/// Most copies that all steps together make: each is a line's part in the transcript.
+const COPIES_MAX: usize = 1_000;
 
 /// The transcript is signed with an officer's key that is given when the ceremony runs.
 const OFFICER: &str = "officer";
@@ -236,6 +239,12 @@ impl Plan {
                 return fail(format!("{} is made twice", file.display()));
             }
         }
+        let copies: usize = self.steps.iter().map(|step| step.action.copies()).sum();
+        if copies > COPIES_MAX {
+            let problem =
+                format!("all together make {copies} copies; {COPIES_MAX} fit a transcript");
+            return wrong.plan("step", problem);
+        }
         match self.keys.keys().find(|name| !used.contains(name.as_str())) {
             Some(unused) => wrong.plan(
                 &format!("keys.{unused}"),
@@ -280,8 +289,8 @@ impl Wrong<'_> {
     fn plan<T>(&self, place: &str, problem: String) -> Result<T, ScriptError> {
         Err(ScriptError::Plan {
             path: self.path.to_owned(),
-            place: place.to_owned(),
-            problem,
+            place: shown(place),
+            problem: shown(&problem),
         })
     }
 }

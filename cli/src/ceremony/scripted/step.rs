@@ -11,7 +11,7 @@ use super::plan::{Key, Place, activation};
 use crate::subject::Subject;
 
 /// Most files or directories that one step names.
-const PATHS_MAX: usize = 64;
+const PATHS_MAX: usize = 16;
 
 /// A step as it is written. Every step takes some of these.
 #[derive(Deserialize, Default)]
@@ -301,6 +301,15 @@ impl Action {
         }
     }
 
+    /// How many copies it makes.
+    pub(super) fn copies(&self) -> usize {
+        match self {
+            Action::Export { files, to } => files.len() * to.len(),
+            Action::TakeOffline { to, .. } => to.len(),
+            _ => 0,
+        }
+    }
+
     /// Why it does not go with the place of its key.
     pub(super) fn misplaced(&self, keys: &BTreeMap<String, Key>) -> Option<String> {
         let on_token =
@@ -336,21 +345,11 @@ impl Action {
 
     /// In a sentence, for whoever has to agree.
     pub(super) fn explain(&self, keys: &BTreeMap<String, Key>) -> String {
-        let place = |name: &String| match keys.get(name).map(|key| &key.place) {
-            Some(Place::Token(uri)) => format!("on the token: {uri}"),
-            Some(Place::Encrypted { file, .. }) => {
-                format!("in the encrypted file {}", file.display())
-            }
-            Some(Place::File(file)) => format!("in the file {}, not encrypted", file.display()),
-            None => String::new(),
-        };
-        let list = |paths: &[PathBuf]| {
-            let paths: Vec<String> = paths
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            paths.join(", ")
-        };
+        shown(&self.sentence(keys))
+    }
+
+    fn sentence(&self, keys: &BTreeMap<String, Key>) -> String {
+        let place = |name: &String| place(keys.get(name));
         match self {
             Action::MakeKey { key } => {
                 let algorithm = keys.get(key).and_then(|key| key.algorithm);
@@ -409,5 +408,57 @@ impl Action {
             }
             Action::Manual { text } => format!("By hand: {}", text.trim()),
         }
+    }
+}
+
+/// Text of a plan on one line, as it is: characters that move the cursor or turn the direction of writing could show
+/// another plan than the one that is approved.
+pub(super) fn shown(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let line = words.join(" ");
+    let plain = line.chars().map(|c| match c {
+        c if c.is_control() || turns(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    });
+    plain.collect()
+}
+
+/// Where a key is, in a sentence.
+fn place(key: Option<&Key>) -> String {
+    match key.map(|key| &key.place) {
+        Some(Place::Token(uri)) => format!("on the token: {uri}"),
+        Some(Place::Encrypted { file, .. }) => {
+            format!("in the encrypted file {}", file.display())
+        }
+        Some(Place::File(file)) => format!("in the file {}, not encrypted", file.display()),
+        None => String::new(),
+    }
+}
+
+/// Files or directories, in a sentence.
+fn list(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    paths.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_cannot_show_itself_as_another() {
+        let text = " Everybody\nis  here.\u{1b}[2A\r\u{202e}gnol\u{7} ";
+        assert_eq!(
+            shown(text),
+            "Everybody is here.\u{fffd}[2A \u{fffd}gnol\u{fffd}"
+        );
+        let action = Action::Manual {
+            text: "a\n  3. Destroy".to_owned(),
+        };
+        assert_eq!(action.explain(&BTreeMap::new()), "By hand: a 3. Destroy");
     }
 }

@@ -11,14 +11,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use birthmark_log::tlog::NOTE_BYTES_MAX;
 use der::DateTime;
 use serde::{Deserialize, Serialize};
 
 use super::ScriptError;
 use super::plan::{Plan, STEPS_MAX};
 
-/// Longest journal read, in bytes: a hundred steps with a list of files each, begun several times.
-const JOURNAL_BYTES_MAX: u64 = 4 << 20;
+/// Longest journal, in bytes: it becomes a signed note, which has at most [`NOTE_BYTES_MAX`]. A hundred steps with a thousand
+/// copies take some 300 KiB.
+const JOURNAL_BYTES_MAX: usize = NOTE_BYTES_MAX - 50_000;
+
+/// Beyond this no step begins, so that its lines still fit.
+const BEGIN_BYTES_MAX: usize = JOURNAL_BYTES_MAX / 2;
 
 /// Format of the lines.
 const FORMAT: &str = "birthmark/ceremony-transcript@v1";
@@ -117,8 +122,12 @@ impl Journal {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let mut text = String::new();
-        let mut limited = (&mut file).take(JOURNAL_BYTES_MAX);
+        let mut limited = (&mut file).take(JOURNAL_BYTES_MAX as u64 + 1);
         limited.read_to_string(&mut text).map_err(failed)?;
+        // Before anything is cut off: it would be cut in the file, too.
+        if text.len() > JOURNAL_BYTES_MAX {
+            return Err(ScriptError::JournalFull { path });
+        }
         // A line that an interruption cut short never happened.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
         if whole < text.len() {
@@ -165,6 +174,15 @@ impl Journal {
             source,
         })?;
         text.push('\n');
+        let most = match line.event {
+            Event::Begun => BEGIN_BYTES_MAX,
+            _ => JOURNAL_BYTES_MAX,
+        };
+        if self.text.len() + text.len() > most {
+            return Err(ScriptError::JournalFull {
+                path: self.path.clone(),
+            });
+        }
         self.file
             .write_all(text.as_bytes())
             .and_then(|()| self.file.sync_all())
