@@ -32,7 +32,7 @@ pub(crate) use log::{LogCommand, LogExportArguments, LogProofArguments, LogVerif
         birthmark log verify ca/log\n  \
         birthmark log proof ca/log --cert device.pem\n\n\
         Exit codes: 0 all done, 1 some requests rejected (or nothing found, or not proven), 2 usage \
-        or\nconfiguration, 3 system fault, 4 the log was rolled back or forked, 130/143 interrupted.",
+        or\nconfiguration, 3 system fault, 4 the log was rolled back or forked, 5 a token\nrefused the PIN, 130/143 interrupted.",
     arg_required_else_help = true
 )]
 pub struct Arguments {

@@ -35,6 +35,8 @@ pub enum Exit {
     Fault,
     /// The log was rolled back or forked, or somebody says so: 4. Nothing may be issued from it.
     Stop,
+    /// A token refused the PIN, now or before: 5. Starting again does not help, and a service must not.
+    Pin,
     /// Ended by this signal: 128 and its number.
     Interrupted(u8),
 }
@@ -49,6 +51,7 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Fault => 3,
             Exit::Stop => 4,
+            Exit::Pin => 5,
             Exit::Interrupted(signal) => signal.saturating_add(128),
         }
     }
@@ -173,6 +176,9 @@ impl CommandError {
     fn exit(&self) -> Exit {
         match self {
             CommandError::Officer(OfficerError::Sign { .. }) => Exit::Fault,
+            CommandError::Configuration(birthmark_engine::ConfigurationError::Signer(error)) => {
+                pin_exit(error).unwrap_or(Exit::Usage)
+            }
             CommandError::Input(_)
             | CommandError::Permits(_)
             | CommandError::Officer(_)
@@ -211,11 +217,19 @@ pub(crate) fn ceremony_exit(error: &CeremonyError) -> Exit {
         | CeremonyError::Issuer(_)
         | CeremonyError::OtherRoot { .. }
         | CeremonyError::Location { .. }
-        | CeremonyError::Activation(_)
-        | CeremonyError::OpenSigner { .. } => Exit::Usage,
+        | CeremonyError::Activation(_) => Exit::Usage,
+        CeremonyError::OpenSigner { source, .. } => pin_exit(source).unwrap_or(Exit::Usage),
         CeremonyError::Hsm(error) => error.exit(),
         CeremonyError::KeysLeft { source, .. } => ceremony_exit(source),
         _ => Exit::Fault,
+    }
+}
+
+/// The exit code of its own that a refused PIN has, for `RestartPreventExitStatus` of systemd.
+pub(crate) fn pin_exit(error: &birthmark_hsm::OpenError) -> Option<Exit> {
+    match error {
+        birthmark_hsm::OpenError::Pin(error) if error.is_lasting() => Some(Exit::Pin),
+        _ => None,
     }
 }
 
@@ -421,8 +435,8 @@ mod tests {
 
     #[test]
     fn codes() {
-        use Exit::{Done, Fault, Interrupted, Rejected, Stop, Usage};
-        let exits = [Done, Rejected, Usage, Fault, Stop, Interrupted(2)];
-        assert_eq!(exits.map(Exit::code), [0, 1, 2, 3, 4, 130]);
+        use Exit::{Done, Fault, Interrupted, Pin, Rejected, Stop, Usage};
+        let exits = [Done, Rejected, Usage, Fault, Stop, Pin, Interrupted(2)];
+        assert_eq!(exits.map(Exit::code), [0, 1, 2, 3, 4, 5, 130]);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use birthmark_engine::{ConfigurationError, IssuerError};
 use birthmark_hsm::{GenerateError, ModuleError, OpenError, SignError, UriError};
 
-use crate::command::Exit;
+use crate::command::{Exit, pin_exit};
 
 /// Why `birthmark hsm` ends without what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +129,7 @@ pub(crate) fn generate_exit(error: &GenerateError) -> Exit {
 
 pub(crate) fn open_exit(error: &OpenError) -> Exit {
     match error {
+        OpenError::Pin(_) => pin_exit(error).unwrap_or(Exit::Usage),
         OpenError::Call { .. } | OpenError::Thread(_) => Exit::Fault,
         _ => Exit::Usage,
     }

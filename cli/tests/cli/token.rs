@@ -159,7 +159,7 @@ fn each_wrong_piece_of_the_uri_is_one_clear_line() {
     fs::write(&config, &sound).unwrap();
     write_private(&token.pin_file, "wrong-pin");
     let refused = birthmark(&issue, &request(3));
-    assert_code(&refused, 2);
+    assert_code(&refused, 5);
     let line = error_line(&refused);
     assert!(
         line.contains("PIN") && !line.contains("wrong-pin"),
@@ -168,7 +168,7 @@ fn each_wrong_piece_of_the_uri_is_one_clear_line() {
     write_private(&token.pin_file, "user-7391");
     // The refused PIN is remembered until a person removes the mark that the error named.
     let again = birthmark(&issue, &request(3));
-    assert_code(&again, 2);
+    assert_code(&again, 5);
     let line = error_line(&again);
     let (_, mark) = line.rsplit_once("then remove ").unwrap();
     fs::remove_file(mark.trim()).unwrap();

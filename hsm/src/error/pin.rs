@@ -107,7 +107,7 @@ pub enum PinError {
 
 impl PinError {
     /// Whether no PIN is sent to the token before a person saw to it.
-    pub(crate) fn is_lasting(&self) -> bool {
+    pub fn is_lasting(&self) -> bool {
         matches!(
             self,
             PinError::Refused { .. }
