@@ -2,6 +2,7 @@
 #
 #   make demo                    200,000 certificates with a software key
 #   make demo SIGNER=softhsm     the same through SoftHSM
+#   make demo SIGNER=network-hsm the same through a simulated HSM, 1 ms away
 #   make test                    every test
 #   make lint                    format, clippy, documentation, dependencies
 #   make bench                   criterion benches
@@ -21,6 +22,11 @@ ifeq ($(SIGNER),softhsm)
 demo:
 	cargo build --release --package birthmark
 	$(WITH_SOFTHSM) target/release/birthmark demo --signer softhsm --count $(COUNT) --dir target/demo-softhsm
+else ifeq ($(SIGNER),network-hsm)
+demo:
+	cargo build --release --package birthmark --package birthmark-test-token
+	BIRTHMARK_TEST_TOKEN_MODULE=target/release/libbirthmark_test_token.so \
+		target/release/birthmark demo --signer network-hsm --count $(COUNT) --dir target/demo-network-hsm
 else
 demo:
 	cargo build --release --package birthmark

@@ -98,7 +98,7 @@ impl Ca {
     /// A part of the CA that does not load.
     pub fn stages(&self) -> Result<(Bench, SoftwareKey), Failure> {
         let configuration = Configuration::load(&self.configuration)?;
-        let SignerLocation::Software(path) = configuration.signer() else {
+        let [SignerLocation::Software(path)] = configuration.signers() else {
             return Err("the stages are measured with a software key".into());
         };
         let profile = Profile::parse(birthmark_engine::profile::IDEVID_TOML, Path::new("idevid"))?;

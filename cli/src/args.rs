@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use birthmark_engine::Activation;
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
@@ -73,7 +73,7 @@ pub(crate) struct DemoArguments {
     #[arg(long, value_name = "N", default_value_t = DEMO_COUNT_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     pub(crate) count: u64,
-    /// What signs: an embedded software key, or a SoftHSM token through PKCS#11.
+    /// What signs: an embedded software key, a SoftHSM token, or a simulated network HSM.
     #[arg(long, value_enum, default_value_t = DemoSigner::Software)]
     pub(crate) signer: DemoSigner,
     /// Where the demonstration's files go. An earlier demonstration there is replaced.
@@ -91,6 +91,8 @@ pub enum DemoSigner {
     Software,
     /// A SoftHSM token through PKCS#11.
     Softhsm,
+    /// A simulated HSM, 1 ms away, through PKCS#11; needs the test token's module of a checkout.
+    NetworkHsm,
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,9 +124,12 @@ pub(crate) struct CaInitArguments {
     /// Where the root CA's key is made: 'software' or a PKCS#11 URI.
     #[arg(long, value_name = "PLACE", default_value = "software")]
     pub(crate) root_signer: KeyPlace,
-    /// Kind of both keys: p256, p384, ed25519, rsa2048, rsa3072 or rsa4096.
-    #[arg(long, value_name = "ALGORITHM", default_value = "p256")]
+    #[arg(long, help = format!("Kind of both keys: {}", KeyAlgorithm::NAMES),
+          value_name = "ALGORITHM", default_value = "p256")]
     pub(crate) algorithm: KeyAlgorithm,
+    /// How RSA keys sign: pkcs1 (PKCS #1 v1.5) or pss (RSASSA-PSS, SHA-256) [default: pkcs1]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) signature: Option<RsaSignature>,
     /// Subject of the issuing CA, in the order in which it is encoded.
     #[arg(
         long,

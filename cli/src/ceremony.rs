@@ -29,7 +29,8 @@ use std::time::SystemTime;
 use aws_lc_rs::rand;
 use birthmark_engine::Activation;
 use birthmark_hsm::{
-    KeyAlgorithm, LocationError, Pkcs11Options, Pkcs11Uri, SignerLocation, SigningPool,
+    KeyAlgorithm, LocationError, Pkcs11Options, Pkcs11Uri, RsaSignature, SignerLocation,
+    SigningPool,
 };
 use serde::Serialize;
 
@@ -113,6 +114,8 @@ pub struct CaPlan {
     pub root_subject: Option<Subject>,
     /// Kind of both CA keys.
     pub algorithm: KeyAlgorithm,
+    /// How RSA keys sign; `None`: PKCS #1 v1.5. Other keys take `None` alone.
+    pub rsa_signature: Option<RsaSignature>,
     /// Where the issuing CA's key lives.
     pub signer: KeyPlace,
     /// Where the root CA's key lives.
@@ -135,6 +138,7 @@ impl CaPlan {
             subject,
             root_subject: None,
             algorithm: KeyAlgorithm::EcP256,
+            rsa_signature: None,
             signer: KeyPlace::Software,
             root_signer: KeyPlace::Software,
             origin: None,
@@ -193,6 +197,11 @@ pub fn create(plan: &CaPlan) -> Result<CreatedCa, CeremonyError> {
     if root_subject == plan.subject {
         return Err(CeremonyError::SameSubject);
     }
+    if plan.rsa_signature.is_some() && !plan.algorithm.is_rsa() {
+        return Err(CeremonyError::NotRsa {
+            algorithm: plan.algorithm,
+        });
+    }
     let signer_location = match &plan.signer {
         KeyPlace::Software => SignerLocation::Software(ISSUING_KEY_FILE.into()),
         KeyPlace::Token(uri) => SignerLocation::Pkcs11((**uri).clone()),
@@ -210,6 +219,7 @@ pub fn create(plan: &CaPlan) -> Result<CreatedCa, CeremonyError> {
         layout: Layout {
             origin: &origin,
             signer: &signer,
+            rsa_signature: plan.rsa_signature,
             sessions: plan.sessions,
             key_copy: plan.key_copy,
             activation: plan.activation,
@@ -282,9 +292,11 @@ impl Ceremony<'_> {
         role: &'static str,
         on_token: &mut Vec<String>,
     ) -> Result<SigningPool, CeremonyError> {
+        let rsa_signature = self.plan.rsa_signature.unwrap_or_default();
         match place {
             KeyPlace::Software => {
-                software_key(self.plan.algorithm, file, role).map(SigningPool::software)
+                let key = software_key(self.plan.algorithm, file, role)?;
+                Ok(SigningPool::software(key.with_rsa_signature(rsa_signature)))
             }
             KeyPlace::Token(uri) => {
                 birthmark_hsm::generate_key_pair(uri, self.plan.algorithm)
@@ -292,6 +304,7 @@ impl Ceremony<'_> {
                 on_token.push(uri.to_string());
                 let options = Pkcs11Options {
                     sessions: Some(1),
+                    rsa_signature,
                     ..Pkcs11Options::default()
                 };
                 SigningPool::pkcs11(uri, options)
@@ -323,6 +336,7 @@ impl Ceremony<'_> {
     }
 }
 
+/// What `[issuer]` may say besides, in the configuration's own words.
 const ROOT_NOTE: &str = "\
 The key in this directory signs issuing CAs. Whoever holds it can make a CA that every\n\
 device of this chain trusts.\n\n\

@@ -148,8 +148,8 @@ pub enum CommandError {
     /// A scripted ceremony stopped or failed.
     #[error(transparent)]
     Script(#[from] ScriptError),
-    /// The system refused signal handlers.
-    #[error("cannot watch for signals; check the limits of this process")]
+    /// The system refused signal handlers, or a thread.
+    #[error("cannot watch for signals or events; check the limits of this process")]
     Signals {
         /// Why.
         #[source]
@@ -182,7 +182,9 @@ impl CommandError {
             CommandError::Ceremony(error) | CommandError::Demo(DemoError::Ceremony(error)) => {
                 ceremony_exit(error)
             }
-            CommandError::Demo(DemoError::NotADemo { .. } | DemoError::SoftHsm(_)) => Exit::Usage,
+            CommandError::Demo(
+                DemoError::NotADemo { .. } | DemoError::SoftHsm(_) | DemoError::NetworkHsm(_),
+            ) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
             CommandError::Keep(error) => error.exit(),
             CommandError::Records(error) => error.exit(),
@@ -201,6 +203,7 @@ pub(crate) fn ceremony_exit(error: &CeremonyError) -> Exit {
         CeremonyError::Exists { .. }
         | CeremonyError::RootSubject { .. }
         | CeremonyError::SameSubject
+        | CeremonyError::NotRsa { .. }
         | CeremonyError::Origin { .. }
         | CeremonyError::Generate { .. }
         | CeremonyError::NoKeyIdentifier { .. }
@@ -330,6 +333,7 @@ fn ca_init(arguments: CaInitArguments, console: &mut Console<'_>) -> Result<Exit
     let mut plan = CaPlan::new(arguments.dir, arguments.subject);
     plan.root_subject = arguments.root_subject;
     plan.algorithm = arguments.algorithm;
+    plan.rsa_signature = arguments.signature;
     plan.signer = ceremony::commands::with_pin(arguments.signer)?;
     plan.root_signer = ceremony::commands::with_pin(arguments.root_signer)?;
     plan.origin = arguments.origin;

@@ -1,5 +1,6 @@
 //! `birthmark demo`: the whole job once, with a throw-away CA, and how fast it was.
 
+mod network_hsm;
 mod softhsm;
 
 use std::fmt::Write as _;
@@ -21,6 +22,7 @@ use crate::console::{Console, grouped};
 use crate::subject::{Subject, SubjectError};
 use crate::{records, text};
 
+pub use network_hsm::NetworkHsmError;
 pub use softhsm::SoftHsmError;
 
 /// Certificates in a demonstration unless `--count` says otherwise: some ten seconds of work.
@@ -39,6 +41,7 @@ const CA_DIRECTORY: &str = "ca";
 const CORPUS_FILE: &str = "requests.corpus";
 const CERTIFICATE_FILE: &str = "certificate.pem";
 const SOFTHSM_DIRECTORY: &str = "softhsm";
+const NETWORK_HSM_DIRECTORY: &str = "network-hsm";
 
 /// What to demonstrate.
 #[derive(Clone, Debug)]
@@ -83,6 +86,9 @@ pub enum DemoError {
     /// SoftHSM is not there or does not work.
     #[error(transparent)]
     SoftHsm(#[from] SoftHsmError),
+    /// The module that plays a network HSM is not there or does not work.
+    #[error(transparent)]
+    NetworkHsm(#[from] NetworkHsmError),
     /// The CA could not be made.
     #[error(transparent)]
     Ceremony(#[from] ceremony::CeremonyError),
@@ -121,12 +127,17 @@ pub fn run(plan: &DemoPlan, console: &mut Console<'_>) -> Result<Exit, CommandEr
             let token = softhsm::token(&directory.join(SOFTHSM_DIRECTORY));
             KeyPlace::Token(Box::new(token.map_err(DemoError::SoftHsm)?))
         }
+        DemoSigner::NetworkHsm => {
+            let token = network_hsm::token(&directory.join(NETWORK_HSM_DIRECTORY));
+            KeyPlace::Token(Box::new(token.map_err(DemoError::NetworkHsm)?))
+        }
     };
     let subject: Subject = "O=Acme,CN=Acme Demo Issuing CA"
         .parse()
         .map_err(DemoError::Subject)?;
     let mut ca = CaPlan::new(directory.join(CA_DIRECTORY), subject);
     ca.signer = signer;
+    ca.sessions = (plan.signer == DemoSigner::NetworkHsm).then_some(network_hsm::SESSIONS);
     let created = ceremony::create(&ca).map_err(DemoError::Ceremony)?;
 
     let corpus = make_corpus(&directory.join(CORPUS_FILE), plan.count, console)?;

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use indicatif::ProgressBar;
 
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
+use crate::events::TokenEvents;
 use crate::hsm;
 use crate::input::{InputItem, InputRejection, Inputs};
 use crate::interrupt::Interrupt;
@@ -79,7 +81,9 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
     let inputs = Inputs::open(&plan.inputs)?;
     let mut permits = Permits::open(&plan.permits)?;
     let interrupt = Interrupt::install().map_err(|source| CommandError::Signals { source })?;
-    let configuration = hsm::pin::activated(Configuration::load(&plan.config)?)?;
+    let mut configuration = hsm::pin::activated(Configuration::load(&plan.config)?)?;
+    let (events, token_lines) = TokenEvents::new();
+    configuration.observe_signers(Arc::new(events));
     let station = configuration.station()?;
     check_profile(&station, &plan.profile)?;
     permits.for_station(&configuration, &plan.profile)?;
@@ -95,6 +99,8 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
             .for_each(|warning| console.note(format_args!("warning: {warning}")));
     }
     let engine = Engine::open(station)?;
+    let watched = token_lines.write();
+    watched.map_err(|source| CommandError::Signals { source })?;
 
     let show_bar = !plan.quiet && !console.out_is_terminal;
     let bar = match show_bar {

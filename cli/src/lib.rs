@@ -24,6 +24,7 @@ pub mod ceremony;
 pub mod command;
 pub mod console;
 pub mod demo;
+mod events;
 pub mod hex;
 pub mod hsm;
 pub mod input;

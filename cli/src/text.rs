@@ -96,6 +96,8 @@ fn key_kind(key: &SubjectPublicKeyInfoOwned) -> String {
         .and_then(|any| any.decode_as().ok());
     match curve {
         Some(curve) => name_of(&curve),
+        // The parameter set says how long it is.
+        None if name_of(&oid).starts_with("ML-DSA") => name_of(&oid),
         None => format!("{}, {} bits", name_of(&oid), key_bits(key)),
     }
 }
@@ -222,10 +224,16 @@ fn name_of(oid: &ObjectIdentifier) -> String {
         "1.3.6.1.5.5.7.3.2" => "clientAuth",
         "1.2.840.10045.3.1.7" => "P-256",
         "1.3.132.0.34" => "P-384",
+        "1.3.132.0.35" => "P-521",
         "1.3.101.112" => "Ed25519",
+        "2.16.840.1.101.3.4.3.17" => "ML-DSA-44",
+        "2.16.840.1.101.3.4.3.18" => "ML-DSA-65",
+        "2.16.840.1.101.3.4.3.19" => "ML-DSA-87",
         "1.2.840.113549.1.1.1" => "RSA",
         "1.2.840.10045.4.3.2" => "ecdsa-with-SHA256",
         "1.2.840.10045.4.3.3" => "ecdsa-with-SHA384",
+        "1.2.840.10045.4.3.4" => "ecdsa-with-SHA512",
+        "1.2.840.113549.1.1.10" => "RSASSA-PSS",
         "1.2.840.113549.1.1.11" => "sha256WithRSAEncryption",
         _ => return dotted,
     };

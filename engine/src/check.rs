@@ -4,7 +4,7 @@
 use crate::certificate::{CertificateView, ExtensionView, unix_seconds};
 use crate::der::reader::{DerError, Tlv, single, unsigned, whole_octets};
 use crate::der::tag;
-use crate::issuer::Issuer;
+use crate::issuer::{Issuer, SignatureForm};
 use crate::name::{AttributeType, Name, text};
 use crate::oid;
 
@@ -69,12 +69,16 @@ pub(crate) fn check_certificate(
         "RFC 5280 §4.1.2.7",
     )?;
     check_extensions(&view, expected)?;
-    check_issued_by(&view, expected.issuer)
+    check_issued_by(&view, expected.issuer, expected.issuer.form())
 }
 
-/// The certificate names this issuer and its algorithm, and is signed with its key.
-pub(crate) fn check_issued_by(view: &CertificateView<'_>, issuer: &Issuer) -> Result<(), Finding> {
-    let algorithm = issuer.signature_algorithm();
+/// The certificate names this issuer and its algorithm, and is signed with its key in this form.
+pub(crate) fn check_issued_by(
+    view: &CertificateView<'_>,
+    issuer: &Issuer,
+    form: &SignatureForm,
+) -> Result<(), Finding> {
+    let algorithm = &form.algorithm[..];
     ensure(
         view.tbs_algorithm == algorithm && view.signature_algorithm == algorithm,
         "the signature algorithms are not the issuer's",
@@ -86,8 +90,12 @@ pub(crate) fn check_issued_by(view: &CertificateView<'_>, issuer: &Issuer) -> Re
         "RFC 5280 §4.1.2.4",
     )?;
     let signature = whole_octets(&view.signature)?;
-    issuer
-        .key()
+    ensure(
+        signature.len() <= form.signature_bytes_max,
+        "the signature is longer than the issuer's key makes them",
+        "RFC 5280 §4.1.1.3",
+    )?;
+    form.key
         .verify_sig(view.tbs, signature)
         .map_err(|_| Finding {
             finding: "the signature does not verify with the issuer's key",

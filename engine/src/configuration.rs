@@ -1,8 +1,14 @@
 //! A station's configuration file, `birthmark.toml`.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use birthmark_hsm::{Pkcs11Options, SignerLocation, SigningPool};
+use birthmark_hsm::{
+    Pkcs11Options, PoolObserver, PoolOptions, RsaSignature, SignerLocation, SigningPool,
+    UnknownRsaSignature,
+};
 use birthmark_log::tlog::{KeyAlgorithm, VerifierKey};
 use serde::Deserialize;
 
@@ -26,11 +32,24 @@ struct RawConfiguration {
 #[serde(deny_unknown_fields)]
 struct RawIssuer {
     certificate: PathBuf,
-    signer: String,
-    sessions: Option<usize>,
+    signer: Option<String>,
+    signers: Option<Vec<String>>,
+    signature: Option<String>,
+    sessions: Option<RawSessions>,
     #[serde(default)]
     key_copy: bool,
     activation: Option<String>,
+    probe_interval_max_s: Option<u64>,
+    call_limit_s: Option<u64>,
+    wait_limit_s: Option<u64>,
+}
+
+/// A number, or a word.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum RawSessions {
+    Count(usize),
+    Word(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,9 +113,10 @@ impl WitnessAddress {
 #[derive(Debug)]
 pub struct Configuration {
     issuer_certificate: PathBuf,
-    signer: SignerLocation,
+    signers: Vec<SignerLocation>,
+    rsa_signature: Option<RsaSignature>,
     activation: Activation,
-    pkcs11: Pkcs11Options,
+    pool: PoolOptions,
     log_directory: PathBuf,
     log_origin: String,
     log_key: PathBuf,
@@ -168,23 +188,23 @@ impl Configuration {
                 problem: one_line(&text, &error),
             })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let signer = signer_location(&raw.issuer.signer, folder).map_err(|problem| {
-            ConfigurationError::Value {
-                path: path.to_owned(),
-                key: "issuer.signer",
-                problem,
-            }
-        })?;
-        let activation = activation(path, &raw.issuer, &signer)?;
+        let wrong = |(key, problem)| ConfigurationError::Value {
+            path: path.to_owned(),
+            key,
+            problem,
+        };
+        let signers = raw.issuer.signers(folder).map_err(wrong)?;
+        let rsa_signature = raw.issuer.signature.as_deref().map(str::parse).transpose();
+        let rsa_signature = rsa_signature
+            .map_err(|error: UnknownRsaSignature| wrong(("issuer.signature", error.to_string())))?;
+        let pool = raw.issuer.pool_options(folder).map_err(wrong)?;
+        let activation = activation(&raw.issuer, &signers)
+            .map_err(|problem| wrong(("issuer.activation", problem)))?;
         let witnesses = raw.log.witness.iter();
         let witnesses = witnesses
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
             .collect::<Result<_, _>>()
-            .map_err(|problem| ConfigurationError::Value {
-                path: path.to_owned(),
-                key: "log.witness",
-                problem,
-            })?;
+            .map_err(|problem| wrong(("log.witness", problem)))?;
         let in_range = |count: usize| (1..=1024).contains(&count);
         if raw.engine.threads.is_some_and(|threads| !in_range(threads)) {
             return Err(ConfigurationError::Value {
@@ -205,12 +225,10 @@ impl Configuration {
         };
         Ok(Self {
             issuer_certificate: folder.join(raw.issuer.certificate),
-            signer,
+            signers,
+            rsa_signature,
             activation,
-            pkcs11: Pkcs11Options {
-                sessions: raw.issuer.sessions,
-                key_copy: raw.issuer.key_copy,
-            },
+            pool,
             log_directory: folder.join(raw.log.directory),
             log_origin: raw.log.origin,
             log_key: folder.join(raw.log.key),
@@ -234,7 +252,12 @@ impl Configuration {
     pub fn station(&self) -> Result<Station, ConfigurationError> {
         let issuer = self.issuer()?;
         let profiles = self.profiles()?;
-        let signer = SigningPool::open(&self.signer, self.pkcs11.clone())?;
+        let mut options = self.pool.clone();
+        options.tokens = Pkcs11Options {
+            rsa_signature: issuer.rsa_signature().unwrap_or_default(),
+            ..options.tokens
+        };
+        let signer = SigningPool::open_all(&self.signers, options)?;
         let log_key = LogKey::read(&self.log_key, &self.log_origin)?;
         let log_directory = self.log_directory.clone();
         let mut station = Station::new(issuer, signer, profiles, log_directory, log_key);
@@ -244,12 +267,16 @@ impl Configuration {
         Ok(station)
     }
 
-    /// Reads the issuer certificate alone, without its key.
+    /// Reads the issuer certificate alone, without its key. It signs as `issuer.signature` says.
     ///
     /// # Errors
     /// Names the file and the fault.
     pub fn issuer(&self) -> Result<Issuer, ConfigurationError> {
-        Ok(Issuer::read(&self.issuer_certificate)?)
+        let issuer = Issuer::read(&self.issuer_certificate)?;
+        Ok(match self.rsa_signature {
+            Some(signature) => issuer.with_rsa_signature(signature)?,
+            None => issuer,
+        })
     }
 
     /// Reads the profiles alone.
@@ -299,10 +326,10 @@ impl Configuration {
         &self.witnesses
     }
 
-    /// Where the issuing key is.
+    /// Where the issuing key is: one software key, or the same key on one or several tokens.
     #[must_use]
-    pub fn signer(&self) -> &SignerLocation {
-        &self.signer
+    pub fn signers(&self) -> &[SignerLocation] {
+        &self.signers
     }
 
     /// Who has to be there when the station starts.
@@ -311,32 +338,105 @@ impl Configuration {
         self.activation
     }
 
-    /// The same configuration with another way to the key: the same URI with the PIN that an operator typed.
+    /// The same configuration with other ways to the key: the same URIs with the PINs that an operator typed.
     #[must_use]
-    pub fn with_signer(mut self, signer: SignerLocation) -> Self {
-        self.signer = signer;
+    pub fn with_signers(mut self, signers: Vec<SignerLocation>) -> Self {
+        self.signers = signers;
         self
+    }
+
+    /// Lets `observer` hear of the tokens' failures and returns, from the next
+    /// [`Configuration::station`] on.
+    pub fn observe_signers(&mut self, observer: Arc<dyn PoolObserver>) {
+        self.pool.observer = Some(observer);
     }
 }
 
-fn activation(
-    path: &Path,
-    raw: &RawIssuer,
-    signer: &SignerLocation,
-) -> Result<Activation, ConfigurationError> {
-    let wrong = |problem| ConfigurationError::Value {
-        path: path.to_owned(),
-        key: "issuer.activation",
-        problem,
+/// Limits in seconds that can be configured: as long as anybody waits for a machine at a line.
+const LIMIT_RANGE_S: RangeInclusive<u64> = 1..=3600;
+
+impl RawIssuer {
+    /// One signer or a list, with the key at fault otherwise.
+    fn signers(&self, folder: &Path) -> Result<Vec<SignerLocation>, (&'static str, String)> {
+        let (key, texts) = match (&self.signer, &self.signers) {
+            (Some(signer), None) => ("issuer.signer", std::slice::from_ref(signer)),
+            (None, Some(signers)) => ("issuer.signers", &signers[..]),
+            (None, None) => {
+                let problem = "name the issuing key: signer = \"software:PATH\" or \
+                    \"pkcs11:token=…;object=…?module-path=…\"";
+                return Err(("issuer.signer", problem.to_owned()));
+            }
+            (Some(_), Some(_)) => {
+                let problem = "use signer for one, or signers for a list, not both";
+                return Err(("issuer.signers", problem.to_owned()));
+            }
+        };
+        if !(1..=birthmark_hsm::TOKENS_MAX).contains(&texts.len()) {
+            let problem = format!("name 1 to {} tokens", birthmark_hsm::TOKENS_MAX);
+            return Err((key, problem));
+        }
+        let signers = texts.iter().map(|text| signer_location(text, folder));
+        signers
+            .collect::<Result<_, _>>()
+            .map_err(|problem| (key, problem))
+    }
+
+    /// How the signers are used. The mark of a refused PIN stays beside the configuration.
+    fn pool_options(&self, folder: &Path) -> Result<PoolOptions, (&'static str, String)> {
+        let mut options = PoolOptions {
+            state_directory: Some(folder.to_owned()),
+            ..PoolOptions::default()
+        };
+        options.tokens.key_copy = self.key_copy;
+        match &self.sessions {
+            None => {}
+            Some(RawSessions::Count(count)) => options.tokens.sessions = Some(*count),
+            Some(RawSessions::Word(word)) if word == "adaptive" => options.adaptive = true,
+            Some(RawSessions::Word(_)) => {
+                let problem = "use a number, or \"adaptive\"";
+                return Err(("issuer.sessions", problem.to_owned()));
+            }
+        }
+        let limits = [
+            (
+                "issuer.probe_interval_max_s",
+                self.probe_interval_max_s,
+                &mut options.probe_interval_max,
+            ),
+            (
+                "issuer.call_limit_s",
+                self.call_limit_s,
+                &mut options.call_limit,
+            ),
+            (
+                "issuer.wait_limit_s",
+                self.wait_limit_s,
+                &mut options.wait_limit,
+            ),
+        ];
+        for (key, given, limit) in limits {
+            match given {
+                None => {}
+                Some(seconds) if LIMIT_RANGE_S.contains(&seconds) => {
+                    *limit = Duration::from_secs(seconds);
+                }
+                Some(_) => return Err((key, "use 1 to 3600 seconds".to_owned())),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn activation(raw: &RawIssuer, signers: &[SignerLocation]) -> Result<Activation, String> {
+    let activation = match &raw.activation {
+        Some(name) => name
+            .parse()
+            .map_err(|error: UnknownActivation| error.to_string())?,
+        None => Activation::default(),
     };
-    let activation = raw
-        .activation
-        .as_deref()
-        .map_or(Ok(Activation::default()), str::parse)
-        .map_err(|error: UnknownActivation| wrong(error.to_string()))?;
-    let fits = activation.check(signer);
-    fits.map(|()| activation)
-        .map_err(|error| wrong(error.to_string()))
+    let mut signers = signers.iter();
+    let fits = signers.try_for_each(|signer| activation.check(signer));
+    fits.map(|()| activation).map_err(|error| error.to_string())
 }
 
 fn signer_location(text: &str, folder: &Path) -> Result<SignerLocation, String> {
@@ -344,5 +444,80 @@ fn signer_location(text: &str, folder: &Path) -> Result<SignerLocation, String> 
         Ok(SignerLocation::Software(path)) => Ok(SignerLocation::Software(folder.join(path))),
         Ok(location) => Ok(location),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "pkcs11:token=t;object=k?module-path=/m.so";
+
+    fn load(issuer: &str) -> Result<Configuration, ConfigurationError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("birthmark.toml");
+        let text = format!(
+            "[issuer]\ncertificate = 'c.pem'\n{issuer}\n[log]\ndirectory = 'log'\n\
+             origin = 'o'\nkey = 'k'\n[engine]\nprofiles = []\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        Configuration::load(&path)
+    }
+
+    #[test]
+    fn one_signer_or_a_list() {
+        let one = load("signer = 'software:key.pem'").unwrap();
+        let [SignerLocation::Software(path)] = one.signers() else {
+            panic!("{one:?}")
+        };
+        assert!(path.is_absolute(), "taken from the file's folder");
+        let folder = path.parent().unwrap();
+        assert_eq!(one.pool.state_directory.as_deref(), Some(folder));
+        assert!(!one.pool.adaptive);
+        assert_eq!(one.pool.call_limit, Duration::from_secs(10));
+        assert_eq!(one.pool.wait_limit, Duration::from_secs(30));
+        assert_eq!(one.pool.probe_interval_max, Duration::from_secs(300));
+
+        let several = load(&format!(
+            "signers = ['{TOKEN}', '{TOKEN}']\nsessions = 'adaptive'\ncall_limit_s = 5\n\
+             wait_limit_s = 60\nprobe_interval_max_s = 30"
+        ));
+        let several = several.unwrap();
+        assert_eq!(several.signers().len(), 2);
+        assert!(several.pool.adaptive);
+        assert_eq!(several.pool.call_limit, Duration::from_secs(5));
+        assert_eq!(several.pool.wait_limit, Duration::from_secs(60));
+        assert_eq!(several.pool.probe_interval_max, Duration::from_secs(30));
+
+        let counted = load(&format!("signer = '{TOKEN}'\nsessions = 4")).unwrap();
+        assert_eq!(counted.pool.tokens.sessions, Some(4));
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_key() {
+        let many = format!("signers = [{}]", format!("'{TOKEN}', ").repeat(17));
+        let both = format!("signer = '{TOKEN}'\nsigners = ['{TOKEN}']");
+        let with = |more: &str| format!("signer = '{TOKEN}'\n{more}");
+        let table = [
+            (String::new(), "issuer.signer"),
+            ("signer = 'key.pem'".to_owned(), "issuer.signer"),
+            ("signers = []".to_owned(), "issuer.signers"),
+            ("signers = ['key.pem']".to_owned(), "issuer.signers"),
+            (many, "issuer.signers"),
+            (both, "issuer.signers"),
+            (with("sessions = 'some'"), "issuer.sessions"),
+            (with("call_limit_s = 0"), "issuer.call_limit_s"),
+            (with("wait_limit_s = 3601"), "issuer.wait_limit_s"),
+            (
+                with("probe_interval_max_s = 0"),
+                "issuer.probe_interval_max_s",
+            ),
+        ];
+        for (issuer, key) in table {
+            match load(&issuer) {
+                Err(ConfigurationError::Value { key: told, .. }) => assert_eq!(told, key),
+                other => panic!("{issuer}: {other:?}"),
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::der::tag;
 use crate::key::SubjectPublicKeyInfo;
 use crate::name::Name;
 use crate::oid;
+use crate::pss;
 use crate::rejection::Rejection;
 
 /// The largest request that is looked at. Real ones have 200 to 2,000 bytes, an ML-DSA-87 one about 8,000.
@@ -99,6 +100,9 @@ impl<'a> CertificationRequest<'a> {
         let Some(algorithm) = self.key.verification(self.signature_oid) else {
             return Err(Rejection::SignatureAlgorithm);
         };
+        if self.signature.len() > self.key.signature_bytes_max() {
+            return Err(Rejection::ProofOfPossession);
+        }
         UnparsedPublicKey::new(algorithm, self.key.key)
             .verify(self.info, self.signature)
             .map_err(|_| Rejection::ProofOfPossession)?;
@@ -129,14 +133,17 @@ pub(crate) fn verify_batch<'a>(
         .collect()
 }
 
-/// The signature algorithm's identifier. RSA has NULL parameters (RFC 4055 §5), ECDSA and EdDSA have none (RFC 5758 §3.2, RFC 8410 §3).
+/// The signature algorithm's identifier. RSASSA-PSS has the parameters of RFC 4055 §3.1, other RSA NULL (§5);
+/// ECDSA, EdDSA and ML-DSA have none (RFC 5758 §3.2, RFC 8410 §3, RFC 9881 §2).
 fn signature_oid<'a>(
     algorithm: &Tlv<'a>,
     key: &SubjectPublicKeyInfo<'_>,
 ) -> Result<&'a [u8], Rejection> {
     let mut reader = algorithm.reader();
     let oid = reader.expect(tag::OID, "no signature algorithm")?.content;
-    if key.algorithm == crate::key::DeviceKeyAlgorithm::Rsa {
+    if oid == oid::RSA_PSS {
+        pss::check_signature_parameters(&mut reader)?;
+    } else if key.algorithm == crate::key::DeviceKeyAlgorithm::Rsa {
         reader.expect(tag::NULL, "RSA signature parameters that are not NULL")?;
     }
     reader.finish().map_err(|_| Rejection::SignatureAlgorithm)?;

@@ -28,9 +28,6 @@ use crate::slots::Ticket;
 use crate::tbs::{TbsCertificate, prepare};
 use crate::validate::{check_data, check_permit_size, validate};
 
-/// Octets that the signature and its algorithm add to a TBS, at most: RSA-4096.
-const SIGNATURE_BYTES_MAX: usize = 544;
-
 /// What the first half of the cycle makes of one request.
 enum Intent {
     Answer(IssueResult),
@@ -188,7 +185,7 @@ impl Pipeline {
         submitted: &Submitted,
         claimed: &ClaimedParts,
     ) -> Reservation {
-        let certificate_bytes_max = tbs.buffer.len() + SIGNATURE_BYTES_MAX;
+        let certificate_bytes_max = tbs.buffer.len() + self.issuer.form().encoded_bytes_max();
         let bytes = IssuedRecord::bytes_max(
             &submitted.request.profile,
             submitted.request.lot.as_deref(),

@@ -178,7 +178,7 @@ impl Engine {
         let max_in_flight = check_range(max_in_flight)?;
         check_profiles(&profiles)?;
         check_officers(&profiles, officers.as_ref(), &log_key)?;
-        issuer.check_signer(signer.key_algorithm(), signer.public_key())?;
+        issuer.check_signer(&signer)?;
         issuer.check_valid_at(log_options.clock.unix_ms() / 1000)?;
 
         let relay = Arc::new(Relay::default());

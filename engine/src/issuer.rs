@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::signature::ParsedPublicKey;
-use birthmark_hsm::{KeyAlgorithm, PublicKey};
+use birthmark_hsm::{PublicKey, RsaSignature, SigningPool};
 
 use crate::certificate::{CertificateView, unix_seconds};
 use crate::csr::KEY_CERT_SIGN;
 use crate::der::reader::{DerError, single};
 use crate::der::tag;
 use crate::der::writer::Writer;
-use crate::key::SubjectPublicKeyInfo;
+use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::oid;
+use crate::pss;
 
 /// Octets of a subject key identifier that are accepted: RFC 7093 goes up to a whole SHA-512.
 const KEY_IDENTIFIER_BYTES_MAX: usize = 64;
@@ -23,13 +24,38 @@ pub struct Issuer {
     subject: Vec<u8>,
     subject_key_identifier: Vec<u8>,
     key_identifier: [u8; 20],
+    key_algorithm: DeviceKeyAlgorithm,
     key_fingerprint: [u8; 32],
     spki_key: Vec<u8>,
-    /// AlgorithmIdentifier of the signatures that this issuer makes, DER.
-    signature_algorithm: Vec<u8>,
-    key: ParsedPublicKey,
+    /// How this issuer signs.
+    form: SignatureForm,
+    /// How else its key may have signed: an RSA key's other form.
+    other_form: Option<SignatureForm>,
     /// notBefore and notAfter, seconds since 1970.
     validity_s: (u64, u64),
+}
+
+/// One form of signature that a key makes.
+#[derive(Debug)]
+pub(crate) struct SignatureForm {
+    /// The AlgorithmIdentifier, DER.
+    pub(crate) algorithm: Vec<u8>,
+    /// What verifies it.
+    pub(crate) key: ParsedPublicKey,
+    /// Octets of the longest signature.
+    pub(crate) signature_bytes_max: usize,
+    /// Which form it is, if the key is an RSA key.
+    rsa: Option<RsaSignature>,
+}
+
+/// Octets of a bit string besides its content: tag, length of up to three octets, unused bits.
+const BIT_STRING_HEADER_BYTES: usize = 5;
+
+impl SignatureForm {
+    /// Octets that follow the TBS in a certificate, at most: the signature's algorithm and the signature.
+    pub(crate) fn encoded_bytes_max(&self) -> usize {
+        self.algorithm.len() + BIT_STRING_HEADER_BYTES + self.signature_bytes_max
+    }
 }
 
 /// An issuing CA certificate that cannot issue.
@@ -68,6 +94,23 @@ pub enum IssuerError {
          check that issuer.certificate and issuer.signer belong together"
     )]
     WrongKey,
+    /// The issuing key does not sign as the configuration wants.
+    #[error(
+        "issuer.signature = \"{wanted}\" does not fit the issuer certificate's key, which is {key}; \
+         leave the line out, or correct it"
+    )]
+    Signature {
+        /// What the configuration asks for.
+        wanted: RsaSignature,
+        /// The kind of key.
+        key: &'static str,
+    },
+    /// The signer signs otherwise than the issuer's certificates say.
+    #[error(
+        "the signer makes RSA signatures of another form (PKCS #1 v1.5 or PSS) than the issuer is set to; \
+         set issuer.signature to what the signer's key can do"
+    )]
+    WrongSignature,
     /// A key that cannot verify its own signatures here.
     #[error("the issuer certificate's key is not supported")]
     KeyUnsupported,
@@ -121,26 +164,56 @@ impl Issuer {
         let subject_key_identifier = subject_key_identifier(&view)?;
         let spki =
             SubjectPublicKeyInfo::parse(&view.spki).map_err(|_| IssuerError::KeyUnsupported)?;
-        let (signature_oid, signature_algorithm) = signature_algorithm(&spki);
-        let algorithm = spki
-            .verification(signature_oid)
-            .ok_or(IssuerError::KeyUnsupported)?;
-        let key =
-            ParsedPublicKey::new(algorithm, spki.key).map_err(|_| IssuerError::KeyUnsupported)?;
+        let (form, other_form) = match spki.algorithm {
+            DeviceKeyAlgorithm::Rsa => (
+                rsa_form(&spki, RsaSignature::Pkcs1v15)?,
+                Some(rsa_form(&spki, RsaSignature::Pss)?),
+            ),
+            DeviceKeyAlgorithm::RsaPss => (rsa_form(&spki, RsaSignature::Pss)?, None),
+            _ => (only_form(&spki)?, None),
+        };
         Ok(Self {
             certificate: certificate.to_vec(),
             subject: view.subject.encoding.to_vec(),
             subject_key_identifier,
             key_identifier: spki.key_identifier(),
+            key_algorithm: spki.algorithm,
             key_fingerprint: spki.fingerprint(),
             spki_key: spki.key.to_vec(),
-            signature_algorithm,
-            key,
+            form,
+            other_form,
             validity_s: (
                 unix_seconds(&view.not_before)?,
                 unix_seconds(&view.not_after)?,
             ),
         })
+    }
+
+    /// The same issuer, signing as said. Without this an RSA key signs PKCS #1 v1.5, and one that is
+    /// restricted to PSS (RFC 4055 §1.2) signs PSS.
+    ///
+    /// # Errors
+    /// [`IssuerError::Signature`] when the key is no RSA key, or is restricted to PSS and told otherwise.
+    pub fn with_rsa_signature(mut self, wanted: RsaSignature) -> Result<Self, IssuerError> {
+        if self.form.rsa == Some(wanted) {
+            return Ok(self);
+        }
+        match &mut self.other_form {
+            Some(other) if other.rsa == Some(wanted) => std::mem::swap(&mut self.form, other),
+            _ => {
+                return Err(IssuerError::Signature {
+                    wanted,
+                    key: self.key_algorithm.name(),
+                });
+            }
+        }
+        Ok(self)
+    }
+
+    /// How the key signs, if it is an RSA key. The signer has to be opened to sign so.
+    #[must_use]
+    pub fn rsa_signature(&self) -> Option<RsaSignature> {
+        self.form.rsa
     }
 
     /// Whether the certificate is valid at `unix_s`, seconds since 1970.
@@ -157,18 +230,15 @@ impl Issuer {
         }
     }
 
-    /// Whether the signer holds this certificate's key.
+    /// Whether the signer holds this certificate's key and signs with it as this issuer does.
     ///
     /// # Errors
-    /// [`IssuerError::WrongKey`].
-    pub fn check_signer(
-        &self,
-        algorithm: KeyAlgorithm,
-        public_key: &PublicKey,
-    ) -> Result<(), IssuerError> {
-        let key = match public_key {
+    /// [`IssuerError::WrongKey`], [`IssuerError::WrongSignature`].
+    pub fn check_signer(&self, signer: &SigningPool) -> Result<(), IssuerError> {
+        let key = match signer.public_key() {
             PublicKey::Ec { point, .. } => point.clone(),
             PublicKey::Ed25519(key) => key.to_vec(),
+            PublicKey::MlDsa { key, .. } => key.clone(),
             PublicKey::Rsa { modulus, exponent } => {
                 let mut key = Vec::new();
                 Writer::new(&mut key).nested(tag::SEQUENCE, |key| {
@@ -178,15 +248,12 @@ impl Issuer {
                 key
             }
         };
-        let curve_fits = match algorithm {
-            KeyAlgorithm::EcP256 => key.len() == 65,
-            KeyAlgorithm::EcP384 => key.len() == 97,
-            _ => true,
-        };
-        if curve_fits && key == self.spki_key {
-            Ok(())
-        } else {
+        if key != self.spki_key {
             Err(IssuerError::WrongKey)
+        } else if signer.rsa_signature() != self.form.rsa {
+            Err(IssuerError::WrongSignature)
+        } else {
+            Ok(())
         }
     }
 
@@ -214,12 +281,22 @@ impl Issuer {
         &self.key_fingerprint
     }
 
+    /// AlgorithmIdentifier of the signatures that this issuer makes, DER.
     pub(crate) fn signature_algorithm(&self) -> &[u8] {
-        &self.signature_algorithm
+        &self.form.algorithm
     }
 
-    pub(crate) fn key(&self) -> &ParsedPublicKey {
-        &self.key
+    /// How this issuer signs.
+    pub(crate) fn form(&self) -> &SignatureForm {
+        &self.form
+    }
+
+    /// The form in which a certificate of this issuer was signed, also before it was set to another.
+    pub(crate) fn form_of(&self, algorithm: &[u8]) -> Option<&SignatureForm> {
+        [Some(&self.form), self.other_form.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|form| form.algorithm == algorithm)
     }
 
     /// notBefore and notAfter, seconds since 1970.
@@ -275,22 +352,64 @@ fn subject_key_identifier(view: &CertificateView<'_>) -> Result<Vec<u8>, IssuerE
     }
 }
 
-/// How this key signs certificates: the identifier and the whole AlgorithmIdentifier. ECDSA and EdDSA
-/// without parameters (RFC 5758 §3.2, RFC 8410 §3), RSA with NULL (RFC 4055 §5).
-fn signature_algorithm(spki: &SubjectPublicKeyInfo<'_>) -> (&'static [u8], Vec<u8>) {
-    use crate::key::DeviceKeyAlgorithm::{EcP256, EcP384, Ed25519, Rsa};
+/// How a key signs that knows one form only: ECDSA, EdDSA and ML-DSA, without parameters (RFC 5758 §3.2,
+/// RFC 8410 §3, RFC 9881 §2).
+fn only_form(spki: &SubjectPublicKeyInfo<'_>) -> Result<SignatureForm, IssuerError> {
     let oid = match spki.algorithm {
-        EcP256 => oid::ECDSA_SHA256,
-        EcP384 => oid::ECDSA_SHA384,
-        Ed25519 => oid::ED25519,
-        Rsa => oid::RSA_SHA256,
-    };
-    let mut encoding = Vec::new();
-    Writer::new(&mut encoding).nested(tag::SEQUENCE, |identifier| {
-        identifier.primitive(tag::OID, oid);
-        if spki.algorithm == Rsa {
-            identifier.primitive(tag::NULL, &[]);
+        DeviceKeyAlgorithm::EcP256 => oid::ECDSA_SHA256,
+        DeviceKeyAlgorithm::EcP384 => oid::ECDSA_SHA384,
+        DeviceKeyAlgorithm::EcP521 => oid::ECDSA_SHA512,
+        DeviceKeyAlgorithm::Ed25519 => oid::ED25519,
+        DeviceKeyAlgorithm::MlDsa44 => oid::ML_DSA_44,
+        DeviceKeyAlgorithm::MlDsa65 => oid::ML_DSA_65,
+        DeviceKeyAlgorithm::MlDsa87 => oid::ML_DSA_87,
+        DeviceKeyAlgorithm::Rsa | DeviceKeyAlgorithm::RsaPss => {
+            return Err(IssuerError::KeyUnsupported);
         }
+    };
+    let mut algorithm = Vec::new();
+    Writer::new(&mut algorithm).nested(tag::SEQUENCE, |identifier| {
+        identifier.primitive(tag::OID, oid);
     });
-    (oid, encoding)
+    form(spki, oid, algorithm, None)
+}
+
+/// One of an RSA key's forms: sha256WithRSAEncryption with NULL (RFC 4055 §5), or id-RSASSA-PSS with its
+/// parameters (§3.1).
+fn rsa_form(
+    spki: &SubjectPublicKeyInfo<'_>,
+    rsa: RsaSignature,
+) -> Result<SignatureForm, IssuerError> {
+    match rsa {
+        RsaSignature::Pkcs1v15 => {
+            let mut algorithm = Vec::new();
+            Writer::new(&mut algorithm).nested(tag::SEQUENCE, |identifier| {
+                identifier.primitive(tag::OID, oid::RSA_SHA256);
+                identifier.primitive(tag::NULL, &[]);
+            });
+            form(spki, oid::RSA_SHA256, algorithm, Some(rsa))
+        }
+        RsaSignature::Pss => {
+            let algorithm = pss::SIGNATURE_ALGORITHM.to_vec();
+            form(spki, oid::RSA_PSS, algorithm, Some(rsa))
+        }
+    }
+}
+
+fn form(
+    spki: &SubjectPublicKeyInfo<'_>,
+    signature_oid: &[u8],
+    algorithm: Vec<u8>,
+    rsa: Option<RsaSignature>,
+) -> Result<SignatureForm, IssuerError> {
+    let Some(verification) = spki.verification(signature_oid) else {
+        return Err(IssuerError::KeyUnsupported);
+    };
+    let key = ParsedPublicKey::new(verification, spki.key);
+    Ok(SignatureForm {
+        algorithm,
+        signature_bytes_max: spki.signature_bytes_max(),
+        key: key.map_err(|_| IssuerError::KeyUnsupported)?,
+        rsa,
+    })
 }

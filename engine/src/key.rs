@@ -2,11 +2,13 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature;
+use birthmark_hsm::MlDsaParameterSet;
 use serde::Deserialize;
 
 use crate::der::reader::{DerError, Reader, Tlv, unsigned, whole_octets};
 use crate::der::tag;
 use crate::oid;
+use crate::pss;
 use crate::rejection::Rejection;
 
 /// A kind of key that a profile can accept.
@@ -19,12 +21,27 @@ pub enum DeviceKeyAlgorithm {
     /// ECDSA on secp384r1, RFC 5480.
     #[serde(rename = "p384")]
     EcP384,
+    /// ECDSA on secp521r1, RFC 5480.
+    #[serde(rename = "p521")]
+    EcP521,
     /// RFC 8410.
     #[serde(rename = "ed25519")]
     Ed25519,
     /// RSA of 2048 to 4096 bits, RFC 3279.
     #[serde(rename = "rsa")]
     Rsa,
+    /// RSA of 2048 to 4096 bits that may only sign PSS, RFC 4055 §1.2. The others may sign PSS too.
+    #[serde(rename = "rsa-pss")]
+    RsaPss,
+    /// ML-DSA-44, RFC 9881.
+    #[serde(rename = "ml-dsa-44")]
+    MlDsa44,
+    /// ML-DSA-65, RFC 9881.
+    #[serde(rename = "ml-dsa-65")]
+    MlDsa65,
+    /// ML-DSA-87, RFC 9881.
+    #[serde(rename = "ml-dsa-87")]
+    MlDsa87,
 }
 
 impl DeviceKeyAlgorithm {
@@ -34,8 +51,23 @@ impl DeviceKeyAlgorithm {
         match self {
             Self::EcP256 => "P-256",
             Self::EcP384 => "P-384",
+            Self::EcP521 => "P-521",
             Self::Ed25519 => "Ed25519",
             Self::Rsa => "RSA",
+            Self::RsaPss => "RSA-PSS",
+            Self::MlDsa44 => "ML-DSA-44",
+            Self::MlDsa65 => "ML-DSA-65",
+            Self::MlDsa87 => "ML-DSA-87",
+        }
+    }
+
+    /// The parameter set of an ML-DSA key, with the octets that its keys and signatures have.
+    pub(crate) fn ml_dsa(self) -> Option<MlDsaParameterSet> {
+        match self {
+            Self::MlDsa44 => Some(MlDsaParameterSet::MlDsa44),
+            Self::MlDsa65 => Some(MlDsaParameterSet::MlDsa65),
+            Self::MlDsa87 => Some(MlDsaParameterSet::MlDsa87),
+            _ => None,
         }
     }
 }
@@ -90,6 +122,14 @@ impl<'a> SubjectPublicKeyInfo<'a> {
                 modulus = rsa_modulus(key)?;
                 DeviceKeyAlgorithm::Rsa
             }
+            oid::RSA_PSS => {
+                pss::check_key_parameters(&mut reader)?;
+                modulus = rsa_modulus(key)?;
+                DeviceKeyAlgorithm::RsaPss
+            }
+            oid::ML_DSA_44 => ml_dsa_algorithm(DeviceKeyAlgorithm::MlDsa44, key)?,
+            oid::ML_DSA_65 => ml_dsa_algorithm(DeviceKeyAlgorithm::MlDsa65, key)?,
+            oid::ML_DSA_87 => ml_dsa_algorithm(DeviceKeyAlgorithm::MlDsa87, key)?,
             _ => return Err(Rejection::KeyUnsupported("unknown key algorithm")),
         };
         reader.finish()?;
@@ -102,15 +142,17 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// The key's canonical fingerprint: SHA-256 over the algorithm's name, a zero octet, and the
-    /// uncompressed point, the Ed25519 key, or the RSA modulus alone (two exponents make one key).
+    /// uncompressed point, the Ed25519 or ML-DSA key, or the RSA modulus alone (two exponents make one key, and a
+    /// restriction to PSS makes no other).
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
-        let body = if self.algorithm == DeviceKeyAlgorithm::Rsa {
-            self.modulus
-        } else {
-            self.key
+        let (name, body) = match self.algorithm {
+            DeviceKeyAlgorithm::Rsa | DeviceKeyAlgorithm::RsaPss => {
+                (DeviceKeyAlgorithm::Rsa.name(), self.modulus)
+            }
+            other => (other.name(), self.key),
         };
         let mut context = aws_lc_rs::digest::Context::new(&SHA256);
-        context.update(self.algorithm.name().as_bytes());
+        context.update(name.as_bytes());
         context.update(&[0]);
         context.update(body);
         sha256_output(context.finish())
@@ -125,12 +167,14 @@ impl<'a> SubjectPublicKeyInfo<'a> {
 
     /// The verification algorithm for a signature by this key, by the identifier of the signature
     /// algorithm. `None` where the two do not belong together or the hash is not accepted (MD5 and SHA-1
-    /// have no row).
+    /// have no row). A key that is restricted to PSS signs nothing else (RFC 4055 §1.2).
     pub(crate) fn verification(
         &self,
         signature_oid: &[u8],
     ) -> Option<&'static dyn signature::VerificationAlgorithm> {
-        use DeviceKeyAlgorithm::{EcP256, EcP384, Ed25519, Rsa};
+        use DeviceKeyAlgorithm::{
+            EcP256, EcP384, EcP521, Ed25519, MlDsa44, MlDsa65, MlDsa87, Rsa, RsaPss,
+        };
         Some(match (self.algorithm, signature_oid) {
             (EcP256, oid::ECDSA_SHA256) => &signature::ECDSA_P256_SHA256_ASN1,
             (EcP256, oid::ECDSA_SHA384) => &signature::ECDSA_P256_SHA384_ASN1,
@@ -138,12 +182,50 @@ impl<'a> SubjectPublicKeyInfo<'a> {
             (EcP384, oid::ECDSA_SHA256) => &signature::ECDSA_P384_SHA256_ASN1,
             (EcP384, oid::ECDSA_SHA384) => &signature::ECDSA_P384_SHA384_ASN1,
             (EcP384, oid::ECDSA_SHA512) => &signature::ECDSA_P384_SHA512_ASN1,
+            (EcP521, oid::ECDSA_SHA256) => &signature::ECDSA_P521_SHA256_ASN1,
+            (EcP521, oid::ECDSA_SHA384) => &signature::ECDSA_P521_SHA384_ASN1,
+            (EcP521, oid::ECDSA_SHA512) => &signature::ECDSA_P521_SHA512_ASN1,
             (Ed25519, oid::ED25519) => &signature::ED25519,
+            (MlDsa44, oid::ML_DSA_44) => &signature::ML_DSA_44,
+            (MlDsa65, oid::ML_DSA_65) => &signature::ML_DSA_65,
+            (MlDsa87, oid::ML_DSA_87) => &signature::ML_DSA_87,
             (Rsa, oid::RSA_SHA256) => &signature::RSA_PKCS1_2048_8192_SHA256,
             (Rsa, oid::RSA_SHA384) => &signature::RSA_PKCS1_2048_8192_SHA384,
             (Rsa, oid::RSA_SHA512) => &signature::RSA_PKCS1_2048_8192_SHA512,
+            (Rsa | RsaPss, oid::RSA_PSS) => &signature::RSA_PSS_2048_8192_SHA256,
             _ => return None,
         })
+    }
+
+    /// Octets of the longest signature that this key makes: an Ecdsa-Sig-Value of two INTEGERs one octet
+    /// longer than the field, or the one length that the others have.
+    pub(crate) fn signature_bytes_max(&self) -> usize {
+        use DeviceKeyAlgorithm::{EcP256, EcP384, EcP521, Ed25519};
+        match self.algorithm {
+            EcP256 => 2 + 2 * (2 + 33),
+            EcP384 => 2 + 2 * (2 + 49),
+            EcP521 => 3 + 2 * (2 + 66),
+            Ed25519 => 64,
+            other => other
+                .ml_dsa()
+                .map_or(self.modulus.len(), MlDsaParameterSet::signature_len),
+        }
+    }
+}
+
+/// RFC 9881 §4: the bit string holds the encoded key and nothing else; parameters are absent, which the
+/// caller sees to.
+fn ml_dsa_algorithm(
+    algorithm: DeviceKeyAlgorithm,
+    key: &[u8],
+) -> Result<DeviceKeyAlgorithm, Rejection> {
+    let expected = algorithm.ml_dsa().map(MlDsaParameterSet::public_key_len);
+    if expected == Some(key.len()) {
+        Ok(algorithm)
+    } else {
+        Err(Rejection::KeyUnsupported(
+            "an ML-DSA-44 key has 1312 octets, an ML-DSA-65 key 1952, an ML-DSA-87 key 2592",
+        ))
     }
 }
 
@@ -162,9 +244,10 @@ fn ec_algorithm(
     let (algorithm, point_bytes) = match parameters.any()?.content {
         oid::SECP256R1 => (DeviceKeyAlgorithm::EcP256, 65),
         oid::SECP384R1 => (DeviceKeyAlgorithm::EcP384, 97),
+        oid::SECP521R1 => (DeviceKeyAlgorithm::EcP521, 133),
         _ => {
             return Err(Rejection::KeyUnsupported(
-                "the curve must be P-256 or P-384",
+                "the curve must be P-256, P-384 or P-521",
             ));
         }
     };

@@ -51,6 +51,7 @@ mod oid;
 pub mod permit;
 mod pipeline;
 pub mod profile;
+mod pss;
 pub mod record;
 mod reissue;
 mod rejection;

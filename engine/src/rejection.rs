@@ -62,6 +62,11 @@ pub enum Rejection {
     /// The request is not signed by the key it asks for.
     #[error("the signature does not verify with the key in the request")]
     ProofOfPossession,
+    /// RSASSA-PSS with parameters that are not accepted.
+    #[error(
+        "the RSASSA-PSS parameters are not accepted: {0}; use SHA-256, MGF1 with SHA-256 and a salt of 32 octets"
+    )]
+    PssParameters(&'static str),
     /// A key type, curve or encoding that is not supported.
     #[error("the key is not supported: {0}")]
     KeyUnsupported(&'static str),
@@ -228,6 +233,7 @@ impl Rejection {
             Self::AttributeCount => (103, "attribute-count", "RFC 2985 §5.4", Rework),
             Self::SignatureAlgorithm => (200, "signature-algorithm", "RFC 5758 §3.2", Rework),
             Self::ProofOfPossession => (201, "proof-of-possession", "RFC 2986 §4.2", Rework),
+            Self::PssParameters(_) => (202, "pss-parameters", "RFC 4055 §3.1", Rework),
             Self::KeyUnsupported(_) => (300, "key-unsupported", "RFC 5480 §2.1.1", Rework),
             Self::KeyNotAllowed { .. } => (301, "key-not-allowed", "profile", Stop),
             Self::RsaPolicy(_) => (302, "rsa-policy", "NIST SP 800-56B §6.2", Rework),

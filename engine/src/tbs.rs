@@ -19,9 +19,6 @@ use crate::validate::ValidatedRequest;
 /// octets. A record, and so a certificate, is under 65,536 octets.
 pub(crate) const HEADROOM: usize = 4;
 
-/// Room after the TBS for the signature algorithm and the signature: an RSA-4096 signature has 512 octets.
-const TAILROOM: usize = 544;
-
 /// Octets of a TBS apart from subject, key and static parts: version, serial, times, headers.
 const TBS_FIXED_BYTES: usize = 160;
 
@@ -114,7 +111,7 @@ pub(crate) fn encode(
         + request.subject.len()
         + request.key.encoding.len()
         + request.hardware_serial.as_ref().map_or(0, String::len)
-        + TAILROOM;
+        + issuer.form().encoded_bytes_max();
     let mut buffer = Vec::with_capacity(capacity);
     buffer.extend_from_slice(&[0; HEADROOM]);
     Writer::new(&mut buffer).nested(tag::SEQUENCE, |tbs| {

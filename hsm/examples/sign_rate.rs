@@ -39,6 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = Pkcs11Options {
             sessions: Some(threads),
             key_copy,
+            ..Pkcs11Options::default()
         };
         let pool = SigningPool::pkcs11(&uri, options)?;
         let (mut bare, mut pooled) = (Vec::new(), Vec::new());

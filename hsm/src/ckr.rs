@@ -15,15 +15,16 @@ pub enum ErrorClass {
     Handle,
     /// The login is gone: one login for all sessions, then the job is tried once more.
     Login,
-    /// The device failed or is gone.
+    /// The device failed or is gone: its breaker opens, and other tokens sign its jobs.
     Device,
-    /// The device is overloaded: the session is kept, the caller slows down.
+    /// The device is overloaded: the session is kept and waits, the job goes elsewhere.
     Busy,
-    /// The module is not initialized: the process has to start again.
+    /// The module is not initialized: it is initialized anew once nobody is inside.
     Module,
     /// The PIN was refused. Nothing is tried again, ever: retries lock the token.
     Pin,
-    /// The key may not sign (any more): a usage limit, or it was not made for signing.
+    /// The key may not sign (any more): a usage limit, or it was not made for signing. The token
+    /// stops; others sign.
     UsedUp,
     /// The request itself was refused. It would be refused again.
     Request,
@@ -116,6 +117,9 @@ impl ReturnCode {
 
     pub(crate) const SESSION_HANDLE_INVALID: ReturnCode =
         ReturnCode(sys::CKR_SESSION_HANDLE_INVALID);
+
+    pub(crate) const USER_NOT_LOGGED_IN: ReturnCode = ReturnCode(sys::CKR_USER_NOT_LOGGED_IN);
+    pub(crate) const GENERAL_ERROR: ReturnCode = ReturnCode(sys::CKR_GENERAL_ERROR);
 
     pub(crate) fn new(code: CK_RV) -> ReturnCode {
         ReturnCode(code)

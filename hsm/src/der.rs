@@ -7,11 +7,14 @@ use crate::public_key::without_leading_zeros;
 pub(crate) const INTEGER: u8 = 0x02;
 /// `OCTET STRING`.
 pub(crate) const OCTET_STRING: u8 = 0x04;
+/// `OBJECT IDENTIFIER`.
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `SEQUENCE`, constructed.
 pub(crate) const SEQUENCE: u8 = 0x30;
 
-/// Longest `Ecdsa-Sig-Value` written: two P-384 INTEGERs of 51 bytes and a header of 2.
-pub(crate) const ECDSA_SIGNATURE_LEN_MAX: usize = 2 + 2 * 51;
+/// Longest `Ecdsa-Sig-Value` written: two P-521 INTEGERs of 2 + 66 bytes and a header of 3. The
+/// 66 bytes of any value with 528 bits take a sign byte more each.
+pub(crate) const ECDSA_SIGNATURE_LEN_MAX: usize = 3 + 2 * (2 + 1 + 66);
 
 /// Splits one element with `tag` off the front: its content and what follows it. `None` when the
 /// input is no such element in DER's shortest form.
@@ -40,16 +43,21 @@ pub(crate) fn read(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Writes the raw `r‖s` of PKCS#11 (v3.1 §6.3.1) as
 /// `Ecdsa-Sig-Value ::= SEQUENCE { r INTEGER, s INTEGER }` (RFC 3279 §2.2.3).
 ///
-/// `raw` has an even length of at most 96 bytes, so every length fits one byte.
+/// `raw` has an even length of at most 132 bytes, so every length fits one byte.
 /// Returns the number of bytes written.
 pub(crate) fn write_ecdsa_signature(raw: &[u8], out: &mut [u8; ECDSA_SIGNATURE_LEN_MAX]) -> usize {
     let (r, s) = raw.split_at(raw.len() / 2);
-    let mut end = 2;
+    let content_len = integer_len(r) + integer_len(s);
+    let mut end = if content_len < 0x80 {
+        out[..2].copy_from_slice(&[SEQUENCE, content_len as u8]);
+        2
+    } else {
+        out[..3].copy_from_slice(&[SEQUENCE, 0x81, content_len as u8]);
+        3
+    };
     for integer in [r, s] {
         let digits = without_leading_zeros(integer);
-        // An INTEGER is signed: a zero byte in front keeps a set top bit from meaning "negative",
-        // and stands for the value zero.
-        let pad = usize::from(digits.first().is_none_or(|byte| byte & 0x80 != 0));
+        let pad = usize::from(needs_sign_byte(digits));
         out[end] = INTEGER;
         out[end + 1] = (pad + digits.len()) as u8;
         out[end + 2] = 0;
@@ -57,9 +65,19 @@ pub(crate) fn write_ecdsa_signature(raw: &[u8], out: &mut [u8; ECDSA_SIGNATURE_L
         out[end..end + digits.len()].copy_from_slice(digits);
         end += digits.len();
     }
-    out[0] = SEQUENCE;
-    out[1] = (end - 2) as u8;
     end
+}
+
+/// Length of the `INTEGER` that holds this magnitude, with its header.
+fn integer_len(magnitude: &[u8]) -> usize {
+    let digits = without_leading_zeros(magnitude);
+    2 + usize::from(needs_sign_byte(digits)) + digits.len()
+}
+
+/// An `INTEGER` is signed: a zero byte in front keeps a set top bit from meaning "negative", and
+/// stands for the value zero.
+fn needs_sign_byte(digits: &[u8]) -> bool {
+    digits.first().is_none_or(|byte| byte & 0x80 != 0)
 }
 
 #[cfg(test)]
@@ -77,12 +95,16 @@ mod tests {
                 integer.remove(0);
             }
             body.push(0x02);
-            body.push(u8::try_from(integer.len()).expect("at most 49"));
+            body.push(u8::try_from(integer.len()).expect("at most 67"));
             body.extend(integer);
         }
-        let mut der = vec![0x30, u8::try_from(body.len()).expect("at most 102")];
-        der.extend(body);
-        der
+        let len = u8::try_from(body.len()).expect("at most 138");
+        let header = if len > 127 {
+            vec![0x30, 0x81, len]
+        } else {
+            vec![0x30, len]
+        };
+        [header, body].concat()
     }
 
     /// Halves with many zeros in front, where the encoding changes its length.
@@ -102,7 +124,7 @@ mod tests {
 
         #[test]
         fn ecdsa_signature_matches_the_reference(
-            raw in prop_oneof![Just(32), Just(48)].prop_flat_map(|len| (half(len), half(len)))
+            raw in prop_oneof![Just(32), Just(48), Just(66)].prop_flat_map(|len| (half(len), half(len)))
         ) {
             let raw = [raw.0, raw.1].concat();
             let mut out = [0xaa; ECDSA_SIGNATURE_LEN_MAX];

@@ -2,100 +2,17 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::Duration;
 
 use crate::algorithm::KeyAlgorithm;
-use crate::ckr::{CallError, ErrorClass, ReturnCode};
+use crate::ckr::{CallError, ErrorClass};
 use crate::pkcs11::UriError;
 
-/// A signature was not made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SignError {
-    /// A PKCS#11 call failed, after what its class allows was tried.
-    #[error("token '{token}': {call}; {}", call.class().advice())]
-    Call {
-        /// The token's label.
-        token: Arc<str>,
-        /// The call and what it returned.
-        call: CallError,
-    },
-    /// The PIN was refused earlier, when a lost login had to be renewed. It is not sent again.
-    #[error(
-        "token '{token}': the PIN was refused with {code} and is not tried again; {}",
-        ErrorClass::Pin.advice()
-    )]
-    PinRefused {
-        /// The token's label.
-        token: Arc<str>,
-        /// What the login returned.
-        code: ReturnCode,
-    },
-    /// The token returned something that is no signature of this key.
-    #[error(
-        "token '{token}' returned a signature of {found} bytes for a key of type {algorithm}, \
-         which takes {expected}; check the token's firmware"
-    )]
-    MalformedSignature {
-        /// The token's label.
-        token: Arc<str>,
-        /// The key's kind.
-        algorithm: KeyAlgorithm,
-        /// Bytes that a signature of this key has.
-        expected: usize,
-        /// Bytes that came.
-        found: usize,
-    },
-    /// The job's input is not what this key signs. Make it with
-    /// [`SigningPool::input_for`](crate::SigningPool::input_for).
-    #[error(
-        "the input is not what a key of type {algorithm} signs; make it with the pool's input_for"
-    )]
-    WrongInput {
-        /// The key's kind.
-        algorithm: KeyAlgorithm,
-    },
-    /// The software key's arithmetic failed, which means exhausted memory or a damaged key.
-    #[error("signing with the {algorithm} software key failed; check memory and the key file")]
-    Software {
-        /// The key's kind.
-        algorithm: KeyAlgorithm,
-    },
-    /// No session thread is left to sign.
-    #[error("the signing pool has stopped; restart this process")]
-    Stopped,
-}
+mod pin;
+mod sign;
 
-impl SignError {
-    /// The class that decides what is done about it.
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            SignError::Call { call, .. } => call.class(),
-            SignError::PinRefused { .. } => ErrorClass::Pin,
-            SignError::MalformedSignature { .. } | SignError::Software { .. } => ErrorClass::Device,
-            SignError::WrongInput { .. } => ErrorClass::Request,
-            SignError::Stopped => ErrorClass::Module,
-        }
-    }
-
-    /// The PKCS#11 function that failed, such as `C_Sign`.
-    pub fn function(&self) -> Option<&'static str> {
-        match self {
-            SignError::Call { call, .. } => Some(call.function),
-            SignError::PinRefused { .. } => Some("C_Login"),
-            _ => None,
-        }
-    }
-
-    /// What the PKCS#11 function returned.
-    pub fn code(&self) -> Option<ReturnCode> {
-        match self {
-            SignError::Call { call, .. } => Some(call.code),
-            SignError::PinRefused { code, .. } => Some(*code),
-            _ => None,
-        }
-    }
-}
+pub use pin::{Mark, PinError};
+pub use sign::SignError;
 
 /// A signing pool could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +48,51 @@ pub enum OpenError {
         asked: usize,
         /// The limit.
         max: usize,
+    },
+    /// The list of tokens is empty or too long.
+    #[error("{asked} tokens named: use 1 to {max}")]
+    Tokens {
+        /// How many were named.
+        asked: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A software key stands beside another signer.
+    #[error("a software key signs alone: name one software key, or PKCS#11 tokens only")]
+    SoftwareBesideOthers,
+    /// Two of the tokens hold different keys.
+    #[error(
+        "tokens '{first}' and '{second}' hold different keys: one pool signs with one key; copy \
+         the key to both with the vendor's tool, or take one of them out"
+    )]
+    KeysDiffer {
+        /// The label of a token.
+        first: String,
+        /// The label of a token with another key.
+        second: String,
+    },
+    /// One token is named twice.
+    #[error("token '{token}' is named twice: name each token once")]
+    SameToken {
+        /// The token's label.
+        token: String,
+    },
+    /// A limit is out of its range.
+    #[error("the limit {name} is out of range: use {range}")]
+    Limit {
+        /// The field of the options.
+        name: &'static str,
+        /// What would be right.
+        range: &'static str,
+    },
+    /// No token answered.
+    #[error(
+        "no token answered within {} s; check the HSMs, their power and their network",
+        waited.as_secs()
+    )]
+    NoAnswer {
+        /// How long.
+        waited: Duration,
     },
     /// The system gave no thread for a session.
     #[error("no thread for a signing session; raise the limit on processes and retry")]
@@ -194,6 +156,16 @@ pub enum ModuleError {
         /// The call and what it returned.
         call: CallError,
     },
+    /// The module lost its state while it is in use, so that it cannot be initialized anew.
+    #[error(
+        "the PKCS#11 module {} lost its state, and calls are inside it or others of this process \
+         use it; restart this process",
+        path.display()
+    )]
+    Lost {
+        /// The path in the URI.
+        path: PathBuf,
+    },
     /// The module's slots cannot be listed.
     #[error("the PKCS#11 module {}: {call}; {}", path.display(), call.class().advice())]
     Call {
@@ -229,47 +201,6 @@ pub enum TokenError {
     },
 }
 
-/// The PIN is missing, unreadable or refused.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PinError {
-    /// Nothing says where the PIN is.
-    #[error(
-        "no PIN for token '{token}': put it in a file and add pin-source=file:/path to the URI, \
-         or set BIRTHMARK_PIN"
-    )]
-    Missing {
-        /// The token's label.
-        token: String,
-    },
-    /// The PIN's file cannot be read.
-    #[error("the PIN file that pin-source names cannot be read: {source}")]
-    Unreadable {
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The PIN's file or variable holds no PIN.
-    #[error("{place} holds no PIN: it must be one line of text, 1 to {max} bytes")]
-    Malformed {
-        /// `the PIN file`, `BIRTHMARK_PIN` or `what was typed`.
-        place: &'static str,
-        /// Longest PIN read, in bytes.
-        max: usize,
-    },
-    /// The token refused the PIN. It was sent once.
-    #[error(
-        "token '{token}' refused the PIN with {code}; it was tried once. {}",
-        ErrorClass::Pin.advice()
-    )]
-    Refused {
-        /// The token's label.
-        token: String,
-        /// What the login returned.
-        code: ReturnCode,
-    },
-}
-
 /// A key was not found on the token, or cannot sign here.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -302,8 +233,8 @@ pub enum KeyError {
     },
     /// The key is of a kind that does not sign here.
     #[error(
-        "the key {key} on token '{token}' is {found}: use P-256, P-384, Ed25519 or RSA of 2048, \
-         3072 or 4096 bits"
+        "the key {key} on token '{token}' is {found}: use one of {}",
+        KeyAlgorithm::NAMES
     )]
     Unsupported {
         /// The key's label and id.
@@ -385,8 +316,8 @@ pub enum SoftwareKeyError {
     },
     /// The key is damaged or of a kind that does not sign here.
     #[error(
-        "the private key is damaged or of another kind than P-256, P-384, Ed25519 or RSA of \
-         2048, 3072 or 4096 bits"
+        "the private key is damaged, or of another kind or with other parameters than {}",
+        KeyAlgorithm::NAMES
     )]
     Unsupported,
     /// The key could not be generated.
@@ -517,6 +448,15 @@ pub enum CloseError {
         /// How many.
         count: usize,
     },
+    /// Calls that were given up are still inside the module. It was not finalized.
+    #[error(
+        "{count} calls are still inside the PKCS#11 modules, which were not finalized; end this \
+         process"
+    )]
+    Inside {
+        /// How many.
+        count: usize,
+    },
     /// The module did not finalize.
     #[error("the PKCS#11 module {}: {call}; restart this process before using it", path.display())]
     Finalize {
@@ -535,7 +475,10 @@ impl OpenError {
             | OpenError::Module(
                 ModuleError::Initialize { call, .. } | ModuleError::Call { call, .. },
             ) => Some(call.class()),
-            OpenError::Pin(PinError::Refused { .. }) => Some(ErrorClass::Pin),
+            OpenError::Pin(PinError::Refused { .. } | PinError::RefusedBefore { .. }) => {
+                Some(ErrorClass::Pin)
+            }
+            OpenError::Module(ModuleError::Lost { .. }) => Some(ErrorClass::Module),
             _ => None,
         }
     }

@@ -1,9 +1,10 @@
 //! Keys that sign: software keys and PKCS#11 tokens behind one signing pool.
 //!
 //! A [`SigningPool`] holds one key. [`SigningPool::submit`] takes a [`SignJob`] and calls its
-//! [`SignCompletion`] with the signature, exactly once. A key on a PKCS#11 token signs through
-//! several sessions, each owned by a thread of its own; a [`SoftwareKey`] signs on the calling
-//! thread.
+//! [`SignCompletion`] with the signature, exactly once. A key on PKCS#11 tokens, one or several
+//! with the same key, signs through several sessions, each owned by a thread of its own; a
+//! [`SoftwareKey`] signs on the calling thread. What the pool does when a token fails is in
+//! [`PoolOptions`] and [`TokenState`].
 //!
 //! The crate knows keys, PKCS#11 and how to sign bytes. It does not know certificates or the log.
 //!
@@ -36,23 +37,31 @@ mod algorithm;
 mod ckr;
 mod der;
 mod error;
+mod event;
 mod location;
 mod metrics;
+mod options;
 mod pkcs11;
+mod pkcs8;
 mod pool;
 mod public_key;
 mod signing;
 pub mod softhsm;
 mod software;
 
-pub use algorithm::{Curve, DigestAlgorithm, KeyAlgorithm, UnknownKeyAlgorithm};
+pub use algorithm::{
+    Curve, DigestAlgorithm, KeyAlgorithm, MlDsaParameterSet, RsaSignature, UnknownKeyAlgorithm,
+    UnknownRsaSignature,
+};
 pub use ckr::{CallError, ErrorClass, ReturnCode};
 pub use error::{
-    CloseError, DestroyError, GenerateError, InitializeError, KeyError, LocationError, ModuleError,
-    OpenError, PinError, SignError, SoftwareKeyError, TokenError,
+    CloseError, DestroyError, GenerateError, InitializeError, KeyError, LocationError, Mark,
+    ModuleError, OpenError, PinError, SignError, SoftwareKeyError, TokenError,
 };
+pub use event::{PoolEvent, PoolEventKind, PoolObserver, StateChange, TokenState};
 pub use location::SignerLocation;
-pub use metrics::PoolMetrics;
+pub use metrics::{LatencyHistogram, PoolMetrics, TokenMetrics};
+pub use options::{PoolOptions, TOKENS_MAX};
 pub use pkcs11::{
     KeyAttribute, KeyReport, destroy_key_pair, generate_reported_key_pair, report_key,
 };

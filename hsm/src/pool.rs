@@ -3,16 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::algorithm::KeyAlgorithm;
+use crate::algorithm::{KeyAlgorithm, RsaSignature};
 use crate::error::{CloseError, OpenError, SignError};
 use crate::location::SignerLocation;
-use crate::metrics::{Counters, PoolMetrics};
+use crate::metrics::{Counters, PoolMetrics, TokenMetrics};
+use crate::options::PoolOptions;
 use crate::pkcs11::{Pkcs11Options, Pkcs11Uri, SigningSession, TokenPool};
 use crate::public_key::PublicKey;
 use crate::signing::{SignInput, SignJob, Signature};
 use crate::software::SoftwareKey;
 
-/// Signs with one key: a software key on the calling thread, or a key on a PKCS#11 token through
+/// Signs with one key: a software key on the calling thread, or a key on PKCS#11 tokens through
 /// several sessions, each on a thread of its own.
 pub struct SigningPool(Kind);
 
@@ -21,7 +22,7 @@ enum Kind {
         key: Arc<SoftwareKey>,
         counters: Counters,
     },
-    Token(TokenPool),
+    Tokens(TokenPool),
 }
 
 impl SigningPool {
@@ -42,10 +43,28 @@ impl SigningPool {
     /// # Errors
     /// [`OpenError`] says which of module, token, PIN, key or session it was.
     pub fn pkcs11(uri: &Pkcs11Uri, options: Pkcs11Options) -> Result<SigningPool, OpenError> {
-        Ok(SigningPool(Kind::Token(TokenPool::open(uri, &options)?)))
+        SigningPool::pkcs11_tokens(std::slice::from_ref(uri), options.into())
     }
 
-    /// Opens the key at `location`. The options matter for tokens alone.
+    /// Opens the same key on 1 to [`TOKENS_MAX`](crate::TOKENS_MAX) tokens. Jobs go to whichever
+    /// session is free; a token that fails is left out, its jobs are signed by the others, and it
+    /// is taken back when it signs again.
+    ///
+    /// A token that is down, or that refuses its PIN, does not stop the start as long as another
+    /// is up.
+    ///
+    /// # Errors
+    /// As [`SigningPool::pkcs11`], and [`OpenError::KeysDiffer`] with the two tokens' names when
+    /// they do not hold the same key.
+    pub fn pkcs11_tokens(
+        uris: &[Pkcs11Uri],
+        options: PoolOptions,
+    ) -> Result<SigningPool, OpenError> {
+        Ok(SigningPool(Kind::Tokens(TokenPool::open(uris, options)?)))
+    }
+
+    /// Opens the key at `location`. But for [`Pkcs11Options::rsa_signature`] the options matter for
+    /// tokens alone.
     ///
     /// # Errors
     /// As [`SigningPool::pkcs11`] and [`SoftwareKey::read`].
@@ -53,17 +72,43 @@ impl SigningPool {
         location: &SignerLocation,
         options: Pkcs11Options,
     ) -> Result<SigningPool, OpenError> {
-        match location {
-            SignerLocation::Software(path) => Ok(SigningPool::software(SoftwareKey::read(path)?)),
-            SignerLocation::Pkcs11(uri) => SigningPool::pkcs11(uri, options),
+        SigningPool::open_all(std::slice::from_ref(location), options.into())
+    }
+
+    /// Opens the key at all `locations`: one software key, or one or several tokens.
+    ///
+    /// # Errors
+    /// As [`SigningPool::pkcs11_tokens`] and [`SoftwareKey::read`];
+    /// [`OpenError::SoftwareBesideOthers`] for a software key in a longer list.
+    pub fn open_all(
+        locations: &[SignerLocation],
+        options: PoolOptions,
+    ) -> Result<SigningPool, OpenError> {
+        if let [SignerLocation::Software(path)] = locations {
+            let key = SoftwareKey::read(path)?;
+            let key = key.with_rsa_signature(options.tokens.rsa_signature);
+            return Ok(SigningPool::software(key));
         }
+        let uris = locations.iter().map(|location| match location {
+            SignerLocation::Software(_) => Err(OpenError::SoftwareBesideOthers),
+            SignerLocation::Pkcs11(uri) => Ok(uri.clone()),
+        });
+        SigningPool::pkcs11_tokens(&uris.collect::<Result<Vec<_>, _>>()?, options)
     }
 
     /// The key's kind.
     pub fn key_algorithm(&self) -> KeyAlgorithm {
         match &self.0 {
             Kind::Software { key, .. } => key.algorithm(),
-            Kind::Token(pool) => pool.algorithm(),
+            Kind::Tokens(pool) => pool.algorithm(),
+        }
+    }
+
+    /// How the key signs, if it is an RSA key.
+    pub fn rsa_signature(&self) -> Option<RsaSignature> {
+        match &self.0 {
+            Kind::Software { key, .. } => key.rsa_signature(),
+            Kind::Tokens(pool) => pool.rsa_signature(),
         }
     }
 
@@ -71,11 +116,12 @@ impl SigningPool {
     pub fn public_key(&self) -> &PublicKey {
         match &self.0 {
             Kind::Software { key, .. } => key.public_key(),
-            Kind::Token(pool) => pool.public_key(),
+            Kind::Tokens(pool) => pool.public_key(),
         }
     }
 
-    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519.
+    /// What this key signs for `message`: hashed here for ECDSA and RSA, copied for Ed25519
+    /// and ML-DSA.
     pub fn input_for(&self, message: &[u8]) -> SignInput {
         SignInput::for_key(self.key_algorithm(), message)
     }
@@ -97,7 +143,7 @@ impl SigningPool {
                     counters.completion_panicked();
                 }
             }
-            Kind::Token(pool) => pool.submit(job),
+            Kind::Tokens(pool) => pool.submit(job),
         }
     }
 
@@ -110,29 +156,40 @@ impl SigningPool {
     pub fn queue_len(&self) -> usize {
         match &self.0 {
             Kind::Software { .. } => 0,
-            Kind::Token(pool) => pool.queue_len(),
+            Kind::Tokens(pool) => pool.queue_len(),
         }
     }
 
     /// What signs, in a few words: `software P-256`, `PKCS#11 token 'x' P-256, 2 sessions`.
     pub fn describe(&self) -> String {
         match &self.0 {
-            Kind::Software { key, .. } => format!("software {}", key.algorithm().title()),
-            Kind::Token(pool) => pool.describe(),
+            Kind::Software { key, .. } => {
+                let pss = describe_signature(key.rsa_signature());
+                format!("software {}{pss}", key.algorithm().title())
+            }
+            Kind::Tokens(pool) => pool.describe(),
         }
     }
 
     /// What the pool has done so far.
     pub fn metrics(&self) -> PoolMetrics {
         match &self.0 {
-            Kind::Software { counters, .. } => counters.read(0, 0),
-            Kind::Token(pool) => pool.metrics(),
+            Kind::Software { counters, .. } => counters.read(0),
+            Kind::Tokens(pool) => pool.metrics(),
+        }
+    }
+
+    /// What each token is doing and has done, in the order of the list; empty for a software key.
+    pub fn tokens(&self) -> Vec<TokenMetrics> {
+        match &self.0 {
+            Kind::Software { .. } => Vec::new(),
+            Kind::Tokens(pool) => pool.tokens(),
         }
     }
 
     /// `n` bare signers, each for a thread of its own, to measure what signing alone costs: no
-    /// channel, no completion, no second attempt. On a token each has its own session, beside
-    /// those of the pool.
+    /// channel, no completion, no second attempt. On tokens each has its own session, beside
+    /// those of the pool, on the tokens that are up in turn.
     ///
     /// # Errors
     /// [`OpenError::Sessions`] for `n` of 0 or above [`SESSIONS_MAX`](crate::SESSIONS_MAX) on a
@@ -142,7 +199,7 @@ impl SigningPool {
             Kind::Software { key, .. } => (0..n)
                 .map(|_| RawSigner(RawKind::Software(Arc::clone(key))))
                 .collect(),
-            Kind::Token(pool) => {
+            Kind::Tokens(pool) => {
                 let sessions = pool.raw_sessions(n)?;
                 sessions
                     .into_iter()
@@ -154,6 +211,7 @@ impl SigningPool {
 
     /// Signs what is queued, ends the threads, closes the sessions, and finalizes the module when
     /// nobody else in the process uses it. Dropping the pool does the same and tells nothing.
+    /// A call that hangs is not waited for longer than the limit of a call.
     ///
     /// While a [`RawSigner`] of the pool lives, its session keeps the token open.
     ///
@@ -162,7 +220,7 @@ impl SigningPool {
     pub fn close(self) -> Result<(), CloseError> {
         match self.0 {
             Kind::Software { .. } => Ok(()),
-            Kind::Token(mut pool) => pool.close(),
+            Kind::Tokens(mut pool) => pool.close(),
         }
     }
 }
@@ -170,6 +228,14 @@ impl SigningPool {
 impl std::fmt::Debug for SigningPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SigningPool({})", self.describe())
+    }
+}
+
+/// What [`SigningPool::describe`] adds where an RSA key does not sign as it usually does.
+pub(crate) fn describe_signature(signature: Option<RsaSignature>) -> &'static str {
+    match signature {
+        Some(RsaSignature::Pss) => " PSS",
+        Some(RsaSignature::Pkcs1v15) | None => "",
     }
 }
 

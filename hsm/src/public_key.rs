@@ -1,6 +1,6 @@
 //! Public keys in the one canonical form that the crates above encode and compare.
 
-use crate::algorithm::{Curve, KeyAlgorithm};
+use crate::algorithm::{Curve, KeyAlgorithm, MlDsaParameterSet};
 
 /// The public half of a signing key.
 ///
@@ -12,11 +12,18 @@ pub enum PublicKey {
     Ec {
         /// The curve.
         curve: Curve,
-        /// The uncompressed point of SEC 1 §2.3.3: `04`, X, Y; 65 or 97 bytes.
+        /// The uncompressed point of SEC 1 §2.3.3: `04`, X, Y; 65, 97 or 133 bytes.
         point: Vec<u8>,
     },
     /// An Ed25519 key (RFC 8032 §5.1.5): 32 bytes.
     Ed25519([u8; 32]),
+    /// An ML-DSA key.
+    MlDsa {
+        /// The parameter set.
+        parameter_set: MlDsaParameterSet,
+        /// The encoded key of FIPS 204 §7.2: 1312, 1952 or 2592 bytes.
+        key: Vec<u8>,
+    },
     /// An RSA key (RFC 8017 §3.1).
     Rsa {
         /// The modulus n, big-endian without a leading zero: 256, 384 or 512 bytes.
@@ -30,13 +37,9 @@ impl PublicKey {
     /// The kind of key; `None` for an RSA modulus of a length that does not sign here.
     pub fn algorithm(&self) -> Option<KeyAlgorithm> {
         match self {
-            PublicKey::Ec {
-                curve: Curve::P256, ..
-            } => Some(KeyAlgorithm::EcP256),
-            PublicKey::Ec {
-                curve: Curve::P384, ..
-            } => Some(KeyAlgorithm::EcP384),
+            PublicKey::Ec { curve, .. } => Some(curve.key_algorithm()),
             PublicKey::Ed25519(_) => Some(KeyAlgorithm::Ed25519),
+            PublicKey::MlDsa { parameter_set, .. } => Some(parameter_set.key_algorithm()),
             PublicKey::Rsa { modulus, .. } => {
                 let unused_bits = modulus
                     .first()

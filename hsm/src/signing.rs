@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::algorithm::{DigestAlgorithm, KeyAlgorithm};
 use crate::error::SignError;
 
-/// Length of the longest ECDSA signature in X.509 form: P-384, two INTEGERs of 2 + 1 + 48 bytes
-/// in a SEQUENCE header of 2. An Ed25519 signature (64 bytes) fits too.
+/// Length of the longest P-384 signature in X.509 form: two INTEGERs of 2 + 1 + 48 bytes in a
+/// SEQUENCE header of 2. A P-256 (72 bytes) and an Ed25519 signature (64 bytes) fit too. Longer
+/// ones go to the heap: room for them here would be copied with every short one.
 const INLINE_SIGNATURE_LEN: usize = 2 + 2 * (2 + 1 + 48);
 
 /// A small copy of what is signed. It travels to the session; the original stays behind, so an
@@ -22,7 +23,7 @@ pub enum SignInput {
         /// The digest's algorithm.
         algorithm: DigestAlgorithm,
     },
-    /// The message itself, for Ed25519.
+    /// The message itself, for Ed25519 and ML-DSA.
     Message(Arc<[u8]>),
 }
 
@@ -62,9 +63,10 @@ impl SignInput {
 }
 
 /// A signature in the form that X.509 carries it: ECDSA as the DER `Ecdsa-Sig-Value`
-/// (RFC 3279 §2.2.3), RSA as the raw integer, Ed25519 as its 64 bytes (RFC 8410 §6).
+/// (RFC 3279 §2.2.3), RSA as the raw integer, Ed25519 as its 64 bytes (RFC 8410 §6), ML-DSA as its
+/// 2420, 3309 or 4627 bytes (RFC 9881 §3).
 ///
-/// ECDSA and Ed25519 signatures are stored inline and cost no allocation.
+/// Signatures of P-256, P-384 and Ed25519 are stored inline and cost no allocation.
 #[derive(Debug, Clone)]
 pub struct Signature(Storage);
 
@@ -91,6 +93,21 @@ impl Signature {
         match &self.0 {
             Storage::Inline { bytes, len } => &bytes[..usize::from(*len)],
             Storage::Heap(bytes) => bytes,
+        }
+    }
+
+    /// Replaces the content by `len` bytes on the heap, which the caller fills in.
+    pub(crate) fn on_heap(&mut self, len: usize) -> &mut [u8] {
+        if let Storage::Inline { .. } = self.0 {
+            self.0 = Storage::Heap(Vec::new());
+        }
+        match &mut self.0 {
+            Storage::Heap(bytes) => {
+                bytes.clear();
+                bytes.resize(len, 0);
+                bytes
+            }
+            Storage::Inline { .. } => &mut [],
         }
     }
 
@@ -128,8 +145,9 @@ impl AsRef<[u8]> for Signature {
 
 /// Receives the outcome of a [`SignJob`], exactly once per job.
 pub trait SignCompletion: Send + Sync {
-    /// Called with the job's ticket and its outcome, on a session's thread or, for a software
-    /// key, on the thread that submitted. It must not block: the session signs nothing meanwhile.
+    /// Called with the job's ticket and its outcome, on one of the pool's threads or, for a
+    /// software key, on the thread that submitted. It must not block: a session signs nothing
+    /// meanwhile.
     fn signed(&self, ticket: u64, outcome: Result<Signature, SignError>);
 }
 

@@ -8,16 +8,19 @@ use std::path::Path;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
-    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, ML_DSA_44_SIGNING,
+    ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm, RSA_PKCS1_SHA256,
+    RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
 use aws_lc_rs::{digest, error::Unspecified};
 use pem_rfc7468::LineEnding;
 use zeroize::Zeroizing;
 
-use crate::algorithm::{Curve, KeyAlgorithm};
+use crate::algorithm::{Curve, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
 use crate::der;
 use crate::error::{SignError, SoftwareKeyError};
+use crate::pkcs8;
 use crate::public_key::PublicKey;
 use crate::signing::{SignInput, Signature};
 
@@ -41,7 +44,31 @@ pub struct SoftwareKey {
 enum PrivateKey {
     Ec(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
-    Rsa(RsaKeyPair),
+    MlDsa(PqdsaKeyPair, MlDsaParameterSet),
+    Rsa {
+        key: RsaKeyPair,
+        signature: RsaSignature,
+        /// The key's own file says that it signs PSS and nothing else (RFC 4055 §1.2).
+        only_pss: bool,
+    },
+}
+
+impl PrivateKey {
+    fn rsa(key: RsaKeyPair) -> PrivateKey {
+        PrivateKey::Rsa {
+            key,
+            signature: RsaSignature::Pkcs1v15,
+            only_pss: false,
+        }
+    }
+
+    fn only_pss(key: RsaKeyPair) -> PrivateKey {
+        PrivateKey::Rsa {
+            key,
+            signature: RsaSignature::Pss,
+            only_pss: true,
+        }
+    }
 }
 
 impl SoftwareKey {
@@ -51,18 +78,31 @@ impl SoftwareKey {
     /// [`SoftwareKeyError::Generate`] when memory or randomness runs out.
     pub fn generate(algorithm: KeyAlgorithm) -> Result<SoftwareKey, SoftwareKeyError> {
         let failed = |_: Unspecified| SoftwareKeyError::Generate { algorithm };
+        let ec = |curve| {
+            EcdsaKeyPair::generate(ecdsa(curve))
+                .map(PrivateKey::Ec)
+                .map_err(failed)
+        };
+        let ml_dsa = |parameter_set| {
+            PqdsaKeyPair::generate(ml_dsa_signing(parameter_set))
+                .map(|key| PrivateKey::MlDsa(key, parameter_set))
+                .map_err(failed)
+        };
         let rsa = |size| {
             RsaKeyPair::generate(size)
-                .map(PrivateKey::Rsa)
+                .map(PrivateKey::rsa)
                 .map_err(failed)
         };
         let key = match algorithm {
-            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => {
-                PrivateKey::Ec(EcdsaKeyPair::generate(ecdsa(algorithm)).map_err(failed)?)
-            }
+            KeyAlgorithm::EcP256 => ec(Curve::P256)?,
+            KeyAlgorithm::EcP384 => ec(Curve::P384)?,
+            KeyAlgorithm::EcP521 => ec(Curve::P521)?,
             KeyAlgorithm::Ed25519 => {
                 PrivateKey::Ed25519(Ed25519KeyPair::generate().map_err(failed)?)
             }
+            KeyAlgorithm::MlDsa44 => ml_dsa(MlDsaParameterSet::MlDsa44)?,
+            KeyAlgorithm::MlDsa65 => ml_dsa(MlDsaParameterSet::MlDsa65)?,
+            KeyAlgorithm::MlDsa87 => ml_dsa(MlDsaParameterSet::MlDsa87)?,
             KeyAlgorithm::Rsa2048 => rsa(KeySize::Rsa2048)?,
             KeyAlgorithm::Rsa3072 => rsa(KeySize::Rsa3072)?,
             KeyAlgorithm::Rsa4096 => rsa(KeySize::Rsa4096)?,
@@ -70,7 +110,9 @@ impl SoftwareKey {
         SoftwareKey::new(key).ok_or(SoftwareKeyError::Generate { algorithm })
     }
 
-    /// Imports an unencrypted PKCS#8 key (RFC 5958) in PEM (RFC 7468 §10).
+    /// Imports an unencrypted PKCS#8 key (RFC 5958) in PEM (RFC 7468 §10). An RSA key with the
+    /// algorithm id-RSASSA-PSS signs PSS and nothing else (RFC 4055 §1.2). An ML-DSA key may stand there
+    /// as its seed, expanded, or both (RFC 9881 §6).
     ///
     /// # Errors
     /// [`SoftwareKeyError::Pem`] and [`SoftwareKeyError::Label`] for other text,
@@ -84,20 +126,27 @@ impl SoftwareKey {
                 label: label.chars().take(40).collect(),
             });
         }
-        let ec = |algorithm| {
-            EcdsaKeyPair::from_pkcs8(ecdsa(algorithm), &document)
-                .ok()
-                .map(PrivateKey::Ec)
+        let ec = |curve| EcdsaKeyPair::from_pkcs8(ecdsa(curve), &document).ok();
+        let ml_dsa = |parameter_set| {
+            let key = PqdsaKeyPair::from_pkcs8(ml_dsa_signing(parameter_set), &document).ok()?;
+            Some(PrivateKey::MlDsa(key, parameter_set))
         };
-        ec(KeyAlgorithm::EcP256)
-            .or_else(|| ec(KeyAlgorithm::EcP384))
+        Curve::ALL
+            .into_iter()
+            .find_map(ec)
+            .map(PrivateKey::Ec)
+            .or_else(|| MlDsaParameterSet::ALL.into_iter().find_map(ml_dsa))
             .or_else(|| {
                 // "maybe unchecked": the public key may be absent (RFC 5958 v1); where it is
                 // there, it is checked.
                 let key = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&document).ok()?;
                 Some(PrivateKey::Ed25519(key))
             })
-            .or_else(|| RsaKeyPair::from_pkcs8(&document).ok().map(PrivateKey::Rsa))
+            .or_else(|| RsaKeyPair::from_pkcs8(&document).ok().map(PrivateKey::rsa))
+            .or_else(|| {
+                let key = pkcs8::rsa_pss_private_key(&document)?;
+                RsaKeyPair::from_der(key).ok().map(PrivateKey::only_pss)
+            })
             .and_then(SoftwareKey::new)
             .ok_or(SoftwareKeyError::Unsupported)
     }
@@ -151,7 +200,9 @@ impl SoftwareKey {
     /// The key as PKCS#8 version 1 in PEM, which every tool reads. Wiped when dropped.
     ///
     /// # Errors
-    /// [`SoftwareKeyError::Unsupported`] when the key cannot be encoded.
+    /// [`SoftwareKeyError::Unsupported`] when the key cannot be encoded, as one that was read as
+    /// id-RSASSA-PSS: written as rsaEncryption it would no longer be restricted; or an ML-DSA key that
+    /// was read without its seed, the form that is written.
     pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, SoftwareKeyError> {
         let unsupported = |_: Unspecified| SoftwareKeyError::Unsupported;
         let pem = |der: &[u8]| {
@@ -162,7 +213,9 @@ impl SoftwareKey {
         match &self.key {
             PrivateKey::Ec(key) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
             PrivateKey::Ed25519(key) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
-            PrivateKey::Rsa(key) => {
+            PrivateKey::MlDsa(key, _) => pem(key.to_pkcs8v1().map_err(unsupported)?.as_ref()),
+            PrivateKey::Rsa { only_pss: true, .. } => Err(SoftwareKeyError::Unsupported),
+            PrivateKey::Rsa { key, .. } => {
                 let der: Pkcs8V1Der<'_> = key.as_der().map_err(unsupported)?;
                 pem(der.as_ref())
             }
@@ -192,6 +245,27 @@ impl SoftwareKey {
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// The same key, signing as said where it is an RSA key. One that is restricted to PSS stays so.
+    pub fn with_rsa_signature(mut self, wanted: RsaSignature) -> SoftwareKey {
+        if let PrivateKey::Rsa {
+            signature,
+            only_pss: false,
+            ..
+        } = &mut self.key
+        {
+            *signature = wanted;
+        }
+        self
+    }
+
+    /// How the key signs, if it is an RSA key.
+    pub fn rsa_signature(&self) -> Option<RsaSignature> {
+        match &self.key {
+            PrivateKey::Rsa { signature, .. } => Some(*signature),
+            PrivateKey::Ec(_) | PrivateKey::Ed25519(_) | PrivateKey::MlDsa(..) => None,
+        }
     }
 
     /// The key's kind.
@@ -239,12 +313,24 @@ impl SoftwareKey {
                 };
                 out.set(key.try_sign(message).map_err(failed)?.as_ref());
             }
-            PrivateKey::Rsa(key) => {
+            PrivateKey::MlDsa(key, parameter_set) => {
+                let SignInput::Message(message) = input else {
+                    return Err(SignError::WrongInput { algorithm });
+                };
+                let signature = out.on_heap(parameter_set.signature_len());
+                key.sign(message, signature).map_err(failed)?;
+            }
+            PrivateKey::Rsa { key, signature, .. } => {
+                let encoding: &'static dyn RsaEncoding = match signature {
+                    RsaSignature::Pkcs1v15 => &RSA_PKCS1_SHA256,
+                    // The salt is as long as the digest, which is the library's default.
+                    RsaSignature::Pss => &RSA_PSS_SHA256,
+                };
                 let mut buffer = [0; RSA_SIGNATURE_LEN_MAX];
                 let signature = buffer
                     .get_mut(..key.public_modulus_len())
                     .ok_or(SignError::Software { algorithm })?;
-                key.sign_digest(&RSA_PKCS1_SHA256, &digest()?, signature)
+                key.sign_digest(encoding, &digest()?, signature)
                     .map_err(failed)?;
                 out.set(signature);
             }
@@ -256,7 +342,7 @@ impl SoftwareKey {
         let public_key = match &key {
             PrivateKey::Ec(key) => {
                 let point = key.public_key().as_ref().to_vec();
-                let curve = [Curve::P256, Curve::P384]
+                let curve = Curve::ALL
                     .into_iter()
                     .find(|curve| point.len() == 1 + 2 * curve.field_len())?;
                 PublicKey::Ec { curve, point }
@@ -264,7 +350,11 @@ impl SoftwareKey {
             PrivateKey::Ed25519(key) => {
                 PublicKey::Ed25519(key.public_key().as_ref().try_into().ok()?)
             }
-            PrivateKey::Rsa(key) => {
+            PrivateKey::MlDsa(key, parameter_set) => PublicKey::MlDsa {
+                parameter_set: *parameter_set,
+                key: key.public_key().as_ref().to_vec(),
+            },
+            PrivateKey::Rsa { key, .. } => {
                 // RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }
                 let (body, _) = der::read(der::SEQUENCE, key.public_key().as_ref())?;
                 let (modulus, body) = der::read(der::INTEGER, body)?;
@@ -288,9 +378,18 @@ impl std::fmt::Debug for SoftwareKey {
     }
 }
 
-fn ecdsa(algorithm: KeyAlgorithm) -> &'static EcdsaSigningAlgorithm {
-    match algorithm {
-        KeyAlgorithm::EcP384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
-        _ => &ECDSA_P256_SHA256_ASN1_SIGNING,
+fn ml_dsa_signing(parameter_set: MlDsaParameterSet) -> &'static PqdsaSigningAlgorithm {
+    match parameter_set {
+        MlDsaParameterSet::MlDsa44 => &ML_DSA_44_SIGNING,
+        MlDsaParameterSet::MlDsa65 => &ML_DSA_65_SIGNING,
+        MlDsaParameterSet::MlDsa87 => &ML_DSA_87_SIGNING,
+    }
+}
+
+fn ecdsa(curve: Curve) -> &'static EcdsaSigningAlgorithm {
+    match curve {
+        Curve::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+        Curve::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        Curve::P521 => &ECDSA_P521_SHA512_ASN1_SIGNING,
     }
 }

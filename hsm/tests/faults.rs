@@ -7,17 +7,18 @@
 )]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use birthmark_hsm::{
     ErrorClass, GenerateError, KeyAlgorithm, OpenError, PinError, Pkcs11Options, Pkcs11Uri,
-    SignError, SigningPool, generate_key_pair,
+    PoolOptions, RsaSignature, SignError, SigningPool, TokenState, generate_key_pair,
 };
 use birthmark_test_token::{Report, TestHsm};
 use cryptoki::context::Pkcs11;
 use cryptoki::object::Attribute;
 
 mod test_token;
-use test_token::{TestToken, messages, sign_all, verifies};
+use test_token::{TestToken, messages, sign_all, verifies, verifies_as};
 
 /// The test HSM in front of a SoftHSM token with the key `k`.
 struct FaultyToken {
@@ -54,11 +55,20 @@ impl FaultyToken {
         let options = Pkcs11Options {
             sessions: Some(sessions),
             key_copy,
+            ..Pkcs11Options::default()
         };
         self.clear();
         let pool = SigningPool::pkcs11(&self.uri("k", "pin"), options).unwrap();
         *self.before.lock().unwrap() = self.hsm.report().unwrap();
         pool
+    }
+
+    /// A pool that probes a token that is down without delay.
+    fn open_probing(&self, sessions: usize) -> SigningPool {
+        let mut options = PoolOptions::default();
+        options.tokens.sessions = Some(sessions);
+        options.probe_interval_max = Duration::from_millis(10);
+        SigningPool::pkcs11_tokens(&[self.uri("k", "pin")], options).unwrap()
     }
 
     /// From now on the calls of these numbers, or with `ALWAYS` all, return the code.
@@ -117,32 +127,37 @@ fn a_signature_is_one_sign_init_and_one_sign() {
 #[test]
 fn a_module_with_an_instance_per_caller_signs_through_the_wrapper() {
     let token = FaultyToken::create();
-    for algorithm in [
-        KeyAlgorithm::EcP256,
-        KeyAlgorithm::Ed25519,
-        KeyAlgorithm::Rsa2048,
+    for (algorithm, rsa_signature) in [
+        (KeyAlgorithm::EcP256, RsaSignature::Pkcs1v15),
+        (KeyAlgorithm::EcP521, RsaSignature::Pkcs1v15),
+        (KeyAlgorithm::Ed25519, RsaSignature::Pkcs1v15),
+        (KeyAlgorithm::Rsa2048, RsaSignature::Pkcs1v15),
+        (KeyAlgorithm::Rsa2048, RsaSignature::Pss),
     ] {
-        let uri = token.uri(algorithm.name(), "pin");
+        let uri = token.uri(&format!("{algorithm}-{rsa_signature}"), "pin");
         let key = generate_key_pair(&uri, algorithm).unwrap();
         token.fail("C_GetSessionInfo", &[1], "CKR_CRYPTOKI_NOT_INITIALIZED");
         let options = Pkcs11Options {
             sessions: Some(2),
-            key_copy: false,
+            rsa_signature,
+            ..Pkcs11Options::default()
         };
         let pool = SigningPool::pkcs11(&uri, options).unwrap();
         assert!(pool.describe().ends_with("two C_Sign calls per signature"));
         let before = token.calls("C_Sign");
         let messages = messages(20);
         for (message, outcome) in messages.iter().zip(sign_all(&pool, &messages)) {
-            assert!(verifies(&key, message, &outcome.unwrap()), "{algorithm}");
+            let signature = outcome.unwrap();
+            let verifies = verifies_as(rsa_signature, &key, message, signature.as_bytes());
+            assert!(verifies, "{algorithm} {rsa_signature}");
         }
         assert_eq!(token.calls("C_Sign") - before, 40);
-        token.fail("C_SignInit", &[1], "CKR_DEVICE_ERROR");
+        token.fail("C_SignInit", &[1], "CKR_MECHANISM_INVALID");
         let errors = failures(&pool, 5);
         assert_eq!(errors.len(), 1);
         assert_eq!(
             (errors[0].class(), errors[0].function()),
-            (ErrorClass::Device, Some("C_SignInit"))
+            (ErrorClass::Request, Some("C_SignInit"))
         );
         pool.close().unwrap();
     }
@@ -154,6 +169,7 @@ fn opening_logs_in_once_and_a_wrong_pin_is_sent_once() {
     let options = || Pkcs11Options {
         sessions: Some(4),
         key_copy: false,
+        ..Pkcs11Options::default()
     };
     SigningPool::pkcs11(&token.uri("k", "pin"), options())
         .unwrap()
@@ -264,20 +280,14 @@ fn a_lost_anchor_is_replaced() {
     }
 }
 
-/// Everything else fails its own job, at once, and no other.
+/// What the token refuses fails its own job, at once, and no other.
 #[test]
-fn errors_without_a_remedy_fail_one_job_and_are_not_tried_again() {
+fn a_request_that_is_refused_fails_one_job_and_is_not_tried_again() {
     let token = FaultyToken::create();
     let cases = [
-        (ErrorClass::Device, "CKR_DEVICE_ERROR"),
-        (ErrorClass::Device, "CKR_DEVICE_REMOVED"),
-        (ErrorClass::Device, "CKR_GENERAL_ERROR"),
-        (ErrorClass::Device, "CKR 0x80000001"),
-        (ErrorClass::Busy, "CKR_FUNCTION_FAILED"),
-        (ErrorClass::Module, "CKR_CRYPTOKI_NOT_INITIALIZED"),
-        (ErrorClass::Pin, "CKR_PIN_LOCKED"),
-        (ErrorClass::UsedUp, "CKR_KEY_NOT_ACTIVE"),
         (ErrorClass::Request, "CKR_MECHANISM_INVALID"),
+        (ErrorClass::Request, "CKR_KEY_TYPE_INCONSISTENT"),
+        (ErrorClass::Request, "CKR_ARGUMENTS_BAD"),
     ];
     for (class, name) in cases {
         let pool = token.open(2, false);
@@ -324,27 +334,24 @@ fn a_signature_that_was_broken_off_does_not_spoil_its_session() {
     let token = FaultyToken::create();
     let pool = token.open(1, false);
     // C_SignInit went through, C_Sign did not: the next C_SignInit finds the operation active.
-    token.fail("C_Sign", &[6], "CKR_DEVICE_ERROR");
-    let outcomes = sign_all(&pool, &messages(40));
-    assert_eq!(
-        outcomes.iter().filter(|outcome| outcome.is_err()).count(),
-        1
-    );
+    token.fail("C_Sign", &[6], "CKR_GENERAL_ERROR");
+    assert_eq!(failures(&pool, 40), []);
     assert_eq!(pool.metrics().sessions_reopened, 1);
 }
 
 #[test]
-fn a_remedy_that_does_not_help_is_used_once_per_job() {
+fn a_remedy_that_does_not_help_is_used_once_per_attempt() {
     let token = FaultyToken::create();
-    let pool = token.open(2, false);
+    let pool = token.open_probing(2);
     token.fail("C_SignInit", ALWAYS, "CKR_SESSION_HANDLE_INVALID");
     for outcome in sign_all(&pool, &messages(20)) {
         assert_eq!(outcome.unwrap_err().class(), ErrorClass::Session);
     }
-    assert_eq!(
-        (token.calls("C_SignInit"), token.calls("C_OpenSession")),
-        (40, 20)
-    );
+    // Seven attempts a job, each session's first and the one after its remedy.
+    let told = &pool.tokens()[0];
+    assert_eq!((told.attempts, told.failed, told.signatures), (140, 20, 0));
+    assert_eq!(told.attempts, told.retries + told.failed);
+    assert_eq!(token.calls("C_SignInit"), 140);
     // And when the token is well again, so is the pool.
     token.clear();
     assert!(sign_all(&pool, &messages(20)).iter().all(Result::is_ok));
@@ -352,18 +359,15 @@ fn a_remedy_that_does_not_help_is_used_once_per_job() {
 }
 
 #[test]
-fn a_session_that_cannot_be_reopened_is_an_error_and_tried_with_the_next_job() {
+fn a_session_that_cannot_be_reopened_takes_the_token_down_until_it_can() {
     let token = FaultyToken::create();
-    let pool = token.open(1, false);
+    let pool = token.open_probing(1);
     token.fail("C_SignInit", &[1, 2, 3], "CKR_SESSION_HANDLE_INVALID");
     token.fail("C_OpenSession", &[1, 2], "CKR_DEVICE_REMOVED");
-    let outcomes = sign_all(&pool, &messages(10));
-    for outcome in &outcomes[..2] {
-        let error = outcome.as_ref().unwrap_err();
-        let told = (error.class(), error.function());
-        assert_eq!(told, (ErrorClass::Device, Some("C_OpenSession")));
-    }
-    assert!(outcomes[2..].iter().all(Result::is_ok));
+    assert_eq!(failures(&pool, 10), []);
+    let states: Vec<TokenState> = pool.tokens()[0].history.iter().map(|c| c.to).collect();
+    let (up, down) = (TokenState::Up, TokenState::Down);
+    assert_eq!(states, [up, down, up]);
 }
 
 #[test]
@@ -388,20 +392,25 @@ fn a_signature_of_the_wrong_length_is_no_signature() {
     let token = FaultyToken::create();
     let pool = token.open(1, false);
     token.fault("C_Sign", &[1], "signature = 'short'");
-    let outcomes = sign_all(&pool, &messages(3));
-    let error = outcomes[0].as_ref().unwrap_err();
-    assert!(
-        matches!(
-            error,
-            SignError::MalformedSignature {
-                expected: 64,
-                found: 63,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert!(outcomes[1..].iter().all(Result::is_ok));
+    assert_eq!(failures(&pool, 3), []);
+    let told = &pool.tokens()[0];
+    assert_eq!((told.attempts, told.signatures, told.retries), (4, 3, 1));
+    assert_eq!(told.errors(ErrorClass::Device), 1);
+    pool.close().unwrap();
+    // It is the same every time: the job has it in the end.
+    token.fault("C_Sign", ALWAYS, "signature = 'short'");
+    let pool = token.open_probing(1);
+    let errors = failures(&pool, 1);
+    let [
+        SignError::MalformedSignature {
+            expected: 64,
+            found: 63,
+            ..
+        },
+    ] = errors[..]
+    else {
+        panic!("{errors:?}")
+    };
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn a_module_is_initialized_once_and_finalized_by_the_last_to_go() {
         let options = Pkcs11Options {
             sessions: Some(2),
             key_copy: false,
+            ..Pkcs11Options::default()
         };
         SigningPool::pkcs11(&token.uri("k"), options).unwrap()
     };

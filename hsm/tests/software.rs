@@ -83,11 +83,16 @@ fn a_key_reads_back_from_its_file_and_openssl_agrees() {
         let signature = read.sign(&SignInput::for_key(algorithm, b"m")).unwrap();
         assert!(verifies(key.public_key(), b"m", &signature));
 
+        // Not every openssl in use knows ML-DSA; the tests of ml_dsa.rs ask another implementation.
+        if algorithm.ml_dsa().is_some() {
+            continue;
+        }
         // The end of the DER SubjectPublicKeyInfo is the public key.
         let spki = openssl(&["pkey", "-in", text(&path), "-pubout", "-outform", "DER"]);
         match key.public_key() {
             PublicKey::Ec { point, .. } => assert!(spki.ends_with(point), "{algorithm}"),
             PublicKey::Ed25519(point) => assert!(spki.ends_with(point), "{algorithm}"),
+            PublicKey::MlDsa { .. } => unreachable!("left out above"),
             PublicKey::Rsa { modulus, exponent } => {
                 assert!(spki.ends_with(exponent), "{algorithm}");
                 assert!(
@@ -105,6 +110,7 @@ fn keys_made_by_openssl_are_imported() {
     let cases = [
         (KeyAlgorithm::EcP256, ["EC", "ec_paramgen_curve:P-256"]),
         (KeyAlgorithm::EcP384, ["EC", "ec_paramgen_curve:P-384"]),
+        (KeyAlgorithm::EcP521, ["EC", "ec_paramgen_curve:P-521"]),
         (KeyAlgorithm::Rsa2048, ["RSA", "rsa_keygen_bits:2048"]),
         (KeyAlgorithm::Rsa3072, ["RSA", "rsa_keygen_bits:3072"]),
     ];
@@ -176,7 +182,7 @@ fn what_is_no_key_is_refused_with_its_reason() {
     );
 
     for options in [
-        ["EC", "-pkeyopt", "ec_paramgen_curve:secp521r1"],
+        ["EC", "-pkeyopt", "ec_paramgen_curve:secp224r1"],
         ["RSA", "-pkeyopt", "rsa_keygen_bits:1024"],
         ["RSA", "-pkeyopt", "rsa_keygen_bits:2560"],
     ] {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const EXIT_CODES: &str = "\
@@ -61,10 +61,13 @@ pub(crate) struct CorpusArguments {
     /// Where the corpus goes; replaces a file of that name
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Kind of the device keys: p256, p384, ed25519, rsa2048, rsa3072, rsa4096
-    #[arg(long, default_value = "p256", conflicts_with = "resign")]
+    #[arg(long, help = format!("Kind of the device keys: {}", KeyAlgorithm::NAMES),
+          default_value = "p256", conflicts_with = "resign")]
     pub(crate) algorithm: KeyAlgorithm,
-    /// The same seed makes the same EC and Ed25519 devices again
+    /// How RSA keys sign: pkcs1 or pss
+    #[arg(long, value_name = "FORM", default_value_t, conflicts_with = "resign")]
+    pub(crate) signature: RsaSignature,
+    /// The same seed makes the same EC, Ed25519 and ML-DSA devices again
     #[arg(long, default_value_t = 1, conflicts_with = "resign")]
     pub(crate) seed: u64,
     /// Make the retry of this corpus: same devices and keys, fresh signatures

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use birthmark_engine::{Configuration, Engine, OpenError};
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use birthmark_loadgen::{
     Corpus, CorpusError, DigestError, Expectation, LimitError, LimitLoop, LimitReport,
     MeasureError, Mode, Options, measure,
@@ -91,8 +91,9 @@ fn corpus(arguments: &CorpusArguments, out: &mut dyn Write) -> Result<Outcome, F
         (None, count) => {
             let count = count.unwrap_or_default();
             let bar = progress::bar("making", count);
-            let (algorithm, seed) = (arguments.algorithm, arguments.seed);
-            let made = Corpus::make(&arguments.out, count, algorithm, seed, &mut |done| {
+            let keys = (arguments.algorithm, arguments.signature);
+            let (out, seed) = (&arguments.out, arguments.seed);
+            let made = Corpus::make_signing(out, count, keys, seed, &mut |done| {
                 bar.set_position(done);
             });
             bar.finish_and_clear();
@@ -103,8 +104,12 @@ fn corpus(arguments: &CorpusArguments, out: &mut dyn Write) -> Result<Outcome, F
         CorpusError::Count(_) => Failure::usage(&error),
         _ => Failure::fault(&error),
     })?;
+    let pss = match made.rsa_signature() {
+        Some(RsaSignature::Pss) => " PSS",
+        _ => "",
+    };
     let line = format!(
-        "{}: {} requests, {}, seed {}, generation {}\n",
+        "{}: {} requests, {}{pss}, seed {}, generation {}\n",
         made.path().display(),
         made.len(),
         made.algorithm().title(),

@@ -7,8 +7,10 @@
 //! header   0  magic            8 bytes  "BMCORPUS"
 //!          8  format version   u32      1
 //!         12  generation       u32      0 = first, n = signed again for the nth time
-//!         16  key algorithm    u8       1 P-256, 2 P-384, 3 Ed25519, 4/5/6 RSA 2048/3072/4096
-//!         17  zero             7 bytes
+//!         16  key algorithm    u8       1 P-256, 2 P-384, 3 Ed25519, 4/5/6 RSA 2048/3072/4096, 7 P-521,
+//!                                       8/9/10 ML-DSA-44/65/87
+//!         17  RSA signature    u8       0 PKCS #1 v1.5 (and all others), 1 PSS
+//!         18  zero             6 bytes
 //!         24  count            u64      number of requests, at least 1
 //!         32  seed             u64      what the devices were made from
 //!         40  requests table   u64      position of the table of requests
@@ -20,7 +22,7 @@
 //!             RSA only: keys table, the same for the keys
 //! ```
 //!
-//! EC and Ed25519 device keys derive from seed and number, so a corpus can be signed again
+//! EC, Ed25519 and ML-DSA device keys derive from seed and number, so a corpus can be signed again
 //! without stored keys. RSA keys cannot be derived and stand in the file: **throw-away keys of
 //! devices that do not exist**, good for nothing else.
 
@@ -32,7 +34,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 
 use crate::device::DeviceError;
 use map::Map;
@@ -189,6 +191,12 @@ impl Corpus {
         self.header.generation
     }
 
+    /// How the devices sign, if their keys are RSA keys.
+    pub fn rsa_signature(&self) -> Option<RsaSignature> {
+        let header = &self.header;
+        header.algorithm.is_rsa().then_some(header.rsa_signature)
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -225,6 +233,7 @@ impl Corpus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
     algorithm: KeyAlgorithm,
+    rsa_signature: RsaSignature,
     generation: u32,
     count: u64,
     seed: u64,
@@ -240,6 +249,7 @@ impl Header {
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.generation.to_le_bytes());
         bytes[16] = algorithm_code(self.algorithm);
+        bytes[17] = u8::from(self.rsa_signature == RsaSignature::Pss);
         let longs = [
             self.count,
             self.seed,
@@ -273,12 +283,22 @@ impl Header {
         let code = *file.get(16).ok_or_else(short)?;
         let algorithm = algorithm_of(code)
             .ok_or_else(|| damaged(&format!("key algorithm {code} is not known")))?;
-        if file.get(17..24).is_none_or(|zeros| zeros != [0; 7]) {
+        let rsa_signature = match file.get(17) {
+            Some(0) => RsaSignature::Pkcs1v15,
+            Some(1) if algorithm.is_rsa() => RsaSignature::Pss,
+            _ => {
+                return Err(damaged(
+                    "the RSA signature is not known, or the key is no RSA key",
+                ));
+            }
+        };
+        if file.get(18..24).is_none_or(|zeros| zeros != [0; 6]) {
             return Err(damaged("the header's reserved bytes are not zero"));
         }
         let long = |at| u64_at(file, at).ok_or_else(short);
         Ok(Header {
             algorithm,
+            rsa_signature,
             generation: u32_at(file, 12).ok_or_else(short)?,
             count: long(24)?,
             seed: long(32)?,
@@ -384,6 +404,10 @@ fn algorithm_code(algorithm: KeyAlgorithm) -> u8 {
         KeyAlgorithm::Rsa2048 => 4,
         KeyAlgorithm::Rsa3072 => 5,
         KeyAlgorithm::Rsa4096 => 6,
+        KeyAlgorithm::EcP521 => 7,
+        KeyAlgorithm::MlDsa44 => 8,
+        KeyAlgorithm::MlDsa65 => 9,
+        KeyAlgorithm::MlDsa87 => 10,
     }
 }
 

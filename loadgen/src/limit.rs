@@ -125,8 +125,7 @@ impl LimitLoop {
             None => candidates(process::cores(), pool.signs_inline()),
         };
         let sample = Arc::new(Sample::take(corpus)?);
-        let issuer = verification::parse(pool.public_key(), pool.key_algorithm())
-            .map_err(|_| LimitError::IssuerKey)?;
+        let issuer = verification::issuer(pool).map_err(|_| LimitError::IssuerKey)?;
         let most = candidates.iter().copied().max().unwrap_or(1);
         let least = candidates.iter().copied().min().unwrap_or(1);
         let signers = match pool.raw_signers(most) {

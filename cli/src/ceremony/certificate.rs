@@ -7,7 +7,8 @@ use aws_lc_rs::digest::{self, SHA256};
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use birthmark_hsm::{
-    Curve, KeyAlgorithm, PublicKey, SignCompletion, SignError, SignJob, Signature, SigningPool,
+    Curve, KeyAlgorithm, MlDsaParameterSet, PublicKey, RsaSignature, SignCompletion, SignError,
+    SignJob, Signature, SigningPool,
 };
 use der::asn1::{Any, AnyRef, BitString, Null, ObjectIdentifier, OctetString, Uint};
 use der::{Decode, Encode, Sequence};
@@ -77,7 +78,7 @@ pub(crate) fn issue(
     signer: &SigningPool,
     now: SystemTime,
 ) -> Result<CaCertificate, CeremonyError> {
-    let algorithm = signature_algorithm(signer.key_algorithm())?;
+    let algorithm = signature_algorithm(signer)?;
     let subject_public_key_info = public_key_info(key)?;
     let key_identifier = key_identifier(&subject_public_key_info)?;
     let not_before = truncate_to_seconds(now - NOT_BEFORE_BACKDATE);
@@ -235,6 +236,7 @@ pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwn
             let curve = match curve {
                 Curve::P256 => "1.2.840.10045.3.1.7",
                 Curve::P384 => "1.3.132.0.34",
+                Curve::P521 => "1.3.132.0.35",
             };
             let curve = ObjectIdentifier::new_unwrap(curve);
             (
@@ -245,6 +247,8 @@ pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwn
         }
         // RFC 8410 §3: parameters absent.
         PublicKey::Ed25519(key) => ("1.3.101.112", None, key.to_vec()),
+        // RFC 9881 §4: parameters absent.
+        PublicKey::MlDsa { parameter_set, key } => (ml_dsa_oid(*parameter_set), None, key.clone()),
         // RFC 3279 §2.3.1: rsaEncryption, NULL.
         PublicKey::Rsa { modulus, exponent } => {
             let key = RsaPublicKey {
@@ -267,15 +271,41 @@ pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwn
     })
 }
 
+/// RFC 9881 §2; key and signature share it.
+fn ml_dsa_oid(parameter_set: MlDsaParameterSet) -> &'static str {
+    match parameter_set {
+        MlDsaParameterSet::MlDsa44 => "2.16.840.1.101.3.4.3.17",
+        MlDsaParameterSet::MlDsa65 => "2.16.840.1.101.3.4.3.18",
+        MlDsaParameterSet::MlDsa87 => "2.16.840.1.101.3.4.3.19",
+    }
+}
+
+/// `RSASSA-PSS-params` for SHA-256, MGF1 with SHA-256 and a salt of 32 octets (RFC 4055 §3.1).
+const PSS_PARAMETERS: &[u8] = &[
+    0x30, 0x34, 0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
+    0x01, 0x05, 0x00, 0xa1, 0x1c, 0x30, 0x1a, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01,
+    0x01, 0x08, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
+    0x00, 0xa2, 0x03, 0x02, 0x01, 0x20,
+];
+
 pub(super) fn signature_algorithm(
-    key: KeyAlgorithm,
+    signer: &SigningPool,
 ) -> Result<AlgorithmIdentifierOwned, CeremonyError> {
-    let (oid, parameters) = match key {
+    let (oid, parameters) = match signer.key_algorithm() {
+        _ if signer.rsa_signature() == Some(RsaSignature::Pss) => (
+            "1.2.840.113549.1.1.10",
+            Some(Any::from_der(PSS_PARAMETERS)?),
+        ),
         // RFC 5758 §3.2: parameters absent.
         KeyAlgorithm::EcP256 => ("1.2.840.10045.4.3.2", None),
         KeyAlgorithm::EcP384 => ("1.2.840.10045.4.3.3", None),
+        KeyAlgorithm::EcP521 => ("1.2.840.10045.4.3.4", None),
         // RFC 8410 §3: parameters absent.
         KeyAlgorithm::Ed25519 => ("1.3.101.112", None),
+        // RFC 9881 §2: parameters absent.
+        KeyAlgorithm::MlDsa44 => (ml_dsa_oid(MlDsaParameterSet::MlDsa44), None),
+        KeyAlgorithm::MlDsa65 => (ml_dsa_oid(MlDsaParameterSet::MlDsa65), None),
+        KeyAlgorithm::MlDsa87 => (ml_dsa_oid(MlDsaParameterSet::MlDsa87), None),
         // RFC 4055 §5: sha256WithRSAEncryption, NULL.
         KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
             ("1.2.840.113549.1.1.11", Some(Any::from(AnyRef::from(Null))))
@@ -290,7 +320,7 @@ pub(super) fn signature_algorithm(
 /// One signature, waited for and verified.
 pub(crate) fn signed(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError> {
     let signature = sign(signer, message)?;
-    verify(signer.public_key(), message, signature.as_bytes())?;
+    verify(signer, message, signature.as_bytes())?;
     Ok(signature)
 }
 
@@ -315,24 +345,43 @@ fn sign(signer: &SigningPool, message: &[u8]) -> Result<Signature, CeremonyError
 
 /// Verifies with the key that will stand in the chain: a token that answers with another
 /// key is found here and not in the field.
-pub(crate) fn verify(key: &PublicKey, message: &[u8], sig: &[u8]) -> Result<(), CeremonyError> {
-    let verified = match key {
-        PublicKey::Ec {
-            curve: Curve::P256,
-            point,
-        } => UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, point).verify(message, sig),
-        PublicKey::Ec {
-            curve: Curve::P384,
-            point,
-        } => UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_ASN1, point).verify(message, sig),
+pub(crate) fn verify(
+    signer: &SigningPool,
+    message: &[u8],
+    sig: &[u8],
+) -> Result<(), CeremonyError> {
+    let verified = match signer.public_key() {
+        PublicKey::Ec { curve, point } => {
+            let algorithm = match curve {
+                Curve::P256 => &signature::ECDSA_P256_SHA256_ASN1,
+                Curve::P384 => &signature::ECDSA_P384_SHA384_ASN1,
+                Curve::P521 => &signature::ECDSA_P521_SHA512_ASN1,
+            };
+            UnparsedPublicKey::new(algorithm, point).verify(message, sig)
+        }
         PublicKey::Ed25519(key) => {
             UnparsedPublicKey::new(&signature::ED25519, key).verify(message, sig)
+        }
+        PublicKey::MlDsa { parameter_set, key } => {
+            let algorithm = match parameter_set {
+                MlDsaParameterSet::MlDsa44 => &signature::ML_DSA_44,
+                MlDsaParameterSet::MlDsa65 => &signature::ML_DSA_65,
+                MlDsaParameterSet::MlDsa87 => &signature::ML_DSA_87,
+            };
+            UnparsedPublicKey::new(algorithm, key).verify(message, sig)
         }
         PublicKey::Rsa { modulus, exponent } => RsaPublicKeyComponents {
             n: modulus,
             e: exponent,
         }
-        .verify(&signature::RSA_PKCS1_2048_8192_SHA256, message, sig),
+        .verify(
+            match signer.rsa_signature() {
+                Some(RsaSignature::Pss) => &signature::RSA_PSS_2048_8192_SHA256,
+                _ => &signature::RSA_PKCS1_2048_8192_SHA256,
+            },
+            message,
+            sig,
+        ),
     };
     verified.map_err(|_| CeremonyError::SignatureWrong)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use birthmark_hsm::{GenerateError, OpenError, SignError, SoftwareKeyError};
+use birthmark_hsm::{GenerateError, KeyAlgorithm, OpenError, SignError, SoftwareKeyError};
 
 use super::ORIGIN_BYTES_MAX;
 use super::chain::ChainError;
@@ -30,6 +30,12 @@ pub enum CeremonyError {
     /// Root and issuing CA would have the same name, so chains could not be built.
     #[error("root and issuing CA have the same subject; give another --root-subject")]
     SameSubject,
+    /// PKCS #1 v1.5 and PSS are for RSA keys.
+    #[error("--signature is for RSA keys; a {algorithm} key signs in one way only, leave it out")]
+    NotRsa {
+        /// The kind of key asked for.
+        algorithm: KeyAlgorithm,
+    },
     /// The log origin cannot stand in a checkpoint.
     #[error(
         "'{}' cannot be a log origin: use a name such as example.com/log1 without spaces or '+' \

@@ -121,6 +121,7 @@ pub fn install(plan: &InstallPlan) -> Result<InstalledCa, CeremonyError> {
     let layout = Layout {
         origin: &origin,
         signer: &signer,
+        rsa_signature: None,
         sessions: plan.sessions,
         key_copy: plan.key_copy,
         activation: plan.activation,
@@ -183,7 +184,7 @@ fn checked_chain(plan: &InstallPlan) -> Result<(Chain, String), CeremonyError> {
             role: "issuing CA",
             source,
         })?;
-    issuer.check_signer(pool.key_algorithm(), pool.public_key())?;
+    issuer.check_signer(&pool)?;
     signed(&pool, TEST_TEXT.as_bytes())?;
     Ok((chain, hex::encode(root.as_ref())))
 }

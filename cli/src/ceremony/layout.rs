@@ -7,7 +7,7 @@ use std::path::Path;
 
 use birthmark_engine::Activation;
 use birthmark_engine::profile::{IDEVID_TOML, TLS_CLIENT_TOML};
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use birthmark_log::Log;
 
 use super::CeremonyError;
@@ -27,11 +27,18 @@ const PROFILES: [(&str, &str); 2] = [
     ("profiles/tls-client.toml", TLS_CLIENT_TOML),
 ];
 
+const SEVERAL_TOKENS: &str = "\
+# signers = [\"pkcs11:…\", \"pkcs11:…\"]   # in place of signer: the same key on up to 16 tokens\n\
+# call_limit_s = 10            # an HSM call that lasts longer is given up and made elsewhere\n\
+# wait_limit_s = 30            # how long requests wait while every token is down\n\
+# probe_interval_max_s = 300   # longest time between two looks at a token that is down\n";
+
 /// What a CA's directory is made from, but for keys and certificates.
 pub(super) struct Layout<'a> {
     pub(super) origin: &'a str,
     /// As it stands in the configuration.
     pub(super) signer: &'a str,
+    pub(super) rsa_signature: Option<RsaSignature>,
     pub(super) sessions: Option<usize>,
     pub(super) key_copy: bool,
     pub(super) activation: Activation,
@@ -65,11 +72,14 @@ impl Layout<'_> {
         };
         line("certificate", &toml_string(ISSUING_CERTIFICATE_FILE));
         line("signer", &toml_string(self.signer));
+        if let Some(signature) = self.rsa_signature {
+            line("signature", &toml_string(signature.name()));
+        }
         match self.sessions {
             Some(sessions) => line("sessions", &sessions.to_string()),
             None => line(
                 "# sessions",
-                "2   # PKCS#11 worker sessions; default: one per CPU",
+                "2   # PKCS#11 sessions per token, or \"adaptive\"; default: one per CPU",
             ),
         }
         if self.key_copy {
@@ -83,6 +93,7 @@ impl Layout<'_> {
             text,
             "activation = {activation}   # or \"operator\": types the PIN at start; \"m-of-n\": the token asks"
         );
+        text.push_str(SEVERAL_TOKENS);
         text.push_str("\n[log]\n");
         let mut line = |key: &str, value: &str| {
             let _ = writeln!(text, "{key} = {}", toml_string(value));

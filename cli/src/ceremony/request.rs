@@ -81,7 +81,7 @@ pub fn request(plan: &RequestPlan) -> Result<WrittenRequest, CeremonyError> {
     let signature = certificate::signed(&pool, &info.to_der()?)?;
     let request = CertReq {
         info,
-        algorithm: certificate::signature_algorithm(pool.key_algorithm())?,
+        algorithm: certificate::signature_algorithm(&pool)?,
         signature: BitString::from_bytes(signature.as_bytes())?,
     };
     let der = request.to_der()?;

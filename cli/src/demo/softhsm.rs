@@ -76,7 +76,7 @@ pub(super) fn token(directory: &Path) -> Result<Pkcs11Uri, SoftHsmError> {
     }
     make_private_directory(directory)?;
     let label = format!("birthmark-demo-{}", *random_hex(LABEL_RANDOM_BYTES)?);
-    let (so_pin, user_pin) = (random_hex(PIN_RANDOM_BYTES)?, random_hex(PIN_RANDOM_BYTES)?);
+    let (so_pin, user_pin) = (random_pin()?, random_pin()?);
     let pin_file = directory.join(format!("{label}.pin"));
     let written = OpenOptions::new()
         .write(true)
@@ -124,12 +124,17 @@ fn start_again(directory: &Path) -> Result<Infallible, SoftHsmError> {
     })
 }
 
-fn make_private_directory(path: &Path) -> Result<(), SoftHsmError> {
+pub(super) fn make_private_directory(path: &Path) -> Result<(), SoftHsmError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| SoftHsmError::File {
         path: path.to_owned(),
         source,
     })
+}
+
+/// A PIN for a token that is thrown away.
+pub(super) fn random_pin() -> Result<Zeroizing<String>, SoftHsmError> {
+    random_hex(PIN_RANDOM_BYTES)
 }
 
 fn random_hex(bytes: usize) -> Result<Zeroizing<String>, SoftHsmError> {

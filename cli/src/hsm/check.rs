@@ -77,7 +77,7 @@ pub(super) fn run(
     // The one login. What follows finds the process logged in.
     let pool = SigningPool::pkcs11(&uri, options)?;
     if let Some(issuer) = &issuer {
-        issuer.check_signer(pool.key_algorithm(), pool.public_key())?;
+        issuer.check_signer(&pool)?;
     }
     let key = report_key(&uri)?;
     let input = pool.input_for(TEST_TEXT.as_bytes());
@@ -85,11 +85,7 @@ pub(super) fn run(
     let mut signature = Signature::empty();
     for (index, signer) in signers.iter_mut().enumerate() {
         signer.sign(&input, &mut signature)?;
-        let verified = verify_signature(
-            pool.public_key(),
-            TEST_TEXT.as_bytes(),
-            signature.as_bytes(),
-        );
+        let verified = verify_signature(&pool, TEST_TEXT.as_bytes(), signature.as_bytes());
         verified.map_err(|_| HsmError::SignatureWrong { session: index + 1 })?;
     }
     let sessions_verified = signers.len();
@@ -130,9 +126,10 @@ fn subject(arguments: &HsmCheckArguments) -> Result<(Pkcs11Uri, Option<Issuer>),
     let path = arguments.config.as_deref().unwrap_or("".as_ref());
     let configuration = Configuration::load(path)?;
     let issuer = configuration.issuer()?;
-    match pin::activated(configuration)?.signer() {
-        SignerLocation::Pkcs11(uri) => Ok((pin::with_pin(uri.clone())?, Some(issuer))),
-        SignerLocation::Software(_) => Err(HsmError::Software),
+    match pin::activated(configuration)?.signers() {
+        [SignerLocation::Pkcs11(uri)] => Ok((pin::with_pin(uri.clone())?, Some(issuer))),
+        [SignerLocation::Software(_)] => Err(HsmError::Software),
+        _ => Err(HsmError::SeveralSigners),
     }
 }
 

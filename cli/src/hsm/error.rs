@@ -56,6 +56,11 @@ pub enum HsmError {
     /// The signer is a file.
     #[error("the signer is a software key; there is no HSM to check")]
     Software,
+    /// The configuration names several tokens.
+    #[error(
+        "the configuration names several signers: check one at a time with --uri and --certificate"
+    )]
+    SeveralSigners,
     /// Module, token, PIN, key or session.
     #[error(transparent)]
     Open(#[from] OpenError),

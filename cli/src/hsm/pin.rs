@@ -42,13 +42,15 @@ pub(crate) fn typed(uri: Pkcs11Uri) -> Result<Pkcs11Uri, HsmError> {
 /// The configuration as its station can start: with the activation "operator" the PIN is typed now. With "m-of-n" the
 /// token asks by its own means when it is logged in to.
 pub(crate) fn activated(configuration: Configuration) -> Result<Configuration, HsmError> {
-    match (configuration.activation(), configuration.signer()) {
-        (Activation::Operator, SignerLocation::Pkcs11(uri)) => {
-            let signer = SignerLocation::Pkcs11(typed(uri.clone())?);
-            Ok(configuration.with_signer(signer))
-        }
-        _ => Ok(configuration),
+    if configuration.activation() != Activation::Operator {
+        return Ok(configuration);
     }
+    let typed = configuration.signers().iter().map(|signer| match signer {
+        SignerLocation::Pkcs11(uri) => Ok(SignerLocation::Pkcs11(typed(uri.clone())?)),
+        SignerLocation::Software(path) => Ok(SignerLocation::Software(path.clone())),
+    });
+    let signers = typed.collect::<Result<_, HsmError>>()?;
+    Ok(configuration.with_signers(signers))
 }
 
 /// Asks for a secret on the controlling terminal, which need not be where standard input comes from.

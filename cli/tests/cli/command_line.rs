@@ -57,7 +57,9 @@ fn ca_init_reports_and_refuses() {
     let other = other.to_str().unwrap();
     for wrong in [
         &["--subject", "Acme"][..],
-        &["--algorithm", "p521"],
+        &["--algorithm", "p224"],
+        &["--signature", "pss"],
+        &["--algorithm", "rsa2048", "--signature", "sha1"],
         &["--signer", "software:other/key"],
         &["--signer", "pkcs11:slot-id=1"],
         &["--signer", "pkcs11:token=t;object=o?pin-value=1234"],

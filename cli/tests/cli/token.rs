@@ -166,6 +166,12 @@ fn each_wrong_piece_of_the_uri_is_one_clear_line() {
         "{line}"
     );
     write_private(&token.pin_file, "user-7391");
+    // The refused PIN is remembered until a person removes the mark that the error named.
+    let again = birthmark(&issue, &request(3));
+    assert_code(&again, 2);
+    let line = error_line(&again);
+    let (_, mark) = line.rsplit_once("then remove ").unwrap();
+    fs::remove_file(mark.trim()).unwrap();
     assert_code(&birthmark(&issue, &request(3)), 0);
 }
 

@@ -6,6 +6,8 @@ use cryptoki::session::Session;
 
 use super::generate::make_key_pair;
 use super::key;
+use super::key_attributes::read_public_key;
+use super::pin_mark::PinMarks;
 use super::token::Token;
 use super::uri::Pkcs11Uri;
 use crate::algorithm::KeyAlgorithm;
@@ -149,7 +151,7 @@ pub fn generate_reported_key_pair(
             token: token.label().to_string(),
             call,
         };
-        let public_key = key::read_public_key(session, public).map_err(failed)?;
+        let public_key = read_public_key(session, public).map_err(failed)?;
         let public_key = public_key.ok_or_else(|| {
             OpenError::Key(KeyError::NoPublicKey {
                 key: key::describe(session, private).unwrap_or_default(),
@@ -165,7 +167,7 @@ pub fn generate_reported_key_pair(
 /// # Errors
 /// [`OpenError`] says which of module, token, PIN or key it was.
 pub fn report_key(uri: &Pkcs11Uri) -> Result<KeyReport, OpenError> {
-    let token = Token::open(uri)?;
+    let token = Token::open(uri, &PinMarks::default())?;
     let setup = token.module().setup();
     let found = token.with_anchor(|session| {
         Ok(match key::find_with_public_key(session, &token, uri) {
@@ -187,7 +189,7 @@ pub fn report_key(uri: &Pkcs11Uri) -> Result<KeyReport, OpenError> {
 /// # Errors
 /// [`DestroyError`]; with all but [`DestroyError::StillThere`] and a failed call nothing was destroyed.
 pub fn destroy_key_pair(uri: &Pkcs11Uri, expected: &PublicKey) -> Result<(), DestroyError> {
-    let token = Token::open(uri)?;
+    let token = Token::open(uri, &PinMarks::default())?;
     let setup = token.module().setup();
     let outcome = destroy(&token, uri, expected);
     drop(setup);
@@ -213,7 +215,7 @@ fn destroy(token: &Token, uri: &Pkcs11Uri, expected: &PublicKey) -> Result<(), D
     // The private key first: if the rest fails, the secret is gone.
     destroy_object(&session, private).map_err(failed)?;
     for object in public {
-        let same = key::read_public_key(&session, object).map_err(failed)?;
+        let same = read_public_key(&session, object).map_err(failed)?;
         if same.as_ref() == Some(expected) {
             destroy_object(&session, object).map_err(failed)?;
         }

@@ -7,7 +7,12 @@ use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 
-use super::key::{self, ED25519_NAME_PARAMS, ED25519_PARAMS, P256_PARAMS, P384_PARAMS};
+use super::key;
+use super::key_attributes::{
+    ED25519_NAME_PARAMS, ED25519_PARAMS, P256_PARAMS, P384_PARAMS, P521_PARAMS,
+    ml_dsa_parameter_set, read_public_key,
+};
+use super::pin_mark::PinMarks;
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
 use crate::algorithm::KeyAlgorithm;
@@ -53,7 +58,7 @@ pub(super) fn make_key_pair<T>(
     look: impl FnOnce(&Session, &Token, ObjectHandle, ObjectHandle) -> Result<T, GenerateError>,
 ) -> Result<T, GenerateError> {
     let label = uri.object().ok_or(GenerateError::NoLabel)?;
-    let token = Token::open(uri)?;
+    let token = Token::open(uri, &PinMarks::default())?;
     let failed = |call| GenerateError::Call {
         token: token.label().to_string(),
         call,
@@ -116,11 +121,20 @@ fn make(
     let (mechanism, parameters) = match algorithm {
         KeyAlgorithm::EcP256 => (Mechanism::EccKeyPairGen, vec![ec(P256_PARAMS)]),
         KeyAlgorithm::EcP384 => (Mechanism::EccKeyPairGen, vec![ec(P384_PARAMS)]),
+        KeyAlgorithm::EcP521 => (Mechanism::EccKeyPairGen, vec![ec(P521_PARAMS)]),
         // Two forms are in use, and a token may know only one of them.
         KeyAlgorithm::Ed25519 => (
             Mechanism::EccEdwardsKeyPairGen,
             vec![ec(ED25519_PARAMS), ec(ED25519_NAME_PARAMS)],
         ),
+        KeyAlgorithm::MlDsa44 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => {
+            let parameter_set = algorithm.ml_dsa().map(ml_dsa_parameter_set);
+            let parameter_set = parameter_set.map(Attribute::ParameterSet);
+            (
+                Mechanism::MlDsaKeyPairGen,
+                vec![parameter_set.into_iter().collect()],
+            )
+        }
         KeyAlgorithm::Rsa2048 => (Mechanism::RsaPkcsKeyPairGen, vec![rsa(2048)]),
         KeyAlgorithm::Rsa3072 => (Mechanism::RsaPkcsKeyPairGen, vec![rsa(3072)]),
         KeyAlgorithm::Rsa4096 => (Mechanism::RsaPkcsKeyPairGen, vec![rsa(4096)]),
@@ -202,7 +216,7 @@ fn check(
             missing: missing.join(", "),
         });
     }
-    let public_key = key::read_public_key(session, public).map_err(failed)?;
+    let public_key = read_public_key(session, public).map_err(failed)?;
     public_key.ok_or_else(|| {
         let key = key::describe(session, private).unwrap_or_default();
         OpenError::Key(KeyError::NoPublicKey {

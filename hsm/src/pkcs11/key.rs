@@ -5,25 +5,17 @@ use std::sync::{Arc, Mutex};
 use cryptoki::error::Error;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
+use cryptoki_sys::CK_SESSION_HANDLE;
 
+use super::key_attributes::{known_params, read_public_key};
 use super::module::lock;
+use super::pool::Pkcs11Options;
 use super::token::Token;
 use super::uri::{Pkcs11Uri, hex};
-use crate::algorithm::{Curve, KeyAlgorithm};
+use crate::algorithm::{KeyAlgorithm, RsaSignature};
 use crate::ckr::CallError;
-use crate::der;
 use crate::error::{KeyError, OpenError, SignError};
 use crate::public_key::PublicKey;
-
-/// DER of the `CKA_EC_PARAMS` of the curves: `OBJECT IDENTIFIER` 1.2.840.10045.3.1.7
-/// (RFC 5480 §2.1.1.1).
-pub(super) const P256_PARAMS: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
-/// `OBJECT IDENTIFIER` 1.3.132.0.34 (RFC 5480 §2.1.1.1).
-pub(super) const P384_PARAMS: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x22];
-/// `OBJECT IDENTIFIER` 1.3.101.112 (RFC 8410 §3).
-pub(super) const ED25519_PARAMS: &[u8] = &[6, 3, 0x2b, 0x65, 0x70];
-/// `PrintableString` "edwards25519", the other form that PKCS#11 v3.1 §6.3.3 allows.
-pub(super) const ED25519_NAME_PARAMS: &[u8] = b"\x13\x0cedwards25519";
 
 /// Most keys named in an error: enough to see a misspelling, short enough to read.
 const KEYS_LISTED_MAX: usize = 20;
@@ -33,19 +25,35 @@ pub(super) struct TokenKey {
     token: Arc<Token>,
     uri: Pkcs11Uri,
     algorithm: KeyAlgorithm,
+    rsa_signature: Option<RsaSignature>,
     public_key: PublicKey,
     /// Sign with a copy of the key that lives in the anchor session.
     copied: bool,
-    handle: Mutex<ObjectHandle>,
+    handle: Mutex<Handle>,
+}
+
+#[derive(Clone, Copy)]
+struct Handle {
+    object: ObjectHandle,
+    /// The anchor session that a session copy lives in.
+    anchor: CK_SESSION_HANDLE,
 }
 
 impl TokenKey {
     /// Finds the key and its public half, and makes the session copy where one is wanted.
-    pub(super) fn open(token: Token, uri: &Pkcs11Uri, copied: bool) -> Result<TokenKey, OpenError> {
+    pub(super) fn open(
+        token: Token,
+        uri: &Pkcs11Uri,
+        options: &Pkcs11Options,
+    ) -> Result<TokenKey, OpenError> {
+        let copied = options.key_copy;
         let token = Arc::new(token);
         let setup = token.module().setup();
-        let found = token.with_anchor(|session| Ok(find_with_public_key(session, &token, uri)));
-        let (handle, public_key) = found.map_err(|call| open_error(&token, call))??;
+        let found = token.with_anchor(|session| {
+            let found = find_with_public_key(session, &token, uri);
+            Ok(found.map(|(object, public_key)| (object, public_key, session.handle())))
+        });
+        let (object, public_key, anchor) = found.map_err(|call| open_error(&token, call))??;
         let algorithm = public_key
             .algorithm()
             .ok_or_else(|| KeyError::Unsupported {
@@ -54,11 +62,14 @@ impl TokenKey {
                 found: "an RSA key of another length".to_owned(),
             })?;
         let handle = if copied {
-            token
-                .with_anchor(|session| copy_into_session(session, handle))
-                .map_err(|call| open_error(&token, call))?
+            let copy = |session: &Session| {
+                let (object, anchor) = (copy_into_session(session, object)?, session.handle());
+                Ok(Handle { object, anchor })
+            };
+            let copy = token.with_anchor(copy);
+            copy.map_err(|call| open_error(&token, call))?
         } else {
-            handle
+            Handle { object, anchor }
         };
         drop(setup);
         let handle = Mutex::new(handle);
@@ -66,6 +77,7 @@ impl TokenKey {
             token,
             uri: uri.clone(),
             algorithm,
+            rsa_signature: algorithm.is_rsa().then_some(options.rsa_signature),
             public_key,
             copied,
             handle,
@@ -80,58 +92,80 @@ impl TokenKey {
         self.algorithm
     }
 
+    /// How the key signs, if it is an RSA key.
+    pub(super) fn rsa_signature(&self) -> Option<RsaSignature> {
+        self.rsa_signature
+    }
+
     pub(super) fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 
-    pub(super) fn copied(&self) -> bool {
-        self.copied
-    }
-
     /// The handle to sign with.
     pub(super) fn handle(&self) -> ObjectHandle {
-        *lock(&self.handle)
+        lock(&self.handle).object
     }
 
     /// The handle to sign with, now that `stale` was refused: what another thread found
-    /// meanwhile, or found again. `None` when no such key, or another key, is on the token.
-    pub(super) fn find_again(
-        &self,
-        stale: ObjectHandle,
-    ) -> Result<Option<ObjectHandle>, SignError> {
+    /// meanwhile, or found again.
+    ///
+    /// # Errors
+    /// [`SignError::WrongKey`] when no such key, or another key, is on the token.
+    pub(super) fn find_again(&self, stale: ObjectHandle) -> Result<ObjectHandle, SignError> {
         let mut current = lock(&self.handle);
-        if *current != stale {
-            return Ok(Some(*current));
+        if current.object != stale {
+            return Ok(current.object);
         }
-        let _setup = self.token.module().setup();
-        let found = self
-            .token
-            .with_anchor(|session| {
-                match find_with_public_key(session, &self.token, &self.uri) {
-                    Ok((handle, public_key)) if public_key == self.public_key => if self.copied {
-                        copy_into_session(session, handle)
-                    } else {
-                        Ok(handle)
-                    }
-                    .map(Some),
-                    Err(OpenError::Call { call, .. }) => Err(call),
-                    // Another key under the same name must not sign for this one.
-                    Ok(_) | Err(_) => Ok(None),
-                }
-            })
-            .map_err(|call| SignError::Call {
-                token: Arc::clone(self.token.label()),
-                call,
-            })?;
-        if let Some(handle) = found {
-            *current = handle;
-        }
-        Ok(found)
+        self.search(&mut current, true)
+    }
+
+    /// The handle to sign with, after the key was looked up and its public half compared.
+    ///
+    /// # Errors
+    /// As [`TokenKey::find_again`].
+    pub(super) fn confirm(&self) -> Result<ObjectHandle, SignError> {
+        self.search(&mut lock(&self.handle), false)
+    }
+
+    /// The URI's object attributes, for a message.
+    pub(super) fn describe(&self) -> String {
+        self.uri.describe_key()
     }
 
     /// Gives the token up.
     pub(super) fn into_token(self) -> Arc<Token> {
         self.token
+    }
+
+    /// Looks the key up. A session copy is made anew if it is wanted or went with its anchor.
+    fn search(&self, current: &mut Handle, copy_anew: bool) -> Result<ObjectHandle, SignError> {
+        let _setup = self.token.module().setup();
+        let found = self.token.with_anchor(|session| {
+            let anchor = session.handle();
+            self.token.check_login(session)?;
+            match find_with_public_key(session, &self.token, &self.uri) {
+                // Another key under the same name must not sign for this one.
+                Ok((_, public_key)) if public_key != self.public_key => Ok(None),
+                Ok((object, _)) if !self.copied => Ok(Some(Handle { object, anchor })),
+                Ok(_) if !copy_anew && anchor == current.anchor => Ok(Some(*current)),
+                Ok((object, _)) => {
+                    let object = copy_into_session(session, object)?;
+                    Ok(Some(Handle { object, anchor }))
+                }
+                Err(OpenError::Call { call, .. }) => Err(call),
+                Err(_) => Ok(None),
+            }
+        });
+        let token = || Arc::clone(self.token.label());
+        let found = found.map_err(|call| SignError::Call {
+            token: token(),
+            call,
+        })?;
+        *current = found.ok_or_else(|| SignError::WrongKey {
+            token: token(),
+            key: self.uri.describe_key(),
+        })?;
+        Ok(current.object)
     }
 }
 
@@ -157,45 +191,6 @@ pub(super) fn find_objects(
     session
         .find_objects(&template)
         .map_err(|error| CallError::from_wrapper("C_FindObjects", &error))
-}
-
-/// Reads the public key that the public key object, or failing that the private one, holds.
-/// `Ok(None)` when it holds none that is read here.
-pub(super) fn read_public_key(
-    session: &Session,
-    object: ObjectHandle,
-) -> Result<Option<PublicKey>, CallError> {
-    let wanted = [
-        AttributeType::KeyType,
-        AttributeType::EcParams,
-        AttributeType::EcPoint,
-        AttributeType::Modulus,
-        AttributeType::PublicExponent,
-    ];
-    // One by one: some modules answer nothing at all when one of several is missing.
-    let mut key_type = None;
-    let (mut params, mut point) = (Vec::new(), Vec::new());
-    let (mut modulus, mut exponent) = (Vec::new(), Vec::new());
-    for attribute in wanted {
-        for value in attributes(session, object, &[attribute])? {
-            match value {
-                Attribute::KeyType(value) => key_type = Some(value),
-                Attribute::EcParams(value) => params = value,
-                Attribute::EcPoint(value) => point = value,
-                Attribute::Modulus(value) => modulus = value,
-                Attribute::PublicExponent(value) => exponent = value,
-                _ => {}
-            }
-        }
-    }
-    Ok(match key_type {
-        Some(KeyType::EC) => ec_public_key(&params, &point),
-        Some(KeyType::EC_EDWARDS) => ed25519_public_key(&params, &point),
-        Some(KeyType::RSA) if !modulus.is_empty() && !exponent.is_empty() => {
-            Some(PublicKey::rsa(&modulus, &exponent))
-        }
-        _ => None,
-    })
 }
 
 /// Label and id of an object, for a message.
@@ -246,7 +241,9 @@ pub(super) fn find_with_public_key(
     let token = token.label().to_string();
     let key_type = attributes(session, handle, &[AttributeType::KeyType]).map_err(failed)?;
     match key_type.first() {
-        Some(Attribute::KeyType(KeyType::EC | KeyType::EC_EDWARDS | KeyType::RSA)) => {
+        Some(Attribute::KeyType(
+            KeyType::EC | KeyType::EC_EDWARDS | KeyType::RSA | KeyType::ML_DSA,
+        )) => {
             let params = attributes(session, handle, &[AttributeType::EcParams]).map_err(failed)?;
             match params.first() {
                 Some(Attribute::EcParams(params)) if !known_params(params) => {
@@ -368,95 +365,4 @@ fn copy_into_session(session: &Session, key: ObjectHandle) -> Result<ObjectHandl
     session
         .copy_object(key, &[Attribute::Token(false)])
         .map_err(|error| CallError::from_wrapper("C_CopyObject", &error))
-}
-
-fn known_params(params: &[u8]) -> bool {
-    [
-        P256_PARAMS,
-        P384_PARAMS,
-        ED25519_PARAMS,
-        ED25519_NAME_PARAMS,
-    ]
-    .contains(&params)
-}
-
-/// `CKA_EC_POINT` is the DER `OCTET STRING` around the point (PKCS#11 v3.1 §6.3.3); some tokens
-/// leave the wrapping out.
-fn ec_public_key(params: &[u8], point: &[u8]) -> Option<PublicKey> {
-    let curve = match params {
-        P256_PARAMS => Curve::P256,
-        P384_PARAMS => Curve::P384,
-        _ => return None,
-    };
-    let uncompressed =
-        |point: &[u8]| point.len() == 1 + 2 * curve.field_len() && point.first() == Some(&4);
-    let wrapped = der::read(der::OCTET_STRING, point)
-        .filter(|(content, rest)| rest.is_empty() && uncompressed(content))
-        .map(|(content, _)| content);
-    let point = wrapped
-        .or_else(|| uncompressed(point).then_some(point))?
-        .to_vec();
-    Some(PublicKey::Ec { curve, point })
-}
-
-/// As for ECDSA: 32 bytes, wrapped or (PKCS#11 v3.0 §2.3.5 as some read it) not.
-fn ed25519_public_key(params: &[u8], point: &[u8]) -> Option<PublicKey> {
-    if ![ED25519_PARAMS, ED25519_NAME_PARAMS].contains(&params) {
-        return None;
-    }
-    let content = match der::read(der::OCTET_STRING, point) {
-        Some((content, [])) if content.len() == 32 => content,
-        _ => point,
-    };
-    Some(PublicKey::Ed25519(content.try_into().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ec_points_are_read_wrapped_and_bare() {
-        for (params, curve) in [(P256_PARAMS, Curve::P256), (P384_PARAMS, Curve::P384)] {
-            let len = 1 + 2 * curve.field_len();
-            let point = [&[4][..], &vec![9; len - 1]].concat();
-            let wrapped = [&[4, len as u8][..], &point].concat();
-            let expected = Some(PublicKey::Ec {
-                curve,
-                point: point.clone(),
-            });
-            assert_eq!(ec_public_key(params, &wrapped), expected);
-            assert_eq!(ec_public_key(params, &point), expected);
-            assert_eq!(ec_public_key(params, &point[1..]), None);
-            assert_eq!(ec_public_key(params, &[&wrapped[..], &[0]].concat()), None);
-            assert_eq!(ec_public_key(b"\x06\x01\x00", &wrapped), None);
-            let compressed = [&[2][..], &vec![9; curve.field_len()]].concat();
-            assert_eq!(ec_public_key(params, &compressed), None);
-        }
-    }
-
-    #[test]
-    fn ed25519_points_are_read_wrapped_and_bare() {
-        let point = [7; 32];
-        let wrapped = [&[4, 32][..], &point].concat();
-        for params in [ED25519_PARAMS, ED25519_NAME_PARAMS] {
-            assert_eq!(
-                ed25519_public_key(params, &wrapped),
-                Some(PublicKey::Ed25519(point))
-            );
-            assert_eq!(
-                ed25519_public_key(params, &point),
-                Some(PublicKey::Ed25519(point))
-            );
-            assert_eq!(ed25519_public_key(params, &wrapped[..33]), None);
-        }
-        assert_eq!(ed25519_public_key(P256_PARAMS, &wrapped), None);
-        // A key whose own bytes look like a wrapping is still a key.
-        let mut odd = [7; 32];
-        odd[..2].copy_from_slice(&[4, 30]);
-        assert_eq!(
-            ed25519_public_key(ED25519_PARAMS, &odd),
-            Some(PublicKey::Ed25519(odd))
-        );
-    }
 }

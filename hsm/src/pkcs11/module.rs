@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
@@ -36,6 +39,9 @@ pub(super) struct Module {
     /// among them) race when the last session closes while another opens, and when a search runs
     /// while a key is made; and a login must not run twice at a time.
     setup: Mutex<()>,
+    usage: Mutex<Usage>,
+    /// It said that it is not initialized, though it was: nothing of it can be used.
+    lost: AtomicBool,
 }
 
 /// Keeps a module initialized. The last one of a module to go finalizes it.
@@ -44,16 +50,28 @@ pub(super) struct ModuleUser {
     released: bool,
 }
 
-struct Entry {
-    module: Arc<Module>,
+/// Who uses a module. C_Initialize and C_Finalize are called under this lock and nowhere else: two
+/// at a time crash.
+#[derive(Default)]
+struct Usage {
     users: usize,
     /// False when other code of this process had initialized the module: it finalizes it too.
     ours: bool,
 }
 
-/// Every module ever loaded, by its canonical path. C_Initialize and C_Finalize are called under
-/// this lock and nowhere else: two at a time crash.
-static MODULES: LazyLock<Mutex<HashMap<PathBuf, Entry>>> = LazyLock::new(Mutex::default);
+/// Every module ever loaded, by its canonical path.
+static MODULES: LazyLock<Mutex<HashMap<PathBuf, Arc<Module>>>> = LazyLock::new(Mutex::default);
+
+/// Held while any module is initialized or finalized: modules share libraries that are not all
+/// made for two at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// How long a module waits for its turn. One that hangs in C_Initialize, because its HSM is away,
+/// must not keep the others out: then it is better to take no turns.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// How often it looks whether it is its turn.
+const TURN_LOOK: Duration = Duration::from_millis(1);
 
 impl ModuleUser {
     /// Loads and initializes the module that the URI names, unless that is done already.
@@ -69,24 +87,19 @@ impl ModuleUser {
         };
         // Two names of one file are one module to the system's loader, and so they are here.
         let path = fs::canonicalize(path).map_err(missing)?;
-        let mut modules = lock(&MODULES);
-        let entry = match modules.get_mut(&path) {
-            Some(entry) => entry,
-            None => {
-                let module = Arc::new(Module::load(&path)?);
-                modules.entry(path).or_insert(Entry {
-                    module,
-                    users: 0,
-                    ours: false,
-                })
-            }
-        };
-        if entry.users == 0 {
-            entry.ours = entry.module.initialize()?;
+        let module = Module::loaded(&path)?;
+        let mut usage = lock(&module.usage);
+        if usage.users == 0 {
+            usage.ours = module.initialize()?;
+            module.lost.store(false, Ordering::Release);
+        } else if module.is_lost() {
+            // A thread may be inside: to initialize beside it may crash.
+            return Err(ModuleError::Lost { path });
         }
-        entry.users += 1;
+        usage.users += 1;
+        drop(usage);
         Ok(ModuleUser {
-            module: Arc::clone(&entry.module),
+            module,
             released: false,
         })
     }
@@ -97,22 +110,12 @@ impl ModuleUser {
         if std::mem::replace(&mut self.released, true) {
             return Ok(());
         }
-        let mut modules = lock(&MODULES);
-        let Some(entry) = modules.get_mut(&self.module.path) else {
-            return Ok(());
-        };
-        entry.users = entry.users.saturating_sub(1);
-        if entry.users > 0 || !entry.ours {
+        let mut usage = lock(&self.module.usage);
+        usage.users = usage.users.saturating_sub(1);
+        if usage.users > 0 || !usage.ours {
             return Ok(());
         }
-        self.module
-            .context
-            .clone()
-            .finalize()
-            .map_err(|error| CloseError::Finalize {
-                path: self.module.path.clone(),
-                call: CallError::from_wrapper("C_Finalize", &error),
-            })
+        self.module.finalize()
     }
 }
 
@@ -132,19 +135,28 @@ impl std::ops::Deref for ModuleUser {
 }
 
 impl Module {
-    /// The wrapper's handle of the module.
-    pub(super) fn context(&self) -> &Pkcs11 {
-        &self.context
-    }
-
     /// The module's file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The wrapper's handle of the module.
+    pub(super) fn context(&self) -> &Pkcs11 {
+        &self.context
+    }
+
     /// The calls that sign.
     pub(super) fn sign_functions(&self) -> &SignFunctions {
         &self.sign
+    }
+
+    /// The module said that it is not initialized. It is initialized anew once nobody uses it.
+    pub(super) fn mark_lost(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// Waits for the right to open, close or change tokens.
@@ -166,6 +178,17 @@ impl Module {
         Ok(slots.into_iter().filter_map(info).collect())
     }
 
+    /// The module in the file at the canonical `path`, loaded once per process.
+    fn loaded(path: &Path) -> Result<Arc<Module>, ModuleError> {
+        let mut modules = lock(&MODULES);
+        if let Some(module) = modules.get(path) {
+            return Ok(Arc::clone(module));
+        }
+        let module = Arc::new(Module::load(path)?);
+        modules.insert(path.to_owned(), Arc::clone(&module));
+        Ok(module)
+    }
+
     fn load(path: &Path) -> Result<Module, ModuleError> {
         // Tell "cannot be read" from "is no module".
         File::open(path).map_err(|source| ModuleError::Missing {
@@ -185,11 +208,14 @@ impl Module {
             context,
             sign,
             setup: Mutex::new(()),
+            usage: Mutex::default(),
+            lost: AtomicBool::new(false),
         })
     }
 
     /// Returns whether it is ours to finalize.
     fn initialize(&self) -> Result<bool, ModuleError> {
+        let _turn = turn();
         // Without OS_LOCKING_OK a module may assume one thread and leave out its locks.
         match self
             .context
@@ -201,6 +227,28 @@ impl Module {
                 path: self.path.clone(),
                 call: CallError::from_wrapper("C_Initialize", &error),
             }),
+        }
+    }
+
+    fn finalize(&self) -> Result<(), CloseError> {
+        let _turn = turn();
+        let finalized = self.context.clone().finalize();
+        finalized.map_err(|error| CloseError::Finalize {
+            path: self.path.clone(),
+            call: CallError::from_wrapper("C_Finalize", &error),
+        })
+    }
+}
+
+/// Waits for the turn to initialize or finalize a module, but not for ever.
+fn turn() -> Option<MutexGuard<'static, ()>> {
+    let deadline = Instant::now() + TURN_WAIT_MAX;
+    loop {
+        match TURN.try_lock() {
+            Ok(turn) => return Some(turn),
+            Err(TryLockError::Poisoned(turn)) => return Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(TURN_LOOK),
+            Err(TryLockError::WouldBlock) => return None,
         }
     }
 }

@@ -1,24 +1,33 @@
-//! The sessions of one key, each on a thread of its own, all fed by one channel.
+//! One key on one or several tokens, as the crate's pool uses it: open, submit, close.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
-
-use super::key::TokenKey;
+use super::keeper;
 use super::session::SigningSession;
-use super::token::Token;
+use super::shared::{self, Shared};
+use super::start;
 use super::uri::Pkcs11Uri;
-use crate::algorithm::KeyAlgorithm;
-use crate::error::{CloseError, OpenError, SignError};
-use crate::metrics::{Counters, PoolMetrics};
+use super::watch;
+use crate::algorithm::{KeyAlgorithm, RsaSignature};
+use crate::error::{CloseError, OpenError};
+use crate::event::TokenState;
+use crate::metrics::{PoolMetrics, TokenMetrics};
+use crate::options::{PoolOptions, TOKENS_MAX};
+use crate::pool::describe_signature;
 use crate::public_key::PublicKey;
-use crate::signing::{SignJob, Signature};
+use crate::signing::SignJob;
 
-/// Most sessions of one pool. The largest HSMs are served best by 30 to 100; each session is a
+/// Most sessions of one token. The largest HSMs are served best by 30 to 100; each session is a
 /// thread here and memory there.
 pub const SESSIONS_MAX: usize = 256;
+
+/// Shortest limit of a call: the watch looks every few milliseconds.
+const CALL_LIMIT_MIN: Duration = Duration::from_millis(10);
+
+/// Longest of all limits: nobody waits longer for a machine.
+const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How a key on a token is used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,67 +40,86 @@ pub struct Pkcs11Options {
     /// `CKA_TOKEN=false`). An accommodation for SoftHSM, which otherwise looks at the token's
     /// files for each signature. Other tokens gain nothing and may refuse it.
     pub key_copy: bool,
+    /// How an RSA key signs. Other keys know one way only.
+    pub rsa_signature: RsaSignature,
 }
 
-/// A token's key with its sessions.
+/// A key with its tokens.
 pub(crate) struct TokenPool {
-    /// `None` once the pool closes: the threads end when they have emptied the channel.
-    jobs: Option<Sender<SignJob>>,
-    threads: Vec<JoinHandle<()>>,
-    counters: Arc<Counters>,
-    sessions: usize,
-    /// `None` only while the pool closes.
-    key: Option<Arc<TokenKey>>,
+    shared: Arc<Shared>,
+    /// `None` once the pool was closed.
+    watch: Option<JoinHandle<Result<(), CloseError>>>,
     algorithm: KeyAlgorithm,
+    rsa_signature: Option<RsaSignature>,
     public_key: PublicKey,
-    label: Arc<str>,
-    key_copy: bool,
-    direct: bool,
 }
 
 impl TokenPool {
-    pub(crate) fn open(uri: &Pkcs11Uri, options: &Pkcs11Options) -> Result<TokenPool, OpenError> {
-        let sessions = options.sessions.unwrap_or_else(|| {
-            thread::available_parallelism()
-                .map_or(1, usize::from)
-                .min(SESSIONS_MAX)
-        });
-        if !(1..=SESSIONS_MAX).contains(&sessions) {
-            return Err(OpenError::Sessions {
-                asked: sessions,
-                max: SESSIONS_MAX,
+    pub(crate) fn open(uris: &[Pkcs11Uri], options: PoolOptions) -> Result<TokenPool, OpenError> {
+        if !(1..=TOKENS_MAX).contains(&uris.len()) {
+            return Err(OpenError::Tokens {
+                asked: uris.len(),
+                max: TOKENS_MAX,
             });
         }
-        let key = Arc::new(TokenKey::open(Token::open(uri)?, uri, options.key_copy)?);
-        let signers = open_sessions(&key, sessions)?;
-        // Unbounded, and bounded all the same: a job is only submitted under one of the caller's
-        // permits, so the channel never holds more than those, and no send ever waits.
-        let (jobs, queue) = crossbeam_channel::unbounded();
-        let mut pool = TokenPool {
-            jobs: Some(jobs),
-            threads: Vec::with_capacity(sessions),
-            counters: Arc::default(),
-            sessions,
-            algorithm: key.algorithm(),
-            public_key: key.public_key().clone(),
-            label: Arc::clone(key.token().label()),
-            key_copy: key.copied(),
-            direct: key.token().sign_functions().is_some(),
-            key: Some(key),
-        };
-        for (number, signer) in signers.into_iter().enumerate() {
-            let (queue, counters) = (queue.clone(), Arc::clone(&pool.counters));
-            let thread = thread::Builder::new()
-                .name(format!("pkcs11-sign-{number}"))
-                .spawn(move || sign_jobs(signer, &queue, &counters))
-                .map_err(OpenError::Thread)?;
-            pool.threads.push(thread);
+        check(&options)?;
+        let sessions = sessions(options.tokens.sessions)?;
+        let shared = Arc::new(Shared::new(uris, options, sessions));
+        // Two reports of each keeper.
+        let (report, reports) = crossbeam_channel::bounded(2 * uris.len());
+        let mut keepers = Vec::with_capacity(uris.len());
+        let mut failed = None;
+        for place in 0..uris.len() {
+            let (shared, report) = (Arc::clone(&shared), report.clone());
+            let keeper = thread::Builder::new()
+                .name(format!("pkcs11-keep-{place}"))
+                .spawn(move || keeper::run(shared, place, report));
+            match keeper {
+                Ok(keeper) => keepers.push(keeper),
+                Err(error) => failed = Some(error),
+            }
         }
-        Ok(pool)
+        drop(report);
+        let watching = Arc::clone(&shared);
+        let watch = thread::Builder::new()
+            .name("pkcs11-watch".to_owned())
+            .spawn(move || watch::run(&watching, keepers));
+        let watch = watch.map_err(|error| {
+            // The keepers end by themselves.
+            shared.end();
+            OpenError::Thread(error)
+        })?;
+        let mut closing = Closing {
+            shared,
+            watch: Some(watch),
+        };
+        if let Some(error) = failed {
+            return Err(OpenError::Thread(error));
+        }
+        start::start(&closing.shared, &reports)?;
+        let reference = closing.shared.reference.get();
+        let (algorithm, public_key) = reference
+            .map(|reference| (reference.algorithm, reference.public_key.clone()))
+            .ok_or(OpenError::NoAnswer {
+                waited: Duration::ZERO,
+            })?;
+        let rsa_signature = closing.shared.options.tokens.rsa_signature;
+        let rsa_signature = algorithm.is_rsa().then_some(rsa_signature);
+        Ok(TokenPool {
+            shared: Arc::clone(&closing.shared),
+            watch: closing.watch.take(),
+            algorithm,
+            rsa_signature,
+            public_key,
+        })
     }
 
     pub(crate) fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm
+    }
+
+    pub(crate) fn rsa_signature(&self) -> Option<RsaSignature> {
+        self.rsa_signature
     }
 
     pub(crate) fn public_key(&self) -> &PublicKey {
@@ -99,76 +127,94 @@ impl TokenPool {
     }
 
     pub(crate) fn submit(&self, job: SignJob) {
-        let unsent = match &self.jobs {
-            Some(jobs) => jobs.send(job).err().map(|error| error.0),
-            None => Some(job),
-        };
-        if let Some(job) = unsent {
-            deliver(job, Err(SignError::Stopped), &self.counters);
-        }
+        self.shared.submit(job);
     }
 
     pub(crate) fn queue_len(&self) -> usize {
-        self.jobs.as_ref().map_or(0, Sender::len)
+        self.shared.queue.len()
     }
 
     pub(crate) fn describe(&self) -> String {
-        let plural = if self.sessions == 1 { "" } else { "s" };
-        let copy = if self.key_copy {
-            ", session copy of the key"
-        } else {
-            ""
+        let members: Vec<String> = self
+            .shared
+            .members
+            .iter()
+            .map(|member| {
+                let sessions = match member.state() {
+                    TokenState::Up => {
+                        let count = member.sessions();
+                        let plural = if count == 1 { "" } else { "s" };
+                        format!("{count} session{plural}")
+                    }
+                    state => state.to_string(),
+                };
+                format!(
+                    "'{}' {}{}, {sessions}",
+                    member.label(),
+                    self.algorithm.title(),
+                    describe_signature(self.rsa_signature)
+                )
+            })
+            .collect();
+        let plural = if members.len() == 1 { "" } else { "s" };
+        let mut text = format!("PKCS#11 token{plural} {}", members.join("; "));
+        if self.shared.options.tokens.key_copy {
+            text.push_str(", session copy of the key");
+        }
+        let indirect = |member: &super::member::Member| {
+            let key = member.key();
+            key.is_some_and(|key| key.token().sign_functions().is_none())
         };
-        let indirect = if self.direct {
-            ""
-        } else {
-            ", two C_Sign calls per signature"
-        };
-        format!(
-            "PKCS#11 token '{}' {}, {} session{plural}{copy}{indirect}",
-            self.label,
-            self.algorithm.title(),
-            self.sessions
-        )
+        if self.shared.members.iter().any(indirect) {
+            text.push_str(", two C_Sign calls per signature");
+        }
+        text
     }
 
     pub(crate) fn metrics(&self) -> PoolMetrics {
-        self.counters.read(self.sessions, self.queue_len())
+        let mut metrics = self.shared.counters.read(self.queue_len());
+        for member in &self.shared.members {
+            metrics.sessions += member.sessions();
+            metrics.tokens_up += usize::from(member.state() == TokenState::Up);
+        }
+        metrics
     }
 
+    pub(crate) fn tokens(&self) -> Vec<TokenMetrics> {
+        let members = self.shared.members.iter();
+        members.map(|member| member.metrics()).collect()
+    }
+
+    /// Sessions beside the pool's own, to measure with: on each token that is up in turn.
     pub(crate) fn raw_sessions(&self, count: usize) -> Result<Vec<SigningSession>, OpenError> {
-        match &self.key {
-            Some(key) if (1..=SESSIONS_MAX).contains(&count) => open_sessions(key, count),
-            _ => Err(OpenError::Sessions {
+        if !(1..=SESSIONS_MAX).contains(&count) {
+            return Err(OpenError::Sessions {
                 asked: count,
                 max: SESSIONS_MAX,
-            }),
+            });
         }
+        let members = self.shared.members.iter();
+        let keys: Vec<_> = members.filter_map(|member| member.key()).collect();
+        if keys.is_empty() {
+            return Err(OpenError::NoAnswer {
+                waited: Duration::ZERO,
+            });
+        }
+        let in_turn = keys.iter().cycle().take(count);
+        in_turn
+            .map(|key| {
+                SigningSession::open(key).map_err(|call| OpenError::Call {
+                    token: key.token().label().to_string(),
+                    call,
+                })
+            })
+            .collect()
     }
 
-    /// Signs what is queued, ends the threads, closes the sessions and gives the token up.
+    /// Signs what is queued, ends the threads, closes the sessions and gives the tokens up. Waits
+    /// for no call that hangs.
     pub(crate) fn close(&mut self) -> Result<(), CloseError> {
-        self.jobs = None;
-        let mut panicked = 0;
-        for thread in self.threads.drain(..) {
-            // The last owner may be a completion on one of these threads, which cannot wait for
-            // itself. It ends right after, and takes its session along.
-            if thread.thread().id() == thread::current().id() {
-                continue;
-            }
-            panicked += usize::from(thread.join().is_err());
-        }
-        // Raw signers may still hold the key and, through it, the token: the last to go closes.
-        let token = self
-            .key
-            .take()
-            .and_then(Arc::into_inner)
-            .map(TokenKey::into_token);
-        let closed = token.and_then(Arc::into_inner).map_or(Ok(()), Token::close);
-        if panicked > 0 {
-            return Err(CloseError::Panicked { count: panicked });
-        }
-        closed
+        close(&self.shared, self.watch.take())
     }
 }
 
@@ -179,37 +225,77 @@ impl Drop for TokenPool {
     }
 }
 
-fn open_sessions(key: &Arc<TokenKey>, count: usize) -> Result<Vec<SigningSession>, OpenError> {
-    (0..count)
-        .map(|_| {
-            SigningSession::open(key).map_err(|call| OpenError::Call {
-                token: key.token().label().to_string(),
-                call,
-            })
-        })
-        .collect()
+/// Closes what was begun when opening fails.
+struct Closing {
+    shared: Arc<Shared>,
+    watch: Option<JoinHandle<Result<(), CloseError>>>,
 }
 
-/// The life of a session's thread.
-fn sign_jobs(mut session: SigningSession, queue: &Receiver<SignJob>, counters: &Counters) {
-    for job in queue {
-        let mut signature = Signature::empty();
-        let outcome = session
-            .sign_with_remedies(&job.input, &mut signature, counters)
-            .map(|()| signature);
-        deliver(job, outcome, counters);
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let _ = close(&self.shared, self.watch.take());
     }
 }
 
-fn deliver(job: SignJob, outcome: Result<Signature, SignError>, counters: &Counters) {
-    counters.outcome(&outcome);
-    let SignJob {
-        ticket, completion, ..
-    } = job;
-    // A completion that panics must not take the session's thread with it: the jobs behind it
-    // would never be answered.
-    let call = AssertUnwindSafe(move || completion.signed(ticket, outcome));
-    if catch_unwind(call).is_err() {
-        counters.completion_panicked();
+fn close(
+    shared: &Arc<Shared>,
+    watch: Option<JoinHandle<Result<(), CloseError>>>,
+) -> Result<(), CloseError> {
+    let Some(watch) = watch else {
+        return Ok(());
+    };
+    shared.begin_closing();
+    // The last owner may be a completion on one of the pool's threads, which cannot wait for
+    // itself. The watch closes everything right after.
+    if shared::is_own_thread(shared) {
+        return Ok(());
+    }
+    watch
+        .join()
+        .unwrap_or(Err(CloseError::Panicked { count: 1 }))
+}
+
+fn sessions(asked: Option<usize>) -> Result<usize, OpenError> {
+    let sessions = asked.unwrap_or_else(|| {
+        thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(SESSIONS_MAX)
+    });
+    if (1..=SESSIONS_MAX).contains(&sessions) {
+        Ok(sessions)
+    } else {
+        Err(OpenError::Sessions {
+            asked: sessions,
+            max: SESSIONS_MAX,
+        })
+    }
+}
+
+fn check(options: &PoolOptions) -> Result<(), OpenError> {
+    let limits = [
+        ("call_limit", options.call_limit, "10 ms to 24 h"),
+        ("wait_limit", options.wait_limit, "0 s to 24 h"),
+        (
+            "probe_interval_max",
+            options.probe_interval_max,
+            "10 ms to 24 h",
+        ),
+        ("keep_alive", options.keep_alive, "10 ms to 24 h"),
+    ];
+    for (name, limit, range) in limits {
+        let least = match name {
+            "wait_limit" => Duration::ZERO,
+            _ => CALL_LIMIT_MIN,
+        };
+        if !(least..=LIMIT_MAX).contains(&limit) {
+            return Err(OpenError::Limit { name, range });
+        }
+    }
+    match options.abandoned_max {
+        Some(max) if !(1..=SESSIONS_MAX).contains(&max) => Err(OpenError::Limit {
+            name: "abandoned_max",
+            range: "1 to 256",
+        }),
+        _ => Ok(()),
     }
 }

@@ -17,8 +17,9 @@ use std::ptr;
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
 use cryptoki_sys::{
-    CK_FUNCTION_LIST, CK_MECHANISM, CK_MECHANISM_TYPE, CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE,
-    CK_SESSION_INFO, CK_ULONG, CKR_BUFFER_TOO_SMALL, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_OK,
+    CK_FUNCTION_LIST, CK_MECHANISM, CK_MECHANISM_TYPE, CK_OBJECT_HANDLE, CK_RSA_PKCS_PSS_PARAMS,
+    CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_ULONG, CKM_RSA_PKCS_PSS, CKR_BUFFER_TOO_SMALL,
+    CKR_CRYPTOKI_NOT_INITIALIZED, CKR_OK,
 };
 
 use crate::ckr::{CallError, ReturnCode};
@@ -32,6 +33,15 @@ type Sign =
 
 /// `CK_C_GetSessionInfo` of the standard's header.
 type GetSessionInfo = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_SESSION_INFO) -> CK_RV;
+
+/// A mechanism with the parameter that it takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SignMechanism {
+    /// One without a parameter.
+    Plain(CK_MECHANISM_TYPE),
+    /// `CKM_RSA_PKCS_PSS` (PKCS#11 v3.1 §6.1.10).
+    Pss(CK_RSA_PKCS_PSS_PARAMS),
+}
 
 /// `C_SignInit` and `C_Sign` of one loaded module.
 pub(super) struct SignFunctions {
@@ -104,13 +114,12 @@ impl SignFunctions {
     }
 
     /// Signs `data` by one C_SignInit and one C_Sign, and returns the signature's length in `out`.
-    /// The mechanism takes no parameter.
     ///
     /// `&mut Session` because PKCS#11 allows a session one operation at a time.
     pub(super) fn sign(
         &self,
         session: &mut Session,
-        mechanism: CK_MECHANISM_TYPE,
+        mechanism: &SignMechanism,
         key: ObjectHandle,
         data: &[u8],
         out: &mut [u8],
@@ -119,14 +128,23 @@ impl SignFunctions {
             function,
             code: ReturnCode::new(code),
         };
-        let mut mechanism = CK_MECHANISM {
-            mechanism,
-            pParameter: ptr::null_mut(),
-            ulParameterLen: 0,
+        let mut mechanism = match mechanism {
+            SignMechanism::Plain(mechanism) => CK_MECHANISM {
+                mechanism: *mechanism,
+                pParameter: ptr::null_mut(),
+                ulParameterLen: 0,
+            },
+            // The parameter is an input that is not const in the header.
+            SignMechanism::Pss(parameters) => CK_MECHANISM {
+                mechanism: CKM_RSA_PKCS_PSS,
+                pParameter: ptr::from_ref(parameters).cast_mut().cast(),
+                ulParameterLen: size_of::<CK_RSA_PKCS_PSS_PARAMS>() as CK_ULONG,
+            },
         };
         // SAFETY: the function came from the module that the session belongs to (`SignFunctions`
-        // and `Session` are made from the same `Module`), and `mechanism` lives through the call.
-        // Stale handles are the module's to refuse: PKCS#11 v3.1 §5.1.1.
+        // and `Session` are made from the same `Module`); `mechanism` lives through the call, and so
+        // does its parameter, which is borrowed for as long; the module copies what it keeps and
+        // does not write there (§5.13.1: the mechanism is an input). Stale handles are the module's to refuse: PKCS#11 v3.1 §5.1.1.
         let code = unsafe { (self.sign_init)(session.handle(), &mut mechanism, key.handle()) };
         if code != CKR_OK {
             return Err(failed("C_SignInit", code));

@@ -4,21 +4,29 @@ use std::sync::Arc;
 
 use cryptoki::context::Function;
 use cryptoki::error::Error;
-use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::dsa::{HedgeType, SignAdditionalContext};
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
-use cryptoki_sys::{CK_MECHANISM_TYPE, CKM_ECDSA, CKM_EDDSA, CKM_RSA_PKCS};
+use cryptoki::types::Ulong;
+use cryptoki_sys::{
+    CK_RSA_PKCS_PSS_PARAMS, CKG_MGF1_SHA256, CKM_ECDSA, CKM_EDDSA, CKM_ML_DSA, CKM_RSA_PKCS,
+    CKM_SHA256,
+};
 
 use super::key::TokenKey;
-use crate::algorithm::{DigestAlgorithm, KeyAlgorithm};
+use super::raw::SignMechanism;
+use super::token;
+use crate::algorithm::{Curve, DigestAlgorithm, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
 use crate::ckr::{CallError, ErrorClass};
 use crate::der;
 use crate::error::SignError;
 use crate::metrics::Counters;
 use crate::signing::{SignInput, Signature};
 
-/// Length of the longest raw signature in bytes: RSA-4096.
+/// Length in bytes of the longest raw signature that is made on the stack: RSA-4096.
 const RAW_SIGNATURE_LEN_MAX: usize = 512;
 
 /// DER of `DigestInfo` up to the digest (RFC 8017 §9.2, note 1), for SHA-256.
@@ -29,11 +37,20 @@ const SHA256_DIGEST_INFO: [u8; 19] = [
 /// Length of the longest `DigestInfo` signed, in bytes.
 const DIGEST_INFO_LEN_MAX: usize = SHA256_DIGEST_INFO.len() + 32;
 
+/// RSASSA-PSS over a SHA-256, with MGF1 over SHA-256 and a salt as long as the digest
+/// (RFC 8017 §9.1).
+const PSS_SHA256: CK_RSA_PKCS_PSS_PARAMS = CK_RSA_PKCS_PSS_PARAMS {
+    hashAlg: CKM_SHA256,
+    mgf: CKG_MGF1_SHA256,
+    sLen: PSS_SALT_LEN,
+};
+const PSS_SALT_LEN: cryptoki_sys::CK_ULONG = 32;
+
 /// A session with everything a signature needs. It belongs to one thread at a time.
 pub(crate) struct SigningSession {
     session: Session,
     handle: ObjectHandle,
-    mechanism: CK_MECHANISM_TYPE,
+    mechanism: SignMechanism,
     /// Last, so that the session closes before the token may.
     key: Arc<TokenKey>,
 }
@@ -42,10 +59,16 @@ impl SigningSession {
     /// Opens a session on the key's token.
     pub(super) fn open(key: &Arc<TokenKey>) -> Result<SigningSession, CallError> {
         let session = key.token().open_session()?;
-        let mechanism = match key.algorithm() {
-            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => CKM_ECDSA,
-            KeyAlgorithm::Ed25519 => CKM_EDDSA,
-            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => CKM_RSA_PKCS,
+        let mechanism = match (key.algorithm(), key.rsa_signature()) {
+            (_, Some(RsaSignature::Pss)) => SignMechanism::Pss(PSS_SHA256),
+            (_, Some(RsaSignature::Pkcs1v15)) => SignMechanism::Plain(CKM_RSA_PKCS),
+            (KeyAlgorithm::Ed25519, None) => SignMechanism::Plain(CKM_EDDSA),
+            // Without its optional parameter the mechanism is pure ML-DSA with an empty context, and
+            // the token may choose between hedged and deterministic (PKCS#11 v3.2 §6.67).
+            (KeyAlgorithm::MlDsa44 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87, None) => {
+                SignMechanism::Plain(CKM_ML_DSA)
+            }
+            (_, None) => SignMechanism::Plain(CKM_ECDSA),
         };
         Ok(SigningSession {
             session,
@@ -55,16 +78,18 @@ impl SigningSession {
         })
     }
 
-    /// Signs: one C_SignInit, one C_Sign, no allocation but for RSA's signature.
+    /// Signs: one C_SignInit, one C_Sign, no allocation but for a signature longer than P-384's.
     pub(crate) fn sign(&mut self, input: &SignInput, out: &mut Signature) -> Result<(), SignError> {
         let algorithm = self.key.algorithm();
         let wrong_input = SignError::WrongInput { algorithm };
         match algorithm {
-            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => {
+            KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 | KeyAlgorithm::EcP521 => {
                 let (digest, _) = input.digest_for(algorithm).ok_or(wrong_input)?;
                 let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
-                // r and s are as long as the digest for both curves: 32 and 48 bytes.
-                let len = self.call(digest, &mut raw, 2 * digest.len())?;
+                // PKCS#11 v3.1 §6.3.1: r and s, each as long as the group's order, which for these
+                // curves is as long as the field.
+                let field_len = algorithm.curve().map_or(0, Curve::field_len);
+                let len = self.call(digest, &mut raw, 2 * field_len)?;
                 let mut encoded = [0; der::ECDSA_SIGNATURE_LEN_MAX];
                 let len = der::write_ecdsa_signature(&raw[..len], &mut encoded);
                 out.set(&encoded[..len]);
@@ -77,78 +102,97 @@ impl SigningSession {
                 let len = self.call(message, &mut raw, 64)?;
                 out.set(&raw[..len]);
             }
+            KeyAlgorithm::MlDsa44 | KeyAlgorithm::MlDsa65 | KeyAlgorithm::MlDsa87 => {
+                let SignInput::Message(message) = input else {
+                    return Err(wrong_input);
+                };
+                let len = algorithm
+                    .ml_dsa()
+                    .map_or(0, MlDsaParameterSet::signature_len);
+                self.call(message, out.on_heap(len), len)?;
+            }
             KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
                 let (digest, digest_algorithm) = input.digest_for(algorithm).ok_or(wrong_input)?;
                 debug_assert_eq!(digest_algorithm, DigestAlgorithm::Sha256);
                 let mut info = [0; DIGEST_INFO_LEN_MAX];
                 info[..SHA256_DIGEST_INFO.len()].copy_from_slice(&SHA256_DIGEST_INFO);
                 info[SHA256_DIGEST_INFO.len()..].copy_from_slice(digest);
-                let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
-                let modulus_len = match algorithm {
-                    KeyAlgorithm::Rsa3072 => 384,
-                    KeyAlgorithm::Rsa4096 => 512,
-                    _ => 256,
+                // PSS pads the digest itself, and PKCS #1 v1.5 the DigestInfo around it.
+                let data = match self.mechanism {
+                    SignMechanism::Pss(_) => digest,
+                    SignMechanism::Plain(_) => &info,
                 };
-                let len = self.call(&info, &mut raw, modulus_len)?;
+                let mut raw = [0; RAW_SIGNATURE_LEN_MAX];
+                let modulus_len = algorithm.rsa_modulus_len().unwrap_or(0);
+                let len = self.call(data, &mut raw, modulus_len)?;
                 out.set(&raw[..len]);
             }
         }
         Ok(())
     }
 
-    /// Signs, and tries again what the class of an error allows: each remedy once per job.
-    pub(super) fn sign_with_remedies(
-        &mut self,
-        input: &SignInput,
-        out: &mut Signature,
+    /// The key that it signs with.
+    pub(super) fn key(&self) -> &Arc<TokenKey> {
+        &self.key
+    }
+
+    /// How many logins there were; for [`SigningSession::log_in_again`].
+    pub(super) fn logins(&self) -> u64 {
+        self.key.token().logins()
+    }
+
+    /// The remedy for a lost session. The token may have been another one's for a while, so that
+    /// the key is looked at before it signs again.
+    pub(super) fn reopen(&mut self, counters: &Counters) -> Result<(), SignError> {
+        let session = self.key.token().open_session();
+        self.session = session.map_err(|call| self.failed(call))?;
+        self.handle = self.look_up(counters, TokenKey::confirm)?;
+        counters.session_reopened();
+        Ok(())
+    }
+
+    /// The remedy for a handle that was refused.
+    pub(super) fn find_key_again(&mut self, counters: &Counters) -> Result<(), SignError> {
+        let stale = self.handle;
+        self.handle = self.look_up(counters, |key| key.find_again(stale))?;
+        counters.key_found_again();
+        Ok(())
+    }
+
+    /// The remedy for a lost login, after `seen` logins.
+    pub(super) fn log_in_again(&self, seen: u64, counters: &Counters) -> Result<(), SignError> {
+        self.key.token().log_in_again(seen)?;
+        counters.login_renewed();
+        Ok(())
+    }
+
+    /// Looks the key up. The login goes with a token's last session, and without it there is no
+    /// private key to be seen.
+    fn look_up(
+        &self,
         counters: &Counters,
-    ) -> Result<(), SignError> {
-        let mut used = [false; ErrorClass::ALL.len()];
-        loop {
-            let logins = self.key.token().logins();
-            let Err(error) = self.sign(input, out) else {
-                return Ok(());
-            };
-            let class = match &error {
-                SignError::Call { call, .. } => call.class(),
-                _ => return Err(error),
-            };
-            if std::mem::replace(&mut used[class.index()], true) {
-                return Err(error);
+        look: impl Fn(&TokenKey) -> Result<ObjectHandle, SignError>,
+    ) -> Result<ObjectHandle, SignError> {
+        let seen = self.logins();
+        match look(&self.key) {
+            Err(error) if error.class() == ErrorClass::Login => {
+                self.log_in_again(seen, counters)?;
+                look(&self.key)
             }
-            match class {
-                ErrorClass::Session => {
-                    self.session = self
-                        .key
-                        .token()
-                        .open_session()
-                        .map_err(|call| self.failed(call))?;
-                    self.handle = self.key.handle();
-                    counters.session_reopened();
-                }
-                ErrorClass::Handle => {
-                    self.handle = self.key.find_again(self.handle)?.ok_or(error)?;
-                    counters.key_found_again();
-                }
-                ErrorClass::Login => {
-                    self.key.token().log_in_again(logins)?;
-                    counters.login_renewed();
-                }
-                _ => return Err(error),
-            }
+            found => found,
         }
     }
 
+    /// Asks the token something small, so that it sees the session used.
+    pub(super) fn ping(&self) -> Result<(), SignError> {
+        token::ping(&self.session).map_err(|call| self.failed(call))
+    }
+
     /// One signature's calls; the answer has to be `expected` bytes long.
-    fn call(
-        &mut self,
-        data: &[u8],
-        raw: &mut [u8; RAW_SIGNATURE_LEN_MAX],
-        expected: usize,
-    ) -> Result<usize, SignError> {
+    fn call(&mut self, data: &[u8], raw: &mut [u8], expected: usize) -> Result<usize, SignError> {
         let found = match self.key.token().sign_functions() {
             Some(functions) => {
-                functions.sign(&mut self.session, self.mechanism, self.handle, data, raw)
+                functions.sign(&mut self.session, &self.mechanism, self.handle, data, raw)
             }
             None => self.call_wrapper(data, raw),
         }
@@ -167,15 +211,21 @@ impl SigningSession {
 
     /// The same through the wrapper: one more call to learn the signature's length, and an
     /// allocation.
-    fn call_wrapper(
-        &self,
-        data: &[u8],
-        raw: &mut [u8; RAW_SIGNATURE_LEN_MAX],
-    ) -> Result<usize, CallError> {
+    fn call_wrapper(&self, data: &[u8], raw: &mut [u8]) -> Result<usize, CallError> {
         let mechanism = match self.mechanism {
-            CKM_ECDSA => Mechanism::Ecdsa,
-            CKM_EDDSA => Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519)),
-            _ => Mechanism::RsaPkcs,
+            SignMechanism::Plain(CKM_ECDSA) => Mechanism::Ecdsa,
+            SignMechanism::Plain(CKM_EDDSA) => {
+                Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519))
+            }
+            SignMechanism::Plain(CKM_ML_DSA) => {
+                Mechanism::MlDsa(SignAdditionalContext::new(HedgeType::Preferred, None))
+            }
+            SignMechanism::Plain(_) => Mechanism::RsaPkcs,
+            SignMechanism::Pss(_) => Mechanism::RsaPkcsPss(PkcsPssParams {
+                hash_alg: MechanismType::SHA256,
+                mgf: PkcsMgfType::MGF1_SHA256,
+                s_len: Ulong::new(PSS_SALT_LEN),
+            }),
         };
         let signature = self
             .session

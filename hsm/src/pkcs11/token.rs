@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 
 use super::module::{Module, ModuleUser, lock};
 use super::pin;
+use super::pin_mark::PinMarks;
 use super::raw::SignFunctions;
 use super::uri::Pkcs11Uri;
 use crate::ckr::{CallError, ErrorClass, ReturnCode};
@@ -20,9 +21,12 @@ use crate::error::{CloseError, ModuleError, OpenError, PinError, SignError, Toke
 /// There is no `C_Logout`: it would log out the sessions of every other pool too.
 pub(super) struct Token {
     label: Arc<str>,
+    serial: String,
     slot: Slot,
+    marks: PinMarks,
     /// The calls that sign know this token's sessions.
     direct: bool,
+    wants_login: bool,
     anchor: Mutex<Anchor>,
     /// Counts logins. A worker whose call found no login names the count it had seen; only the
     /// first to come logs in again.
@@ -35,7 +39,7 @@ struct Anchor {
     /// How to log in again; `None` where the token wants no login.
     login: Option<Login>,
     /// The token refused the PIN: it is never sent again.
-    refused: Option<ReturnCode>,
+    refused: Option<SignError>,
 }
 
 enum Login {
@@ -45,24 +49,14 @@ enum Login {
 }
 
 impl Token {
-    /// Finds the token that the URI names, opens the anchor session and logs in, once.
-    pub(super) fn open(uri: &Pkcs11Uri) -> Result<Token, OpenError> {
+    /// Finds the token that the URI names, opens the anchor session and logs in, once. A token
+    /// with a mark of a refused PIN gets no PIN; a PIN that is refused leaves one.
+    pub(super) fn open(uri: &Pkcs11Uri, marks: &PinMarks) -> Result<Token, OpenError> {
         let module = ModuleUser::acquire(uri)?;
         let setup = module.setup();
         let (slot, info) = find(&module, uri)?;
         let label: Arc<str> = Arc::from(info.label());
-        let login = if !info.login_required() {
-            None
-        } else if let Some(pin) = pin::read(uri)? {
-            Some(Login::Pin(pin))
-        } else if info.protected_authentication_path() {
-            Some(Login::Keypad)
-        } else {
-            return Err(PinError::Missing {
-                token: label.to_string(),
-            }
-            .into());
-        };
+        let login = login(uri, &info, marks)?;
         let failed = |call| OpenError::Call {
             token: info.label().to_owned(),
             call,
@@ -73,6 +67,7 @@ impl Token {
                 ErrorClass::Pin => PinError::Refused {
                     token: label.to_string(),
                     code: call.code,
+                    mark: marks.remember(info.label(), info.serial_number(), call.code),
                 }
                 .into(),
                 _ => failed(call),
@@ -80,6 +75,7 @@ impl Token {
         }
         drop(setup);
         let direct = module.sign_functions().know(&session);
+        let wants_login = login.is_some();
         let anchor = Anchor {
             session: Some(session),
             login,
@@ -87,8 +83,11 @@ impl Token {
         };
         Ok(Token {
             label,
+            serial: info.serial_number().to_owned(),
             slot,
+            marks: marks.clone(),
             direct,
+            wants_login,
             anchor: Mutex::new(anchor),
             logins: AtomicU64::new(1),
             module,
@@ -136,6 +135,24 @@ impl Token {
         work(self.replace_anchor(&mut anchor)?)
     }
 
+    /// Tells a lost login from a key that is not there: without it private keys are not shown.
+    pub(super) fn check_login(&self, session: &Session) -> Result<(), CallError> {
+        let info = session
+            .get_session_info()
+            .map_err(|error| CallError::from_wrapper("C_GetSessionInfo", &error))?;
+        let public = matches!(
+            info.session_state(),
+            SessionState::RoPublic | SessionState::RwPublic
+        );
+        if self.wants_login && public {
+            return Err(CallError {
+                function: "C_GetSessionInfo",
+                code: ReturnCode::USER_NOT_LOGGED_IN,
+            });
+        }
+        Ok(())
+    }
+
     /// How many logins there were; for [`Token::log_in_again`].
     pub(super) fn logins(&self) -> u64 {
         self.logins.load(Ordering::Acquire)
@@ -148,13 +165,9 @@ impl Token {
             token: Arc::clone(&self.label),
             call,
         };
-        let refused = |code| SignError::PinRefused {
-            token: Arc::clone(&self.label),
-            code,
-        };
         let mut anchor = lock(&self.anchor);
-        if let Some(code) = anchor.refused {
-            return Err(refused(code));
+        if let Some(refused) = &anchor.refused {
+            return Err(refused.clone());
         }
         if self.logins() != seen {
             return Ok(());
@@ -175,11 +188,37 @@ impl Token {
                 Ok(())
             }
             Err(call) if call.class() == ErrorClass::Pin => {
-                anchor.refused = Some(call.code);
-                Err(refused(call.code))
+                let refused = self.refused(call.code);
+                anchor.refused = Some(refused.clone());
+                Err(refused)
             }
             Err(call) => Err(failed(call)),
         }
+    }
+
+    /// The token said of itself that the PIN will not do: it is not sent again.
+    pub(super) fn pin_was_refused(&self, code: ReturnCode) -> SignError {
+        let mut anchor = lock(&self.anchor);
+        let refused = anchor.refused.take().unwrap_or_else(|| self.refused(code));
+        anchor.refused.insert(refused).clone()
+    }
+
+    fn refused(&self, code: ReturnCode) -> SignError {
+        SignError::PinRefused {
+            token: Arc::clone(&self.label),
+            code,
+            mark: self.marks.remember(&self.label, &self.serial, code),
+        }
+    }
+
+    /// The token's slot.
+    pub(super) fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    /// Uses the anchor session, so that the token does not drop it.
+    pub(super) fn keep_alive(&self) -> Result<(), CallError> {
+        self.with_anchor(ping)
     }
 
     /// Closes the anchor and gives the module up. Every other session is closed by now.
@@ -206,6 +245,30 @@ impl Drop for Token {
     fn drop(&mut self) {
         self.close_anchor();
     }
+}
+
+/// How to log in; `None` where the token wants no login.
+fn login(uri: &Pkcs11Uri, info: &TokenInfo, marks: &PinMarks) -> Result<Option<Login>, PinError> {
+    if !info.login_required() {
+        return Ok(None);
+    }
+    marks.check(info.label(), info.serial_number())?;
+    if let Some(pin) = pin::read(uri)? {
+        Ok(Some(Login::Pin(pin)))
+    } else if info.protected_authentication_path() {
+        Ok(Some(Login::Keypad))
+    } else {
+        Err(PinError::Missing {
+            token: info.label().to_owned(),
+        })
+    }
+}
+
+/// Asks the token something small.
+pub(super) fn ping(session: &Session) -> Result<(), CallError> {
+    let info = session.get_session_info();
+    info.map(drop)
+        .map_err(|error| CallError::from_wrapper("C_GetSessionInfo", &error))
 }
 
 const SESSION_LOST: CallError = CallError {

@@ -18,11 +18,12 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use aws_lc_rs::signature::{
-    self, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    self, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
 };
 use birthmark_hsm::{
-    Curve, Pkcs11Uri, PublicKey, SignCompletion, SignError, SignJob, Signature, SigningPool,
-    initialize_token,
+    Curve, MlDsaParameterSet, Pkcs11Uri, PublicKey, RsaSignature, SignCompletion, SignError,
+    SignJob, Signature, SigningPool, initialize_token,
 };
 
 /// Longest wait for an answer. A test that waits that long has failed; nothing is measured by it.
@@ -136,28 +137,45 @@ pub fn messages(count: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Whether the signature is the key's for the message.
+/// Whether the signature is the key's for the message. An RSA key signs PKCS #1 v1.5.
 pub fn verifies(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
-    let signature = signature.as_bytes();
+    verifies_as(RsaSignature::Pkcs1v15, key, message, signature.as_bytes())
+}
+
+/// Whether the signature is the key's for the message, where an RSA key signs as said.
+pub fn verifies_as(rsa: RsaSignature, key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     match key {
-        PublicKey::Ec {
-            curve: Curve::P256,
-            point,
-        } => UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, point)
-            .verify(message, signature),
-        PublicKey::Ec {
-            curve: Curve::P384,
-            point,
-        } => UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_ASN1, point)
-            .verify(message, signature),
+        PublicKey::Ec { curve, point } => {
+            let algorithm = match curve {
+                Curve::P256 => &signature::ECDSA_P256_SHA256_ASN1,
+                Curve::P384 => &signature::ECDSA_P384_SHA384_ASN1,
+                Curve::P521 => &signature::ECDSA_P521_SHA512_ASN1,
+            };
+            UnparsedPublicKey::new(algorithm, point).verify(message, signature)
+        }
         PublicKey::Ed25519(point) => {
             UnparsedPublicKey::new(&ED25519, point).verify(message, signature)
+        }
+        PublicKey::MlDsa { parameter_set, key } => {
+            let algorithm = match parameter_set {
+                MlDsaParameterSet::MlDsa44 => &signature::ML_DSA_44,
+                MlDsaParameterSet::MlDsa65 => &signature::ML_DSA_65,
+                MlDsaParameterSet::MlDsa87 => &signature::ML_DSA_87,
+            };
+            UnparsedPublicKey::new(algorithm, key).verify(message, signature)
         }
         PublicKey::Rsa { modulus, exponent } => RsaPublicKeyComponents {
             n: modulus,
             e: exponent,
         }
-        .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature),
+        .verify(
+            match rsa {
+                RsaSignature::Pkcs1v15 => &RSA_PKCS1_2048_8192_SHA256,
+                RsaSignature::Pss => &RSA_PSS_2048_8192_SHA256,
+            },
+            message,
+            signature,
+        ),
     }
     .is_ok()
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
@@ -12,7 +12,7 @@ use super::{Corpus, CorpusError, HEADER_BYTES, Header, TABLE_ENTRY_BYTES};
 use crate::device::{Device, DeviceError};
 
 /// How many requests are made before they are written: enough to keep all cores busy for tens
-/// of milliseconds between two writes, few enough to hold (about 2 MB) and to move a progress
+/// of milliseconds between two writes, few enough to hold (about 2 MB, 30 MB of ML-DSA) and to move a progress
 /// bar. RSA keys take so long to make that the bar would stand still.
 const CHUNK: u64 = 4096;
 const CHUNK_RSA: u64 = 16;
@@ -29,7 +29,7 @@ struct Made {
 impl Corpus {
     /// Makes a corpus of `count` distinct devices and opens it.
     ///
-    /// The same seed makes the same EC and Ed25519 devices again; RSA devices get new keys each
+    /// The same seed makes the same EC, Ed25519 and ML-DSA devices again; RSA devices get new keys each
     /// time. `progress` is told how many requests are made so far. The file appears under `path`
     /// when it is whole, in place of what was there.
     pub fn make(
@@ -39,14 +39,32 @@ impl Corpus {
         seed: u64,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Corpus, CorpusError> {
+        let rsa_signature = RsaSignature::default();
+        Corpus::make_signing(path, count, (algorithm, rsa_signature), seed, progress)
+    }
+
+    /// [`Corpus::make`], where RSA keys sign as said. Other keys sign in their one way.
+    pub fn make_signing(
+        path: &Path,
+        count: u64,
+        (algorithm, rsa_signature): (KeyAlgorithm, RsaSignature),
+        seed: u64,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Corpus, CorpusError> {
+        let rsa_signature = if algorithm.is_rsa() {
+            rsa_signature
+        } else {
+            RsaSignature::default()
+        };
         let plan = Plan {
             algorithm,
+            rsa_signature,
             count,
             seed,
             generation: 0,
         };
         plan.write(path, progress, &|number| {
-            let device = Device::make(algorithm, seed, number)?;
+            let device = Device::make(algorithm, seed, number)?.with_rsa_signature(rsa_signature);
             Ok(Made {
                 request: device.request()?,
                 key: device.stored_key()?,
@@ -56,16 +74,18 @@ impl Corpus {
 
     /// Makes the retry of this corpus: the same devices with the same keys and names sign again.
     ///
-    /// ECDSA requests differ in every signature; Ed25519 and RSA signatures are deterministic,
-    /// so there the retry has the same bytes, as it would have from a real device.
+    /// ECDSA, ML-DSA and PSS requests differ in every signature; Ed25519 and PKCS #1 v1.5 signatures
+    /// are deterministic, so there the retry has the same bytes, as it would have from a real device.
     pub fn resign(
         &self,
         path: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Corpus, CorpusError> {
         let (algorithm, seed) = (self.algorithm(), self.seed());
+        let rsa_signature = self.header.rsa_signature;
         let plan = Plan {
             algorithm,
+            rsa_signature,
             count: self.len(),
             seed,
             generation: self.generation().saturating_add(1),
@@ -79,7 +99,8 @@ impl Corpus {
                 })
             }
             Some(key) => {
-                let device = Device::from_stored_key(seed, number, key)?;
+                let device =
+                    Device::from_stored_key(seed, number, key)?.with_rsa_signature(rsa_signature);
                 Ok(Made {
                     request: device.request()?,
                     key: Some(key.to_vec()),
@@ -91,6 +112,7 @@ impl Corpus {
 
 struct Plan {
     algorithm: KeyAlgorithm,
+    rsa_signature: RsaSignature,
     count: u64,
     seed: u64,
     generation: u32,
@@ -132,11 +154,11 @@ impl Plan {
         let mut out = BufWriter::with_capacity(1 << 20, file);
         out.write_all(&[0; HEADER_BYTES]).map_err(io)?;
         let (mut request_lengths, mut key_lengths, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        let rsa = matches!(
-            self.algorithm,
-            KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096
-        );
-        let chunk = if rsa { CHUNK_RSA } else { CHUNK };
+        let chunk = if self.algorithm.is_rsa() {
+            CHUNK_RSA
+        } else {
+            CHUNK
+        };
         let mut start = 0;
         while start < self.count {
             let end = self.count.min(start + chunk);
@@ -167,6 +189,7 @@ impl Plan {
         }
         let header = Header {
             algorithm: self.algorithm,
+            rsa_signature: self.rsa_signature,
             generation: self.generation,
             count: self.count,
             seed: self.seed,

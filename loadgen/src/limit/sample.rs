@@ -35,7 +35,7 @@ struct Parts {
 
 impl Sample {
     pub(crate) fn take(corpus: &Corpus) -> Result<Sample, LimitError> {
-        let algorithm = verification::algorithm(corpus.algorithm());
+        let algorithm = verification::algorithm(corpus.algorithm(), corpus.rsa_signature());
         let mut sample = Sample {
             bytes: Vec::new(),
             requests: Vec::new(),

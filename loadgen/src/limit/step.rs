@@ -29,7 +29,7 @@ pub(super) struct Step {
 enum Kind {
     /// ECDSA and RSA sign a digest.
     Digest(DigestAlgorithm),
-    /// EdDSA signs the message. It takes as long for the same message again, so the loop need
+    /// EdDSA and ML-DSA sign the message. It takes as long for the same message again, so the loop need
     /// not build a new one.
     Message(SignInput),
 }

@@ -16,7 +16,9 @@ fn slices_run_on_the_same_threads_for_every_kind_of_key() {
     for algorithm in [
         KeyAlgorithm::EcP256,
         KeyAlgorithm::EcP384,
+        KeyAlgorithm::EcP521,
         KeyAlgorithm::Ed25519,
+        KeyAlgorithm::MlDsa65,
         KeyAlgorithm::Rsa2048,
     ] {
         let pool = SigningPool::software(SoftwareKey::generate(algorithm).unwrap());
@@ -45,7 +47,9 @@ fn every_kind_of_request_is_verified() {
     for (algorithm, count) in [
         (KeyAlgorithm::EcP256, 5),
         (KeyAlgorithm::EcP384, 5),
+        (KeyAlgorithm::EcP521, 5),
         (KeyAlgorithm::Ed25519, 5),
+        (KeyAlgorithm::MlDsa44, 5),
         (KeyAlgorithm::Rsa2048, 2),
     ] {
         let requests = corpus(&folder, algorithm, count);

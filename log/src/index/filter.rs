@@ -52,11 +52,14 @@ impl Filter {
 
     /// `false` when no entry has this hash.
     pub(crate) fn may_contain(&self, hash: u64) -> bool {
+        self.may_contain_mixed(hash, mix(hash))
+    }
+
+    fn may_contain_mixed(&self, hash: u64, x: u64) -> bool {
         let lines = self.lines();
         let Some(line) = lines.get(part_of(hash, lines.len() as u32) as usize) else {
             return false;
         };
-        let x = mix(hash);
         let (words, _) = line.as_chunks::<WORD_BYTES>();
         let bit = |(i, word): (usize, &[u8; WORD_BYTES])| {
             u64::from_le_bytes(*word) >> (x >> (6 * i) & 63)
@@ -68,13 +71,13 @@ impl Filter {
         all(&mut bits.by_ref().take(3)) && all(&mut bits)
     }
 
-    /// Sets the flag of each hash that may be there.
+    /// Sets the flag of each hash that may be there. `mixed` are the hashes, [`mix`]ed.
     ///
     /// Nearly every look is a cache miss; in these loops they overlap.
-    pub(crate) fn flag(&self, hashes: &[u64], flags: &mut [bool]) {
+    pub(crate) fn flag(&self, hashes: &[u64], mixed: &[u64], flags: &mut [bool]) {
         self.touch(hashes);
-        for (hash, flag) in hashes.iter().zip(flags) {
-            *flag |= self.may_contain(*hash);
+        for ((hash, x), flag) in hashes.iter().zip(mixed).zip(flags) {
+            *flag |= self.may_contain_mixed(*hash, *x);
         }
     }
 
@@ -137,7 +140,8 @@ mod tests {
                 );
                 let hashes: Vec<u64> = (1..=100_000).map(|i| mix(2 * i)).collect();
                 let mut flags = vec![false; hashes.len()];
-                read.flag(&hashes, &mut flags);
+                let mixed: Vec<u64> = hashes.iter().map(|&hash| mix(hash)).collect();
+                read.flag(&hashes, &mixed, &mut flags);
                 let passed = flags.iter().filter(|passed| **passed).count();
                 assert!(
                     passed < passed_max,

@@ -179,8 +179,9 @@ impl Index {
         for table in &snapshot.tables {
             table.flag(space, &hashes, &mut flags);
         }
+        let mixed: Vec<u64> = hashes.iter().map(|&hash| entry::mix(hash)).collect();
         for run in &snapshot.runs {
-            run.flag(space, &hashes, &mut flags);
+            run.flag(space, &hashes, &mixed, &mut flags);
         }
         let find = |(key, flag): (&IndexKey, bool)| match flag {
             true => self.find_in(&snapshot, space, key),

@@ -192,10 +192,11 @@ impl Run {
         }
     }
 
-    /// Sets the flag of each hash that may be here, without reading the disk.
-    pub(crate) fn flag(&self, space: usize, hashes: &[u64], flags: &mut [bool]) {
+    /// Sets the flag of each hash that may be here, without reading the disk. `mixed` are the hashes,
+    /// [`mix`](super::entry::mix)ed.
+    pub(crate) fn flag(&self, space: usize, hashes: &[u64], mixed: &[u64], flags: &mut [bool]) {
         match self.filters.get(space) {
-            Some(filter) => filter.flag(hashes, flags),
+            Some(filter) => filter.flag(hashes, mixed, flags),
             None => flags.fill(true),
         }
     }

@@ -127,7 +127,7 @@ fn openssl_and_x509_cert_agree_on_every_field(signer: Signer) {
 }
 
 /// The chain up to the root, with strict checks of the encoding, and only that root.
-fn openssl_verifies(factory: &Factory, certificate: &Path, purpose: Option<&str>) {
+pub(crate) fn openssl_verifies(factory: &Factory, certificate: &Path, purpose: Option<&str>) {
     let ca = |file: &str| factory.path("ca").join(file).to_str().unwrap().to_owned();
     let (root, issuing) = (ca("root/root-ca.pem"), ca("issuing-ca.pem"));
     let mut arguments = vec![

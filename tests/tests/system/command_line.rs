@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 use birthmark_hsm::KeyAlgorithm;
@@ -42,6 +43,17 @@ fn with_configuration(factory: &Factory, from: &str, to: &str, test: impl FnOnce
     fs::write(&path, sound.replace(from, to)).unwrap();
     test();
     fs::write(&path, sound).unwrap();
+    clear_pin_marks(&path);
+}
+
+/// What a person does once the PIN is right: removes the marks beside the configuration. Returns
+/// how many there were.
+fn clear_pin_marks(configuration: &Path) -> usize {
+    let folder = fs::read_dir(configuration.parent().unwrap()).unwrap();
+    let marks = folder
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("/pin-refused."));
+    marks.map(|path| fs::remove_file(path).unwrap()).count()
 }
 
 /// The name of the key in a configuration's PKCS#11 URI.
@@ -110,6 +122,29 @@ fn token_errors_say_what_is_wrong_and_never_the_pin() {
             no_pin(assert_refused(&factory, 2, words))
         });
     }
+}
+
+/// A service that is restarted in a loop must not lock the token.
+#[test]
+fn a_refused_pin_is_not_sent_again_until_a_person_clears_its_mark() {
+    let factory = Factory::for_binary(Signer::SoftHsm(KeyAlgorithm::EcP256));
+    let path = factory.configuration();
+    let sound = fs::read_to_string(&path).unwrap();
+    let wrong_pin = factory.path("wrong-pin-file");
+    write_private(&wrong_pin, "wrong-pin");
+    let right_pin = factory.token().pin_file.to_str().unwrap();
+    let wrong = sound.replace(right_pin, wrong_pin.to_str().unwrap());
+    assert_ne!(wrong, sound);
+    fs::write(&path, wrong).unwrap();
+    assert_refused(&factory, 2, &["CKR_PIN_INCORRECT", "then remove"]);
+    // Though it is right by now: a person says so.
+    fs::write(&path, sound).unwrap();
+    for _ in 0..2 {
+        assert_refused(&factory, 2, &["not sent again", "then remove"]);
+    }
+    assert_eq!(clear_pin_marks(&factory.configuration()), 1);
+    let good = factory.file("good.pem", request_pem(1));
+    assert_code(&factory.issue(&[&good], b""), 0);
 }
 
 #[track_caller]

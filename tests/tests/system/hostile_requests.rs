@@ -9,6 +9,7 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use x509_cert::Certificate;
 
+use crate::algorithms::accept_every_key;
 use crate::requests::{COMMON_NAME, Key, SERIAL_NUMBER, device, device_of, name};
 use crate::station::{Factory, Signer};
 
@@ -76,11 +77,15 @@ fn runner(cases: u32) -> TestRunner {
 fn changed_requests_are_never_issued(signer: Signer) {
     const CASES: u32 = 400;
     let factory = Factory::new(signer);
+    accept_every_key(&factory);
     let engine = factory.open();
     let originals: Vec<Vec<u8>> = [
         KeyAlgorithm::EcP256,
         KeyAlgorithm::EcP384,
+        KeyAlgorithm::EcP521,
         KeyAlgorithm::Ed25519,
+        KeyAlgorithm::MlDsa44,
+        KeyAlgorithm::Rsa2048,
     ]
     .into_iter()
     .map(|algorithm| device_of(algorithm, 0))

@@ -9,12 +9,16 @@
 //! | `damage` | flipped bits, cut and missing segments of a finished log |
 //! | `storage_faults` | full disk, failed writes, failed syncs |
 //! | `clock` | steps of the clock, running and at start |
+//! | `algorithms` | every kind of issuing key certifies every kind of device key |
+//! | `algorithm_refusals` | keys, signatures and parameters that are not as their algorithm wants them |
 //! | `certificates` | openssl and x509-cert read what was issued |
 //! | `hostile_requests` | mutated requests, any subject text |
 //! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
 //! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
 //! | `foreign_records` | records of later versions stop the start |
 //! | `system_calls` | system calls of the real binary fail, by `strace` |
+//! | `tokens` | a token of several fails, returns, signs wrongly: what requests notice of it |
+//! | `storm` | every row of the error table at once, under full load on three tokens; a token killed under load |
 //! | `command_line` | every error of the binary: exit code, one line, no secret |
 //!
 //! Every test of the engine whose matter can depend on the signer runs on every signer. PKCS#11
@@ -28,6 +32,8 @@
 #[macro_use]
 mod station;
 
+mod algorithm_refusals;
+mod algorithms;
 mod binary;
 mod certificates;
 mod clock;
@@ -38,13 +44,16 @@ mod damage;
 mod faulty_storage;
 mod foreign_records;
 mod hostile_requests;
+mod load;
 mod officer;
 mod refusals;
 mod reissue;
 mod requests;
 mod retries;
 mod storage_faults;
+mod storm;
 mod system_calls;
+mod tokens;
 mod uniqueness;
 
 /// Tells how much was tried, also when the test passes: to standard error as it is, which the test

@@ -14,7 +14,7 @@ use birthmark_engine::record::{DATA_PERMIT, Record};
 use birthmark_engine::{
     Configuration, Engine, Fault, IssueError, Issued, LogKey, Rejection, Station,
 };
-use birthmark_hsm::{KeyAlgorithm, Pkcs11Uri, initialize_token};
+use birthmark_hsm::{KeyAlgorithm, Pkcs11Uri, RsaSignature, initialize_token};
 use birthmark_log::{LogReader, Verification, VerifyReport};
 use tempfile::TempDir;
 
@@ -30,6 +30,11 @@ const MODULE_VARIABLE: &str = "BIRTHMARK_TEST_MODULE";
 pub(crate) enum Signer {
     Software(KeyAlgorithm),
     SoftHsm(KeyAlgorithm),
+    /// An RSA key that signs PSS, on a token or not.
+    Pss {
+        softhsm: bool,
+        algorithm: KeyAlgorithm,
+    },
     /// P-256, signing with a session copy of the key.
     SoftHsmKeyCopy,
 }
@@ -39,8 +44,18 @@ impl Signer {
 
     pub(crate) fn algorithm(self) -> KeyAlgorithm {
         match self {
-            Signer::Software(algorithm) | Signer::SoftHsm(algorithm) => algorithm,
+            Signer::Software(algorithm)
+            | Signer::SoftHsm(algorithm)
+            | Signer::Pss { algorithm, .. } => algorithm,
             Signer::SoftHsmKeyCopy => KeyAlgorithm::EcP256,
+        }
+    }
+
+    fn on_token(self) -> bool {
+        match self {
+            Signer::Software(_) => false,
+            Signer::Pss { softhsm, .. } => softhsm,
+            Signer::SoftHsm(_) | Signer::SoftHsmKeyCopy => true,
         }
     }
 }
@@ -142,16 +157,15 @@ pub(crate) struct Factory {
 impl Factory {
     /// For a test that stays within this process.
     pub(crate) fn new(signer: Signer) -> Factory {
-        let on_token = !matches!(signer, Signer::Software(_));
-        Factory::with_token(signer, on_token.then(|| Token::shared().clone()))
+        let token = signer.on_token().then(|| Token::shared().clone());
+        Factory::with_token(signer, token)
     }
 
     /// For a test that runs the binary: SoftHSM does not take kindly to one process that makes
     /// keys on a token while another one looks for its own there.
     pub(crate) fn for_binary(signer: Signer) -> Factory {
-        let on_token = !matches!(signer, Signer::Software(_));
         let guard = TOKEN_SETUP.lock().unwrap_or_else(PoisonError::into_inner);
-        let token = on_token.then(|| Arc::new(Token::initialize()));
+        let token = signer.on_token().then(|| Arc::new(Token::initialize()));
         drop(guard);
         Factory::with_token(signer, token)
     }
@@ -163,6 +177,28 @@ impl Factory {
             token,
         };
         factory.perform_ceremony();
+        factory
+    }
+
+    /// A CA whose P-256 key is on several tokens: made on the first, and on the others already.
+    pub(crate) fn on_tokens(tokens: &[Pkcs11Uri], limits: &str) -> Factory {
+        let factory = Factory {
+            directory: tempfile::tempdir().unwrap(),
+            signer: Signer::SoftHsm(KeyAlgorithm::EcP256),
+            token: None,
+        };
+        let subject = "O=Acme,CN=Acme Issuing CA".parse().unwrap();
+        let mut plan = CaPlan::new(factory.path("ca"), subject);
+        plan.sessions = Some(2);
+        plan.origin = Some(crate::officer::LOG.to_owned());
+        plan.signer = KeyPlace::Token(Box::new(tokens[0].clone()));
+        ceremony::create(&plan).unwrap();
+        let one = format!("signer = \"{}\"", tokens[0].as_written());
+        let all: Vec<&str> = tokens.iter().map(Pkcs11Uri::as_written).collect();
+        let text = fs::read_to_string(factory.configuration()).unwrap();
+        assert!(text.contains(&one), "{text}");
+        let text = text.replace(&one, &format!("signers = {all:?}\n{limits}"));
+        fs::write(factory.configuration(), text).unwrap();
         factory
     }
 
@@ -180,6 +216,7 @@ impl Factory {
         let subject = "O=Acme,CN=Acme Issuing CA".parse().unwrap();
         let mut plan = CaPlan::new(self.path("ca"), subject);
         plan.algorithm = self.signer.algorithm();
+        plan.rsa_signature = matches!(self.signer, Signer::Pss { .. }).then_some(RsaSignature::Pss);
         plan.sessions = Some(2);
         plan.origin = Some(crate::officer::LOG.to_owned());
         plan.key_copy = self.signer == Signer::SoftHsmKeyCopy;
@@ -359,7 +396,7 @@ impl Entry {
     }
 
     /// The serial number's magnitude, without leading zeros.
-    fn serial(&self) -> Option<Vec<u8>> {
+    pub(crate) fn serial(&self) -> Option<Vec<u8>> {
         let serial = match self {
             Entry::Issued { certificate, .. } => serial_of(certificate),
             Entry::Lost { serial, .. } => serial.clone(),

@@ -301,7 +301,7 @@ fn made_certificate(
 /// The CA certificate has the key.
 fn key_fits(certificate: &Certificate, key: &SigningPool) -> Result<(), ScriptError> {
     let issuer = Issuer::from_der(&certificate.to_der()?).map_err(CeremonyError::from)?;
-    let fits = issuer.check_signer(key.key_algorithm(), key.public_key());
+    let fits = issuer.check_signer(key);
     Ok(fits.map_err(CeremonyError::from)?)
 }
 

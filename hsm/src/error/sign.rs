@@ -1,0 +1,136 @@
+//! Why a signature was not made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Mark;
+use crate::algorithm::KeyAlgorithm;
+use crate::ckr::{CallError, ErrorClass, ReturnCode};
+
+/// A signature was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignError {
+    /// A PKCS#11 call failed, after what its class allows was tried.
+    #[error("token '{token}': {call}; {}", call.class().advice())]
+    Call {
+        /// The token's label.
+        token: Arc<str>,
+        /// The call and what it returned.
+        call: CallError,
+    },
+    /// The PIN was refused earlier, when a lost login had to be renewed. It is not sent again.
+    #[error(
+        "token '{token}': the PIN was refused with {code} and is not tried again; {}{mark}",
+        ErrorClass::Pin.advice()
+    )]
+    PinRefused {
+        /// The token's label.
+        token: Arc<str>,
+        /// What the login returned.
+        code: ReturnCode,
+        /// What remembers it.
+        mark: Mark,
+    },
+    /// The token holds no such key any more, or another one under the same name.
+    #[error(
+        "token '{token}' no longer holds the key that this pool signs with as {key}; put the right \
+         key there, or take the token out of the configuration"
+    )]
+    WrongKey {
+        /// The token's label.
+        token: Arc<str>,
+        /// The URI's object attributes.
+        key: String,
+    },
+    /// The last of the job's attempts did not return and was given up.
+    #[error(
+        "token '{token}': the call did not return within {} s and was given up; {}",
+        limit.as_secs_f64(), ErrorClass::Device.advice()
+    )]
+    Hung {
+        /// The token's label.
+        token: Arc<str>,
+        /// How long it may last.
+        limit: Duration,
+    },
+    /// No token took the job.
+    #[error(
+        "no token signs, waited {} s; check the HSMs, their power and their network: {tokens}",
+        waited.as_secs()
+    )]
+    TokensDown {
+        /// How long the job waited while every token was down.
+        waited: Duration,
+        /// Each token's state, and why.
+        tokens: Arc<str>,
+    },
+    /// The token returned something that is no signature of this key.
+    #[error(
+        "token '{token}' returned a signature of {found} bytes for a key of type {algorithm}, \
+         which takes {expected}; check the token's firmware"
+    )]
+    MalformedSignature {
+        /// The token's label.
+        token: Arc<str>,
+        /// The key's kind.
+        algorithm: KeyAlgorithm,
+        /// Bytes that a signature of this key has.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// The job's input is not what this key signs. Make it with
+    /// [`SigningPool::input_for`](crate::SigningPool::input_for).
+    #[error(
+        "the input is not what a key of type {algorithm} signs; make it with the pool's input_for"
+    )]
+    WrongInput {
+        /// The key's kind.
+        algorithm: KeyAlgorithm,
+    },
+    /// The software key's arithmetic failed, which means exhausted memory or a damaged key.
+    #[error("signing with the {algorithm} software key failed; check memory and the key file")]
+    Software {
+        /// The key's kind.
+        algorithm: KeyAlgorithm,
+    },
+    /// No session thread is left to sign.
+    #[error("the signing pool has stopped; restart this process")]
+    Stopped,
+}
+
+impl SignError {
+    /// The class that decides what is done about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            SignError::Call { call, .. } => call.class(),
+            SignError::PinRefused { .. } => ErrorClass::Pin,
+            SignError::WrongKey { .. } => ErrorClass::Handle,
+            SignError::MalformedSignature { .. }
+            | SignError::Software { .. }
+            | SignError::Hung { .. }
+            | SignError::TokensDown { .. } => ErrorClass::Device,
+            SignError::WrongInput { .. } => ErrorClass::Request,
+            SignError::Stopped => ErrorClass::Module,
+        }
+    }
+
+    /// The PKCS#11 function that failed, such as `C_Sign`.
+    pub fn function(&self) -> Option<&'static str> {
+        match self {
+            SignError::Call { call, .. } => Some(call.function),
+            SignError::PinRefused { .. } => Some("C_Login"),
+            _ => None,
+        }
+    }
+
+    /// What the PKCS#11 function returned.
+    pub fn code(&self) -> Option<ReturnCode> {
+        match self {
+            SignError::Call { call, .. } => Some(call.code),
+            SignError::PinRefused { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What an error does to the token it came from, besides what it does to the job.
+
+use std::sync::Arc;
+
+use super::key::TokenKey;
+use super::member::{Member, Trip};
+use super::shared::Shared;
+use crate::ckr::ErrorClass;
+use crate::error::SignError;
+use crate::event::TokenState;
+
+/// The token takes no more work. A session of an older `generation` changes nothing.
+pub(super) fn stop_token(
+    shared: &Shared,
+    member: &Member,
+    generation: u64,
+    key: &TokenKey,
+    to: TokenState,
+    error: &SignError,
+) {
+    let fault = match error {
+        SignError::Call { call, .. } if call.class() == ErrorClass::Pin => {
+            key.token().pin_was_refused(call.code)
+        }
+        other => other.clone(),
+    };
+    let why = fault.to_string();
+    member.trip(shared, generation, Trip { to, why, fault });
+}
+
+/// The module lost its state: every token of the pool behind it goes down, so that it can be
+/// initialized with no thread inside.
+pub(super) fn stop_module(shared: &Shared, member: &Member, key: &TokenKey, error: &SignError) {
+    let module = key.token().module();
+    // Whoever says so holds the key and with it the module: it cannot be initialized anew between
+    // the error and this mark.
+    module.mark_lost();
+    for other in &shared.members {
+        let same = |key: &Arc<TokenKey>| std::ptr::eq(key.token().module(), module);
+        if other.place == member.place || other.key().as_ref().is_some_and(same) {
+            let trip = Trip {
+                to: TokenState::Down,
+                why: error.to_string(),
+                fault: error.clone(),
+            };
+            other.trip(shared, other.generation(), trip);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! A refused PIN is sent once, whatever is started again.
+
+use std::fs;
+use std::path::PathBuf;
+
+use birthmark_hsm::{ErrorClass, Mark, OpenError, PinError, PoolOptions, SignError, TokenState};
+
+use crate::world::{World, errors, sign_ok, wait_for, wait_for_state};
+
+const COUNTED: &str = "state_file = 'state-a'";
+
+fn remembering(world: &World) -> PoolOptions {
+    PoolOptions {
+        state_directory: Some(world.directory.path().to_owned()),
+        ..world.options()
+    }
+}
+
+fn marks(world: &World) -> Vec<PathBuf> {
+    fs::read_dir(world.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("pin-refused"))
+        .collect()
+}
+
+#[test]
+fn a_refused_pin_is_sent_once_over_restarts_until_a_person_clears_the_mark() {
+    let world = World::new([("a", COUNTED)]);
+    let right = fs::read(world.file("a.pin")).unwrap();
+    fs::write(world.file("a.pin"), "wrong").unwrap();
+    let error = world.try_open(remembering(&world)).unwrap_err();
+    let OpenError::Pin(PinError::Refused {
+        mark: Mark::Left(mark),
+        ..
+    }) = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(error.class(), Some(ErrorClass::Pin));
+    assert!(error.to_string().contains(&mark.display().to_string()));
+    let text = fs::read_to_string(mark).unwrap();
+    assert!(text.contains("CKR_PIN_INCORRECT") && text.contains("'a'"));
+    assert!(!text.contains("wrong"), "no PIN in it: {text}");
+
+    // However often it is started, and though the PIN is right by now.
+    fs::write(world.file("a.pin"), &right).unwrap();
+    for _ in 0..5 {
+        let error = world.try_open(remembering(&world)).unwrap_err();
+        let before = matches!(error, OpenError::Pin(PinError::RefusedBefore { .. }));
+        assert!(before, "{error}");
+        assert_eq!(error.class(), Some(ErrorClass::Pin));
+        let told = error.to_string();
+        assert!(told.contains("then remove") && told.contains(&mark.display().to_string()));
+    }
+    assert_eq!(world.report(0).logins, 1);
+    assert_eq!(world.report(0).memory.wrong_pins, 1);
+
+    fs::remove_file(mark).unwrap();
+    let pool = world.try_open(remembering(&world)).unwrap();
+    sign_ok(&pool, 20);
+    assert!(marks(&world).is_empty());
+}
+
+#[test]
+fn a_pin_that_is_refused_in_between_is_remembered_too() {
+    let world = World::new([("a", COUNTED), ("b", "")]);
+    let pool = world.try_open(remembering(&world)).unwrap();
+    sign_ok(&pool, 20);
+    world.fail(0, "C_Login", "every = 1", "CKR_PIN_LOCKED");
+    world.command(0, "lose-login");
+    wait_for(&pool, "the PIN is refused", || {
+        sign_ok(&pool, 20);
+        pool.tokens()[0].state == TokenState::PinRefused
+    });
+    assert_eq!(world.report(0).faults("CKR_PIN_LOCKED"), 1);
+    assert_eq!(marks(&world).len(), 1);
+    world.command(0, "clear-faults");
+    sign_ok(&pool, 100);
+    pool.close().unwrap();
+    // The next start goes on without it, and says so.
+    let pool = world.try_open(remembering(&world)).unwrap();
+    assert_eq!(pool.tokens()[0].state, TokenState::PinRefused);
+    assert!(pool.tokens()[0].why.contains("CKR_PIN_LOCKED"));
+    sign_ok(&pool, 50);
+    assert_eq!(world.report(0).logins, 1, "the first start's");
+}
+
+#[test]
+fn a_pin_that_a_returning_token_refuses_is_sent_once() {
+    let world = World::new([("a", COUNTED)]);
+    let pool = world.try_open(remembering(&world)).unwrap();
+    sign_ok(&pool, 20);
+    fs::write(world.file("a.pin"), "wrong").unwrap();
+    world.command(0, "remove");
+    world.command(
+        0,
+        "fault = { function = 'C_Login', every = 1, code = 'CKR_PIN_EXPIRED' }",
+    );
+    wait_for(&pool, "it is down or back", || {
+        pool.queue_len() == 0 && world.report(0).sessions_open == 0
+    });
+    world.command(0, "return");
+    // Jobs are answered at once when nothing can mend it.
+    for error in errors(&pool, 10) {
+        assert!(matches!(&error, SignError::PinRefused { .. }), "{error}");
+        assert_eq!(error.class(), ErrorClass::Pin);
+        assert!(error.to_string().contains("then remove"), "{error}");
+    }
+    wait_for_state(&pool, 0, TokenState::PinRefused);
+    assert_eq!(world.report(0).faults("CKR_PIN_EXPIRED"), 1);
+    assert_eq!(marks(&world).len(), 1);
+}
+
+#[test]
+fn a_start_goes_on_without_a_token_that_refuses_its_pin() {
+    let world = World::new([("a", COUNTED), ("b", "")]);
+    fs::write(world.file("a.pin"), "wrong").unwrap();
+    for _ in 0..3 {
+        let pool = world.try_open(remembering(&world)).unwrap();
+        assert_eq!(pool.tokens()[0].state, TokenState::PinRefused);
+        sign_ok(&pool, 20);
+        pool.close().unwrap();
+    }
+    assert_eq!(world.report(0).memory.wrong_pins, 1);
+    let lines = world.events.lines();
+    let told = |line: &String| line.contains("PIN refused") && line.contains("'a'");
+    assert_eq!(lines.iter().filter(|line| told(line)).count(), 3);
+}
+
+#[test]
+fn a_mark_that_cannot_be_written_is_told() {
+    let world = World::new([("a", COUNTED)]);
+    fs::write(world.file("a.pin"), "wrong").unwrap();
+    let mut options = world.options();
+    options.state_directory = Some(world.file("not there"));
+    let error = world.try_open(options).unwrap_err();
+    let told = error.to_string();
+    assert!(told.contains("could not be written down"), "{told}");
+}
+
+/// A token may say so while it signs.
+#[test]
+fn a_pin_that_locks_while_the_token_signs_stops_it() {
+    let world = World::new([("a", COUNTED), ("b", "")]);
+    let pool = world.try_open(remembering(&world)).unwrap();
+    world.fail(0, "C_SignInit", "every = 1", "CKR_PIN_LOCKED");
+    wait_for(&pool, "it is told", || {
+        sign_ok(&pool, 20);
+        pool.tokens()[0].state == TokenState::PinRefused
+    });
+    assert_eq!(marks(&world).len(), 1);
+    assert_eq!(world.report(0).logins, 1, "the start's");
+    crate::world::assert_adds_up(&pool.tokens());
+}

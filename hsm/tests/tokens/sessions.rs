@@ -1,0 +1,107 @@
+//! How many sessions there are, and what becomes of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use birthmark_hsm::{OpenError, TokenState};
+
+use crate::world::{Load, World, sign_ok, states, wait_for};
+
+#[test]
+fn a_token_with_fewer_sessions_than_asked_for_signs_with_those() {
+    let world = World::new([("a", "session_max = 4"), ("b", "")]);
+    let mut options = world.options();
+    options.tokens.sessions = Some(10);
+    let pool = world.try_open(options).unwrap();
+    let tokens = pool.tokens();
+    assert_eq!((tokens[0].sessions, tokens[1].sessions), (3, 10));
+    sign_ok(&pool, 100);
+    let lines = world.events.lines();
+    let told = |line: &String| line.contains("3 sessions where 10 were asked for");
+    assert!(lines.iter().any(told), "{lines:#?}");
+    assert_eq!(states(&pool.tokens()[0]), [TokenState::Up]);
+}
+
+/// Two milliseconds a signature: more sessions sign more, up to what the token opens.
+#[test]
+fn adaptive_sessions_grow_while_the_rate_does() {
+    let world = World::new([(
+        "a",
+        "session_max = 12\nlatency = { mean_us = 4000, jitter_us = 0 }",
+    )]);
+    let mut options = world.options();
+    options.adaptive = true;
+    options.tokens.sessions = Some(2);
+    let pool = Arc::new(world.try_open(options).unwrap());
+    let load = Load::start(&pool, 64);
+    wait_for(&pool, "all that the token opens", || {
+        pool.tokens()[0].sessions == 11
+    });
+    load.go_on(&pool, 100);
+    load.stop();
+    assert_eq!(world.report(0).sessions_most, 12);
+    assert_eq!(states(&pool.tokens()[0]), [TokenState::Up], "no fault");
+}
+
+#[test]
+fn an_idle_session_is_kept_alive_and_a_busy_one_left_alone() {
+    let world = World::new([("a", "")]);
+    let mut options = world.options();
+    options.keep_alive = Duration::from_millis(50);
+    let pool = world.try_open(options).unwrap();
+    let pings = || world.report(0).calls("C_GetSessionInfo");
+    let before = pings();
+    wait_for(&pool, "pings", || pings() >= before + 9);
+    pool.close().unwrap();
+
+    let pool = world.open();
+    let before = pings();
+    sign_ok(&pool, 2000);
+    assert_eq!(pings(), before, "20 s are not over");
+}
+
+/// A token that drops idle sessions: the ping finds out, before a job does.
+#[test]
+fn a_session_that_was_dropped_while_idle_is_replaced_before_the_next_job() {
+    let world = World::new([("a", "")]);
+    let mut options = world.options();
+    options.keep_alive = Duration::from_millis(50);
+    let pool = world.try_open(options).unwrap();
+    sign_ok(&pool, 20);
+    world.command(0, "lose-sessions");
+    wait_for(&pool, "both are replaced", || {
+        pool.metrics().sessions_reopened >= 2
+    });
+    let before = pool.tokens()[0].retries;
+    sign_ok(&pool, 100);
+    assert_eq!(pool.tokens()[0].retries, before);
+    assert_eq!(pool.tokens()[0].errors_total(), 0);
+}
+
+#[test]
+fn limits_out_of_range_are_refused() {
+    let world = World::new([("a", "")]);
+    let mut wrong = Vec::new();
+    for place in 0..5 {
+        let mut options = world.options();
+        match place {
+            0 => options.call_limit = Duration::ZERO,
+            1 => options.probe_interval_max = Duration::ZERO,
+            2 => options.keep_alive = Duration::from_secs(86_401),
+            3 => options.wait_limit = Duration::MAX,
+            _ => options.abandoned_max = Some(0),
+        }
+        match world.try_open(options) {
+            Err(OpenError::Limit { name, .. }) => wrong.push(name),
+            other => panic!("{other:?}"),
+        }
+    }
+    let names = [
+        "call_limit",
+        "probe_interval_max",
+        "keep_alive",
+        "wait_limit",
+        "abandoned_max",
+    ];
+    assert_eq!(wrong, names);
+}

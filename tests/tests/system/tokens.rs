@@ -1,0 +1,150 @@
+//! An issuing key on two tokens, and what requests notice when one of them fails.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use birthmark_engine::{Engine, IssueError, IssueStatus, Request};
+use birthmark_hsm::{Pkcs11Uri, TokenState};
+use birthmark_test_token::TestHsm;
+
+use crate::requests::device;
+use crate::station::{Entry, Factory};
+
+/// A test that waits this long has failed; nothing is measured by it.
+const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// A CA with its key on two test HSMs.
+struct World {
+    hsms: [TestHsm; 2],
+    factory: Factory,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new(limits: &str) -> World {
+        let directory = tempfile::tempdir().unwrap();
+        // The ceremony makes the key on the first; the second finds it in the file.
+        let settings = "mode = 'software'\nkey_file = 'shared'\nmake_key = false";
+        let hsms =
+            ["a", "b"].map(|name| TestHsm::create(directory.path(), name, settings).unwrap());
+        let uris: [Pkcs11Uri; 2] = [0, 1].map(|hsm: usize| hsms[hsm].uri().parse().unwrap());
+        World {
+            factory: Factory::on_tokens(&uris, limits),
+            hsms,
+            _directory: directory,
+        }
+    }
+
+    fn command(&self, hsm: usize, line: &str) {
+        self.hsms[hsm].command(line).unwrap();
+    }
+}
+
+fn requests(numbers: std::ops::Range<u64>) -> Vec<Request> {
+    numbers
+        .map(|number| Request::new(device(number), "idevid"))
+        .collect()
+}
+
+fn wait_for_state(engine: &Engine, token: usize, state: TokenState) {
+    let started = Instant::now();
+    while engine.signing_pool().tokens()[token].state != state {
+        let tokens = engine.signing_pool().tokens();
+        assert!(started.elapsed() < WATCHDOG, "{state}: {tokens:#?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// No request fails, none takes a second serial number, and the log has no lost signature.
+#[test]
+fn a_token_that_is_killed_costs_no_request_and_no_serial_number() {
+    let world = World::new("probe_interval_max_s = 1");
+    let engine = world.factory.open();
+    let results = thread::scope(|scope| {
+        let issuing = scope.spawn(|| engine.issue_batch(requests(0..3000)));
+        let started = Instant::now();
+        while engine.metrics().issued < 300 {
+            assert!(started.elapsed() < WATCHDOG);
+        }
+        world.command(0, "remove");
+        issuing.join().unwrap()
+    });
+    for result in results {
+        assert_eq!(result.unwrap().status, IssueStatus::Issued);
+    }
+    wait_for_state(&engine, 0, TokenState::Down);
+    world.command(0, "return");
+    wait_for_state(&engine, 0, TokenState::Up);
+    let before = engine.signing_pool().tokens()[0].signatures;
+    for result in engine.issue_batch(requests(3000..3500)) {
+        assert_eq!(result.unwrap().status, IssueStatus::Issued);
+    }
+    let tokens = engine.signing_pool().tokens();
+    assert!(tokens[0].signatures > before, "it signs again");
+    let made: u64 = tokens.iter().map(|token| token.signatures).sum();
+    assert_eq!(made, 3500);
+    engine.close().unwrap();
+    let entries = world.factory.assert_sound();
+    assert_eq!(entries.len(), 3500);
+    let lost = |entry: &&Entry| matches!(entry, Entry::Lost { .. });
+    assert_eq!(entries.iter().filter(lost).count(), 0);
+    let serials: BTreeSet<_> = entries.iter().filter_map(Entry::serial).collect();
+    assert_eq!(serials.len(), 3500);
+}
+
+/// A signature that is none is found before release, whatever the token says of itself.
+#[test]
+fn a_wrong_signature_is_not_released() {
+    let world = World::new("");
+    let engine = world.factory.open();
+    world.command(
+        0,
+        "fault = { function = 'C_Sign', every = 1, signature = 'wrong' }",
+    );
+    let (mut issued, mut refused) = (0, 0);
+    for result in engine.issue_batch(requests(0..200)) {
+        match result {
+            Ok(_) => issued += 1,
+            Err(IssueError::Fault(fault)) => {
+                assert_eq!(fault.reason(), "check");
+                refused += 1;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(refused > 0, "the first token signed too");
+    assert_eq!(engine.metrics().lost, refused);
+    engine.close().unwrap();
+    let entries = world.factory.assert_sound();
+    assert_eq!(entries.len() as u64, issued + refused);
+}
+
+/// With every token down requests wait, then hear what to do; the engine goes on afterwards.
+#[test]
+fn requests_wait_for_tokens_and_then_say_what_to_do() {
+    let world = World::new("wait_limit_s = 1\nprobe_interval_max_s = 1");
+    let engine = world.factory.open();
+    for hsm in 0..2 {
+        world.command(hsm, "remove");
+    }
+    let started = Instant::now();
+    for result in engine.issue_batch(requests(0..20)) {
+        let Err(IssueError::Fault(fault)) = result else {
+            panic!("{result:?}")
+        };
+        assert_eq!(fault.reason(), "signer");
+        assert!(fault.to_string().contains("check the HSMs"), "{fault}");
+    }
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    for hsm in 0..2 {
+        world.command(hsm, "return");
+        wait_for_state(&engine, hsm, TokenState::Up);
+    }
+    // The same devices ask again, and get their certificates.
+    for result in engine.issue_batch(requests(0..20)) {
+        assert_eq!(result.unwrap().status, IssueStatus::Issued);
+    }
+    engine.close().unwrap();
+    assert_eq!(world.factory.assert_sound().len(), 40);
+}
