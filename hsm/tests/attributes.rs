@@ -1,5 +1,7 @@
 //! What a real token (SoftHSM) says of itself and of a key, and the end of a key.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use birthmark_hsm::{
     DestroyError, KeyAlgorithm, KeyError, OpenError, Pkcs11Options, SessionLimit, SigningPool,
     destroy_key_pair, generate_key_pair, generate_reported_key_pair, inspect_module, inspect_uri,
@@ -9,8 +11,16 @@ use birthmark_hsm::{
 mod test_token;
 use test_token::{TestToken, module};
 
+/// One test at a time: SoftHSM shows no tokens while another is being made beside it.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn a_new_key_is_reported_as_it_was_asked_for() {
+    let _alone = alone();
     let token = TestToken::create();
     for algorithm in [KeyAlgorithm::EcP256, KeyAlgorithm::Rsa2048] {
         let uri = token.uri(algorithm.name());
@@ -41,6 +51,7 @@ fn a_new_key_is_reported_as_it_was_asked_for() {
 
 #[test]
 fn a_key_is_destroyed_only_if_it_is_the_expected_one() {
+    let _alone = alone();
     let token = TestToken::create();
     let (first, second) = (token.uri("first"), token.uri("second"));
     let first_key = generate_key_pair(&first, KeyAlgorithm::EcP256).unwrap();
@@ -66,6 +77,7 @@ fn a_key_is_destroyed_only_if_it_is_the_expected_one() {
 
 #[test]
 fn a_token_is_described_without_a_login() {
+    let _alone = alone();
     let token = TestToken::create();
     let described = inspect_uri(&token.uri("no such key")).unwrap();
     let [slot] = &described.slots[..] else {

@@ -45,9 +45,10 @@ impl SyncRule {
         if backlog.all >= in_flight || backlog.all >= enough {
             return Due::Now;
         }
+        let factor = (enough / self.records_max.max(1)).max(1);
         let wait_max = self
             .wait_max
-            .mul_f64(enough as f64 / self.records_max as f64);
+            .saturating_mul(u32::try_from(factor).unwrap_or(u32::MAX));
         match wait_max.checked_sub(now.saturating_duration_since(oldest)) {
             Some(left) if !left.is_zero() => Due::After(left),
             _ => Due::Now,

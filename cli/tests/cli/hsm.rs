@@ -219,7 +219,7 @@ fn a_refused_pin_is_sent_once_and_never_shown() {
             arguments.extend(["--algorithm", "p256"]);
         }
         let refused = birthmark(&arguments, b"");
-        assert_code(&refused, 2);
+        assert_code(&refused, 5);
         let line = error_line(&refused);
         assert!(
             line.contains("refused the PIN") && !line.contains("wrong-pin"),

@@ -374,7 +374,7 @@ fn wrong_secrets_are_tried_once() {
     let plan = world.plan("pin", "officer", &rest);
     world.approve(&plan, &["ada", "bob"]);
     let refused = world.run(&plan, 1);
-    assert_code(&refused, 2);
+    assert_code(&refused, 5);
     let line = error_line(&refused);
     assert!(
         line.contains("refused the PIN") && !line.contains("wrong-pin"),

@@ -132,7 +132,7 @@ fn an_operator_types_the_pin_at_the_start() {
         "{shown}"
     );
     let (code, shown) = with_terminal(&issue, &[("PIN of", "wrong-pin")]);
-    assert_eq!(code, 2, "{shown}");
+    assert_eq!(code, 5, "{shown}");
     assert!(
         shown.contains("refused the PIN") && !shown.contains("wrong-pin"),
         "{shown}"

@@ -350,10 +350,12 @@ impl Member {
         if let Some(job) = self.keeper.give_up(limit_us, |_| ()) {
             given_up(job);
         }
-        if events.is_empty() {
+        // Without a session, and with nobody who could open one, its jobs would wait for ever.
+        let stranded = control.entries.iter().all(|entry| entry.left) && self.keeper.is_given_up();
+        if events.is_empty() && !stranded {
             return jobs;
         }
-        let too_many = control.inside >= self.abandoned_max(shared);
+        let too_many = stranded || control.inside >= self.abandoned_max(shared);
         if too_many && control.state == TokenState::Up {
             let trip = self.hangs(&control, limit);
             events.push(PoolEventKind::State(self.leave_up(&mut control, trip)));

@@ -193,7 +193,8 @@ impl Tables {
 /// Slots of the smallest table.
 const SLOTS_MIN: usize = 1 << 10;
 
-/// Slots behind the last home, for the entries that find theirs taken. If they do not do, the table grows.
+/// Slots behind the last home, for the entries that find theirs taken. If they do not do there are twice as
+/// many: who chooses keys with hashes at the end may ask for a slot for each of these, and for no more.
 const SLOTS_BEHIND: usize = 1 << 10;
 
 const HASH_BYTES: usize = 8;
@@ -208,6 +209,8 @@ struct Table {
     positions: LargeMemory,
     /// How far a hash is shifted to get its home.
     shift: u32,
+    /// Slots behind the last home.
+    behind: usize,
     len: usize,
 }
 
@@ -215,9 +218,14 @@ impl Table {
     /// Three quarters full with `entries`.
     fn with_capacity(entries: usize) -> Table {
         let homes = (entries * 4).div_ceil(3).next_power_of_two().max(SLOTS_MIN);
+        Table::with_slots(homes, SLOTS_BEHIND)
+    }
+
+    fn with_slots(homes: usize, behind: usize) -> Table {
         Table {
-            hashes: LargeMemory::zeroed((homes + SLOTS_BEHIND) * HASH_BYTES),
-            positions: LargeMemory::zeroed((homes + SLOTS_BEHIND) * POSITION_BYTES),
+            hashes: LargeMemory::zeroed((homes + behind) * HASH_BYTES),
+            positions: LargeMemory::zeroed((homes + behind) * POSITION_BYTES),
+            behind,
             shift: 64 - homes.trailing_zeros(),
             len: 0,
         }
@@ -226,28 +234,24 @@ impl Table {
     fn insert(&mut self, hash: u64, position: u32) {
         let homes = 1usize << (64 - self.shift);
         if (self.len + 1) * 4 > homes * 3 {
-            self.grow();
+            self.rebuild(homes * 2, self.behind);
         }
         while !self.place(hash, position) {
-            self.grow();
+            self.rebuild(1 << (64 - self.shift), self.behind * 2);
         }
     }
 
-    /// Makes it twice as large, or more until everything has a slot.
-    fn grow(&mut self) {
-        let mut homes = 1usize << (64 - self.shift);
-        let mut grown;
-        loop {
-            grown = Table::with_capacity(homes);
-            if self
-                .entries()
-                .all(|(hash, position)| grown.place(hash, position))
-            {
-                break;
-            }
-            homes *= 2;
+    /// Moves everything to so many slots, or more behind the homes until everything has one.
+    fn rebuild(&mut self, homes: usize, mut behind: usize) {
+        let mut rebuilt = Table::with_slots(homes, behind);
+        while !self
+            .entries()
+            .all(|(hash, position)| rebuilt.place(hash, position))
+        {
+            behind *= 2;
+            rebuilt = Table::with_slots(homes, behind);
         }
-        *self = grown;
+        *self = rebuilt;
     }
 
     /// `false` when there is no slot from the home on.
@@ -382,5 +386,23 @@ mod tests {
                 prop_assert_eq!(table.entries()[space], expected.len());
             }
         }
+    }
+
+    #[test]
+    fn hashes_at_the_very_end_cost_a_slot_each() {
+        let mut table = Table::with_capacity(1 << 12);
+        let before = table.memory_bytes();
+        for position in 0..5000 {
+            table.insert(u64::MAX - u64::from(position % 7), position);
+        }
+        assert_eq!(table.with_hash(u64::MAX).count(), 5000usize.div_ceil(7));
+        assert!(
+            table.memory_bytes() < 3 * before,
+            "{}",
+            table.memory_bytes()
+        );
+        let mut sorted = Vec::new();
+        table.sorted(0, &mut sorted);
+        assert!(sorted.len() == 5000 && sorted.is_sorted());
     }
 }

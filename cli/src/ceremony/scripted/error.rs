@@ -166,6 +166,12 @@ pub enum ScriptError {
         /// The copy.
         path: PathBuf,
     },
+    /// A copy is the original, or another copy, under another name.
+    #[error("{path} is the same file as the original or as another copy; give each copy a medium of its own", path = path.display())]
+    SameFile {
+        /// The copy.
+        path: PathBuf,
+    },
     /// A file that a step before an interruption made is not what it should be.
     #[error("{path} is not the certificate that this step makes; remove it if nobody needs it", path = path.display())]
     NotOurs {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use birthmark_hsm::{
@@ -254,7 +255,26 @@ pub(super) fn copy(file: &Path, to: &[PathBuf]) -> Result<Vec<PathBuf>, ScriptEr
         }
         copies.push(copy);
     }
+    apart(file, &copies)?;
     Ok(copies)
+}
+
+/// The original and its copies are different files, whatever their names: nothing that is one of them under
+/// another name counts as a copy.
+fn apart(file: &Path, copies: &[PathBuf]) -> Result<(), ScriptError> {
+    let mut seen = Vec::with_capacity(copies.len() + 1);
+    for path in std::iter::once(file).chain(copies.iter().map(PathBuf::as_path)) {
+        let metadata = fs::metadata(path);
+        let metadata = metadata.map_err(|source| ScriptError::file("read", path, source))?;
+        let inode = (metadata.dev(), metadata.ino());
+        if seen.contains(&inode) {
+            return Err(ScriptError::SameFile {
+                path: path.to_owned(),
+            });
+        }
+        seen.push(inode);
+    }
+    Ok(())
 }
 
 /// A file of a ceremony, of at most [`COPY_BYTES_MAX`].
