@@ -248,7 +248,7 @@ mod tests {
         let reader = fs::File::open(&first).unwrap();
         files.give_up(&first).unwrap();
         files.write_partial("tile/0/001.p/1", b"other").unwrap();
-        assert_eq!(std::io::read_to_string(reader).unwrap(), "first");
+        assert_eq!(io::read_to_string(reader).unwrap(), "first");
     }
 
     #[test]
