@@ -25,7 +25,7 @@ const CLIENTS: usize = 2;
 const WINDOW: usize = 128;
 
 /// Requests in flight.
-pub(crate) const IN_FLIGHT: u64 = (CLIENTS * WINDOW) as u64;
+const IN_FLIGHT: u64 = (CLIENTS * WINDOW) as u64;
 
 /// Devices that ask for a certificate, each once, as fast as they are answered.
 #[derive(Default)]

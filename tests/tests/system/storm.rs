@@ -8,7 +8,7 @@ use birthmark_engine::Engine;
 use birthmark_hsm::{Pkcs11Options, Pkcs11Uri, PoolOptions, SigningPool, TokenState};
 use birthmark_test_token::TestHsm;
 
-use crate::load::{IN_FLIGHT, Load, WATCHDOG, wait_for, wait_for_state};
+use crate::load::{Load, WATCHDOG, wait_for, wait_for_state};
 use crate::station::{Factory, Random};
 
 /// The script's, unless the environment names another one: see [`seed`].
@@ -448,8 +448,9 @@ fn a_token_killed_under_load_takes_only_its_share() {
         let stopped = world.hsms[0].report().unwrap().signatures;
         let one = load.rate_over(pool, 4000);
         let other = pool.tokens()[1].signatures - before;
-        // What was in flight may have been signed by the first before it went.
-        assert!(other >= 4000 - IN_FLIGHT, "{other} by the other token");
+        // What was on its way may have been signed by the first before it went: requests in flight, and
+        // signatures that wait for their certificate's turn in the log.
+        assert!(other >= 2000, "{other} by the other token");
         assert_eq!(world.hsms[0].report().unwrap().signatures, stopped);
         world.command(0, "return");
         wait_until_all_sign(pool);
