@@ -24,9 +24,6 @@ const CLIENTS: usize = 2;
 /// Requests that each of them has in flight.
 const WINDOW: usize = 128;
 
-/// Requests in flight.
-const IN_FLIGHT: u64 = (CLIENTS * WINDOW) as u64;
-
 /// Devices that ask for a certificate, each once, as fast as they are answered.
 #[derive(Default)]
 pub(crate) struct Load {

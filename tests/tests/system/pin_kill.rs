@@ -41,7 +41,7 @@ fn a_pin_that_was_on_its_way_when_the_process_was_killed_is_not_sent_again() {
         control(directory.path(), "");
         for _ in 0..RESTARTS {
             let output = issue(&factory, kill);
-            assert_code(&output, 2);
+            assert_code(&output, 5);
             let line = error_line(&output);
             assert!(line.contains("ended while it logged in"), "{line}");
             assert!(
