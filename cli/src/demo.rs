@@ -144,7 +144,11 @@ pub fn run(plan: &DemoPlan, console: &mut Console<'_>) -> Result<Exit, CommandEr
     let configuration = Configuration::load(&created.configuration)?;
     let engine = Engine::open(configuration.station()?)?;
     let bar = console.bar("issuing", "certificates", Some(plan.count));
-    let options = Options::default();
+    // Loops that wait for a token as long as the engine's sessions do need as many threads.
+    let options = Options {
+        limit_threads: ca.sessions,
+        ..Options::default()
+    };
     let report = measure(&engine, &corpus, PROFILE, &options, &mut |answered| {
         bar.set_position(answered);
     });

@@ -19,7 +19,7 @@ pub(super) const SESSIONS: usize = 64;
 /// What the HSM is like: some 1 ms away, of the class that signs 20,000 times a second. The ceremony makes
 /// the key.
 const CONFIGURATION: &str = "mode = \"software\"\nkey_file = \"key.p8\"\nmake_key = false\n\
-    latency = { mean_us = 1000, jitter_us = 200 }\nrate_cap = 20000\nsession_max = 128\n";
+    latency = { mean_us = 1000, jitter_us = 200 }\nrate_cap = 20000\nsession_max = 160\n";
 
 const LABEL: &str = "network-hsm";
 const KEY_LABEL: &str = "issuing-ca";
@@ -62,11 +62,17 @@ pub(super) fn token(directory: &Path) -> Result<Pkcs11Uri, NetworkHsmError> {
     }
     make_private_directory(directory)?;
     let copy = directory.join("network-hsm.so");
-    fs::copy(&module, &copy).map_err(failed(Path::new(&module)))?;
+    if !Path::new(&module).is_file() {
+        return Err(NetworkHsmError::Missing);
+    }
+    fs::copy(&module, &copy).map_err(failed(&copy))?;
     let pin = random_pin()?;
     let pin_file = directory.join("pin");
     write_private(&pin_file, &pin)?;
-    let configuration = format!("label = \"{LABEL}\"\npin = \"{}\"\n{CONFIGURATION}", &*pin);
+    let configuration = format!(
+        "label = \"{LABEL}\"\nkey_label = \"{KEY_LABEL}\"\npin = \"{}\"\n{CONFIGURATION}",
+        &*pin
+    );
     write_private(&directory.join("network-hsm.so.toml"), &configuration)?;
     Ok(Pkcs11Uri::new(&copy, LABEL, KEY_LABEL, Some(&pin_file)))
 }
