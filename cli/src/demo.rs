@@ -119,19 +119,7 @@ pub enum DemoError {
 /// not verify.
 pub fn run(plan: &DemoPlan, console: &mut Console<'_>) -> Result<Exit, CommandError> {
     let directory = prepare(&plan.directory)?;
-    let signer = match plan.signer {
-        DemoSigner::Software => KeyPlace::Software,
-        DemoSigner::Softhsm => {
-            // Does not return when SoftHSM's configuration has to be set first: the module reads
-            // it from the environment, and this process cannot safely change its own.
-            let token = softhsm::token(&directory.join(SOFTHSM_DIRECTORY));
-            KeyPlace::Token(Box::new(token.map_err(DemoError::SoftHsm)?))
-        }
-        DemoSigner::NetworkHsm => {
-            let token = network_hsm::token(&directory.join(NETWORK_HSM_DIRECTORY));
-            KeyPlace::Token(Box::new(token.map_err(DemoError::NetworkHsm)?))
-        }
-    };
+    let signer = key_place(plan.signer, &directory)?;
     let subject: Subject = "O=Acme,CN=Acme Demo Issuing CA"
         .parse()
         .map_err(DemoError::Subject)?;
@@ -194,6 +182,23 @@ pub fn run(plan: &DemoPlan, console: &mut Console<'_>) -> Result<Exit, CommandEr
         () if report.has_faults() || report.doubled > 0 => Exit::Fault,
         () if report.rejected > 0 => Exit::Rejected,
         () => Exit::Done,
+    })
+}
+
+/// Where the issuing key is to be made.
+fn key_place(signer: DemoSigner, directory: &Path) -> Result<KeyPlace, DemoError> {
+    Ok(match signer {
+        DemoSigner::Software => KeyPlace::Software,
+        DemoSigner::Softhsm => {
+            // Does not return when SoftHSM's configuration has to be set first: the module reads
+            // it from the environment, and this process cannot safely change its own.
+            let token = softhsm::token(&directory.join(SOFTHSM_DIRECTORY));
+            KeyPlace::Token(Box::new(token.map_err(DemoError::SoftHsm)?))
+        }
+        DemoSigner::NetworkHsm => {
+            let token = network_hsm::token(&directory.join(NETWORK_HSM_DIRECTORY));
+            KeyPlace::Token(Box::new(token.map_err(DemoError::NetworkHsm)?))
+        }
     })
 }
 
