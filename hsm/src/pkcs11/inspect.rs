@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cryptoki::context::Pkcs11;
+use cryptoki::context::{Info, Pkcs11};
 use cryptoki::error::Error;
 use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::{Limit, Slot, TokenInfo};
@@ -175,8 +175,8 @@ fn describe(module: &Module, uri: Option<&Pkcs11Uri>) -> Result<ModuleDescriptio
         path: module.path().to_owned(),
         cryptoki_version: info.cryptoki_version().to_string(),
         manufacturer: info.manufacturer_id().trim_end().to_owned(),
-        description: info.library_description().trim_end().to_owned(),
-        version: info.library_version().to_string(),
+        description: Info::library_description(&info).trim_end().to_owned(),
+        version: Info::library_version(&info).to_string(),
         slots: slots.collect(),
     })
 }

@@ -164,7 +164,7 @@ fn verifies_independently(factory: &Factory, path: &Path) {
     }
     let read = |path: &Path| Certificate::from_pem(fs::read(path).unwrap()).unwrap();
     let [root, issuing] =
-        ["ca/root/root-ca.pem", "ca/issuing-ca.pem"].map(|ca| read(&factory.path(ca)));
+        ["root/root-ca.pem", "issuing-ca.pem"].map(|file| read(&factory.path("ca").join(file)));
     for (certificate, issuer) in [(&read(path), &issuing), (&issuing, &root), (&root, &root)] {
         let key = issuer.tbs_certificate().subject_public_key_info();
         assert_eq!(
