@@ -249,6 +249,18 @@ struct Ceremony<'a> {
     layout: Layout<'a>,
 }
 
+/// Opens the issuing CA's key for a signature or two.
+fn open_issuing_key(location: &SignerLocation) -> Result<SigningPool, CeremonyError> {
+    let options = Pkcs11Options {
+        sessions: Some(1),
+        ..Pkcs11Options::default()
+    };
+    SigningPool::open(location, options).map_err(|source| CeremonyError::OpenSigner {
+        role: "issuing CA",
+        source,
+    })
+}
+
 impl Ceremony<'_> {
     /// Builds the CA in `directory`. Keys made on a token are added to `on_token`.
     fn build(&self, directory: &Path, on_token: &mut Vec<String>) -> Result<(), CeremonyError> {

@@ -1,9 +1,10 @@
 //! Where a command writes: results to one stream, everything for people to the other.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
 /// The two output streams of a command.
 pub struct Console<'a> {
@@ -22,6 +23,25 @@ impl Console<'_> {
     pub fn note(&mut self, line: std::fmt::Arguments<'_>) {
         let _ = writeln!(self.err, "{line}");
         let _ = self.err.flush();
+    }
+
+    /// Writes a result for a program, or the same for a person.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn result(
+        &mut self,
+        json: bool,
+        value: &impl Serialize,
+        text: &str,
+    ) -> io::Result<()> {
+        if json {
+            let text = serde_json::to_string_pretty(value)? + "\n";
+            self.out.write_all(text.as_bytes())?;
+        } else {
+            self.out.write_all(text.as_bytes())?;
+        }
+        self.out.flush()
     }
 
     /// A progress bar; invisible when none is allowed. `total` in `unit`s, if it is known.

@@ -92,15 +92,7 @@ fn print(
     value: &impl Serialize,
     text: &str,
 ) -> Result<Exit, CommandError> {
-    let text = if json {
-        serde_json::to_string_pretty(value)
-            .map(|text| text + "\n")
-            .map_err(std::io::Error::from)
-    } else {
-        Ok(text.to_owned())
-    };
-    text.and_then(|text| console.out.write_all(text.as_bytes()))
-        .and_then(|()| console.out.flush())
-        .map_err(CommandError::output)?;
+    let written = console.result(json, value, text);
+    written.map_err(CommandError::output)?;
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{self, SHA256};
 use birthmark_engine::{Activation, Issuer};
-use birthmark_hsm::{Pkcs11Options, SignerLocation, SigningPool};
+use birthmark_hsm::SignerLocation;
 use der::pem::LineEnding;
 use der::{Encode, EncodePem};
 use serde::Serialize;
@@ -18,7 +18,7 @@ use super::layout::{
     CONFIGURATION_FILE, ISSUING_CERTIFICATE_FILE, LOG_DIRECTORY, Layout, ROOT_CERTIFICATE_FILE,
     ROOT_DIRECTORY, build_in_place, sync,
 };
-use super::{CeremonyError, checked_origin, random_origin};
+use super::{CeremonyError, checked_origin, open_issuing_key, random_origin};
 use crate::hex;
 use crate::hsm::TEST_TEXT;
 
@@ -175,15 +175,7 @@ fn checked_chain(plan: &InstallPlan) -> Result<(Chain, String), CeremonyError> {
     // What the engine will ask for at its start, asked now.
     let issuer = Issuer::from_der(&chain.issuing.to_der()?)?;
     issuer.check_valid_at(Duration::as_secs(&now))?;
-    let options = Pkcs11Options {
-        sessions: Some(1),
-        ..Pkcs11Options::default()
-    };
-    let pool =
-        SigningPool::open(&plan.signer, options).map_err(|source| CeremonyError::OpenSigner {
-            role: "issuing CA",
-            source,
-        })?;
+    let pool = open_issuing_key(&plan.signer)?;
     issuer.check_signer(&pool)?;
     signed(&pool, TEST_TEXT.as_bytes())?;
     Ok((chain, hex::encode(root.as_ref())))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use birthmark_hsm::{Pkcs11Options, SignerLocation, SigningPool};
+use birthmark_hsm::SignerLocation;
 use der::asn1::BitString;
 use der::pem::LineEnding;
 use der::{Decode, Encode, EncodePem};
@@ -10,9 +10,9 @@ use serde::Serialize;
 use x509_cert::attr::{Attribute, Attributes};
 use x509_cert::request::{CertReq, CertReqInfo, ExtensionReq, Version};
 
-use super::CeremonyError;
 use super::certificate::{self, public_key_sha256};
 use super::files::write_new;
+use super::{CeremonyError, open_issuing_key};
 use crate::subject::Subject;
 
 /// What is asked for.
@@ -58,15 +58,7 @@ pub struct WrittenRequest {
 /// # Errors
 /// The key cannot be used, does not sign, or the file exists.
 pub fn request(plan: &RequestPlan) -> Result<WrittenRequest, CeremonyError> {
-    let options = Pkcs11Options {
-        sessions: Some(1),
-        ..Pkcs11Options::default()
-    };
-    let pool =
-        SigningPool::open(&plan.signer, options).map_err(|source| CeremonyError::OpenSigner {
-            role: "issuing CA",
-            source,
-        })?;
+    let pool = open_issuing_key(&plan.signer)?;
     let subject = plan.subject.to_name()?;
     let public_key = certificate::public_key_info(pool.public_key())?;
     let mut attributes = Attributes::new();
