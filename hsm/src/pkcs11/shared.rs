@@ -97,12 +97,12 @@ impl Shared {
         self.micros(Instant::now())
     }
 
-    /// Takes a job from the caller.
-    pub(super) fn submit(&self, job: SignJob) {
+    /// Takes a job from the caller, which has had so many attempts before.
+    pub(super) fn submit(&self, job: SignJob, attempts: u32) {
         self.submitted.fetch_add(1, Ordering::Relaxed);
         self.put_back(Queued {
             job,
-            attempts: 0,
+            attempts,
             since_us: self.now_us(),
         });
     }

@@ -30,6 +30,7 @@ pub(super) fn of(error: &SignError) -> Verdict {
         SignError::WrongInput { .. } | SignError::Software { .. } => Verdict::Answer,
         SignError::MalformedSignature { .. } => Verdict::Suspicious,
         SignError::WrongKey { .. } => Verdict::Stop(TokenState::WrongKey),
+        SignError::WrongSignature { .. } => Verdict::Stop(TokenState::WrongSignatures),
         SignError::PinRefused { .. } => Verdict::Stop(TokenState::PinRefused),
         _ => match error.class() {
             ErrorClass::Session | ErrorClass::Handle | ErrorClass::Login | ErrorClass::Pin => {

@@ -18,7 +18,7 @@ use super::verdict::{self, Verdict};
 use crate::ckr::ErrorClass;
 use crate::error::SignError;
 use crate::event::TokenState;
-use crate::signing::Signature;
+use crate::signing::{Origin, Signature};
 
 /// First wait of a session whose token is busy.
 const BUSY_WAIT_MIN: Duration = Duration::from_millis(10);
@@ -201,7 +201,12 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, job: Queued, signature: Signature) -> Next {
+    fn deliver(&mut self, job: Queued, mut signature: Signature) -> Next {
+        signature.comes_from(Origin {
+            place: self.place,
+            generation: self.generation,
+            attempts: job.attempts,
+        });
         self.member().works();
         self.busy_wait = BUSY_WAIT_MIN;
         self.shared.answer(job, Ok(signature));
