@@ -223,7 +223,7 @@ impl Worker {
         self.seat.enter(Some(job), self.shared.now_us(), |_| ());
         let counters = &self.shared.counters;
         let outcome = match (error.class(), error) {
-            (ErrorClass::Session, _) => self.session.reopen(counters),
+            (ErrorClass::Session, _) => self.session.reopen(error.code(), counters),
             (ErrorClass::Handle, _) => self.session.find_key_again(counters),
             // There is none: it is remembered.
             (ErrorClass::Pin, SignError::Call { call, .. }) => {
@@ -263,6 +263,10 @@ impl Worker {
                 }
             }
         }
+        if !self.session.is_open() {
+            // The keeper opens another in its place.
+            (next, wait) = (Next::Leave, None);
+        }
         // The breaker first, so that no other session of this token takes the job meanwhile.
         if job.attempts >= self.shared.attempts_max {
             self.answer_error(job, error);
@@ -298,7 +302,7 @@ impl Worker {
         if let Err(error) = &outcome
             && error.class() == ErrorClass::Session
         {
-            outcome = self.session.reopen(&self.shared.counters);
+            outcome = self.session.reopen(error.code(), &self.shared.counters);
         }
         if self.seat.leave(|_| ()).is_err() {
             return Next::Alone;
@@ -310,7 +314,8 @@ impl Worker {
             Verdict::Stop(to) => self.stop_token(to, &error),
             Verdict::ModuleLost => self.stop_module(&error),
             Verdict::NoSession => {}
-            _ => return Next::Stay,
+            _ if self.session.is_open() => return Next::Stay,
+            _ => {}
         }
         Next::Leave
     }

@@ -115,20 +115,22 @@ impl Keeper {
                 token: Arc::clone(key.token().label()),
                 call,
             });
-            // Whatever took the sessions may have changed the token.
-            (sessions, key.confirm().err().or(refused))
+            // Whatever took the sessions may have changed the token: what is not confirmed does
+            // not sign.
+            match key.confirm() {
+                Ok(_) => (sessions, refused),
+                Err(error) => (Vec::new(), Some(error)),
+            }
         });
         let mut started = self.started;
-        if !matches!(refused, Some(SignError::WrongKey { .. })) {
-            member.add_workers(generation, &gone, |seats| {
-                for session in sessions {
-                    started += 1;
-                    if worker::start(&shared, member, seats, session, started).is_err() {
-                        break;
-                    }
+        member.add_workers(generation, &gone, |seats| {
+            for session in sessions {
+                started += 1;
+                if worker::start(&shared, member, seats, session, started).is_err() {
+                    break;
                 }
-            });
-        }
+            }
+        });
         self.started = started;
         match (refused, &mut self.shift) {
             (Some(error), _) => self.refused_more(&error, missing + remaining),
