@@ -13,7 +13,7 @@ use self::wrong::Wrong;
 use super::handover::Seat;
 use super::key::TokenKey;
 use super::module::lock;
-use super::shared::{Bell, FAILURES_IN_A_ROW, Queued, Shared};
+use super::shared::{Bell, FAILURES_IN_A_ROW, Queued, REFUSALS_IN_A_ROW, Shared};
 use super::tally::Tally;
 use super::uri::Pkcs11Uri;
 use crate::error::SignError;
@@ -36,6 +36,9 @@ pub(super) struct Member {
     generation: AtomicU64,
     /// Failures since the last signature.
     failures: AtomicU32,
+    /// Requests refused since the last signature, also over an outage: who comes back and refuses is
+    /// out again at once.
+    refusals: AtomicU32,
     /// Wrong signatures since the last one that verified or the token's test.
     wrong_in_a_row: AtomicU32,
     /// Sessions that there should be.
@@ -107,6 +110,7 @@ impl Member {
             uri,
             generation: AtomicU64::new(0),
             failures: AtomicU32::new(0),
+            refusals: AtomicU32::new(0),
             wrong_in_a_row: AtomicU32::new(0),
             target: AtomicUsize::new(sessions),
             surplus: AtomicUsize::new(0),
@@ -148,14 +152,21 @@ impl Member {
     /// A signature came: failures before it were moments.
     pub(super) fn works(&self) {
         // Looked at first, so that sessions that all sign do not fight for the cache line.
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
+        for row in [&self.failures, &self.refusals] {
+            if row.load(Ordering::Relaxed) != 0 {
+                row.store(0, Ordering::Relaxed);
+            }
         }
     }
 
     /// A failure came that may be a moment's. Returns whether it is one too many.
     pub(super) fn fails_again(&self) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_IN_A_ROW
+    }
+
+    /// A request was refused. Returns whether that is one too many.
+    pub(super) fn refuses_again(&self) -> bool {
+        self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS_IN_A_ROW
     }
 
     /// Whether a worker is to leave because there are too many.

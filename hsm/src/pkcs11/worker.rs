@@ -240,7 +240,14 @@ impl Worker {
         let mut next = Next::Stay;
         let mut wait = None;
         match verdict {
-            Verdict::Answer => {
+            // With none that signs, each is told what the token says.
+            Verdict::Refused
+                if self.member().refuses_again() && self.shared.another_signs(self.place) =>
+            {
+                self.stop_token(TokenState::Down, &error);
+                next = Next::Leave;
+            }
+            Verdict::Answer | Verdict::Refused => {
                 self.answer_error(job, error);
                 return Next::Stay;
             }
