@@ -58,8 +58,8 @@ struct Shift {
     /// When more sessions may be asked for, and whether it was told that there are too few.
     grow_at: Instant,
     told: bool,
-    /// Attempts and signatures when they were last looked at, and when that was.
-    window: (u64, u64, Instant),
+    /// Signatures when they were last looked at, and when that was.
+    window: (u64, Instant),
     /// When the token was last used or pinged, and the attempts then.
     used: (u64, Instant),
 }
@@ -67,6 +67,7 @@ struct Shift {
 /// The life of a keeper's thread.
 pub(super) fn run(shared: Arc<Shared>, place: usize, report: Sender<Report>) -> Ended {
     shared::enter_thread(&shared);
+    let sessions = shared.members[place].target.load(Ordering::Relaxed);
     let mut keeper = Keeper {
         shared,
         place,
@@ -75,7 +76,7 @@ pub(super) fn run(shared: Arc<Shared>, place: usize, report: Sender<Report>) -> 
         panicked: 0,
         probes: Probes::default(),
         probe_at: None,
-        climb: Climb::new(SESSIONS_MAX),
+        climb: Climb::new(sessions, SESSIONS_MAX),
         shift: None,
     };
     keeper.begin(&report);
@@ -225,7 +226,7 @@ impl Keeper {
             .is_some_and(|key| key.token().module().is_lost());
         let shift = self.shift.take();
         if shift.is_some() {
-            self.back_off();
+            self.keep_number();
         }
         if key.is_some() || shift.is_some() {
             self.call(|keeper| {

@@ -48,7 +48,8 @@ impl Keeper {
         let asked = member.target.load(Ordering::Relaxed);
         let mut failed = None;
         let mut started = self.started;
-        self.probes.taken_up(member.progress().1);
+        let (attempts, signatures) = member.progress();
+        self.probes.taken_up(signatures);
         let shift = member.take_up(&shared, &key, why, |seats| {
             for session in sessions {
                 started += 1;
@@ -64,8 +65,8 @@ impl Keeper {
                 key: Arc::clone(&key),
                 grow_at: refused.map_or(now, |_| now + GROW_AGAIN),
                 told: refused.is_some(),
-                window: (0, 0, now),
-                used: (0, now),
+                window: (signatures, now),
+                used: (attempts, now),
             }
         });
         self.started = started;
@@ -176,16 +177,16 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let member = &shared.members[self.place];
         let Some(shift) = &mut self.shift else { return };
-        let (_, before, since) = shift.window;
+        let (before, since) = shift.window;
         let elapsed = since.elapsed();
         if elapsed < WINDOW {
             return;
         }
-        let (attempts, signatures) = member.progress();
-        shift.window = (attempts, signatures, Instant::now());
+        let signatures = member.progress().1;
+        shift.window = (signatures, Instant::now());
         let rate = signatures.saturating_sub(before) as f64 / elapsed.as_secs_f64();
         let busy = !shared.queue.is_empty();
-        let wanted = self.climb.observe(sessions.max(1), rate, busy);
+        let wanted = self.climb.observe(sessions, rate, busy);
         if wanted != member.target.swap(wanted, Ordering::Relaxed) {
             shift.grow_at = Instant::now();
         }
@@ -193,13 +194,17 @@ impl Keeper {
         member.surplus.store(surplus, Ordering::Relaxed);
     }
 
-    /// A token that went down for want of memory comes back with a third fewer sessions.
-    pub(super) fn back_off(&mut self) {
-        let fault = self.member().fault().and_then(|fault| fault.code());
-        if self.shared.options.adaptive && fault == Some(ReturnCode::HOST_MEMORY) {
-            let target = self.member().target.load(Ordering::Relaxed);
-            let fewer = self.climb.refused(target - target / 3);
-            self.member().target.store(fewer, Ordering::Relaxed);
+    /// The token went down. It comes back with as many sessions as it was found to be fastest with;
+    /// after a want of memory with a third fewer.
+    pub(super) fn keep_number(&mut self) {
+        if !self.shared.options.adaptive {
+            return;
         }
+        let fault = self.member().fault().and_then(|fault| fault.code());
+        let mut wanted = self.climb.interrupted();
+        if fault == Some(ReturnCode::HOST_MEMORY) {
+            wanted = self.climb.refused(wanted - wanted / 3);
+        }
+        self.member().target.store(wanted, Ordering::Relaxed);
     }
 }
