@@ -16,7 +16,8 @@ use crate::command::Exit;
 use crate::console::Console;
 
 pub(crate) use args::HsmCommand;
-pub use check::{SESSIONS_TRIED_MAX, TEST_TEXT};
+pub use birthmark_hsm::TEST_TEXT;
+pub use check::SESSIONS_TRIED_MAX;
 pub use error::HsmError;
 pub(crate) use error::{generate_exit, open_exit};
 

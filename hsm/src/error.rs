@@ -12,7 +12,7 @@ mod pin;
 mod sign;
 
 pub use pin::{Mark, PinError};
-pub use sign::SignError;
+pub use sign::{NotSignedAgain, SignError};
 
 /// A signing pool could not be opened.
 #[derive(Debug, thiserror::Error)]

@@ -127,6 +127,8 @@ struct Raw {
     pin: Option<Pin>,
     #[serde(default = "default_sessions")]
     session_max: usize,
+    #[serde(default)]
+    reuse_handles: bool,
     module: Option<PathBuf>,
     key_file: Option<PathBuf>,
     wrong_key_file: Option<PathBuf>,
@@ -200,6 +202,8 @@ pub struct Configuration {
     pub(crate) serial: String,
     pub(crate) pin: Option<Pin>,
     pub(crate) session_max: usize,
+    /// A new session may get the number of one that is gone.
+    pub(crate) reuse_handles: bool,
     pub(crate) module: Option<PathBuf>,
     pub(crate) keys: Keys,
     pub(crate) latency: LatencySetting,
@@ -324,6 +328,7 @@ impl Raw {
             serial: self.serial,
             pin: self.pin,
             session_max: self.session_max,
+            reuse_handles: self.reuse_handles,
             module: path(self.module),
             keys: Keys {
                 file: path(self.key_file),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use birthmark_engine::{Configuration, Issuer};
 use birthmark_hsm::{
     ErrorClass, OpenError, Pkcs11Options, Pkcs11Uri, RawSigner, SessionLimit, SignError, SignInput,
-    Signature, SignerLocation, SigningPool, inspect_uri, report_key,
+    Signature, SignerLocation, SigningPool, TEST_TEXT, inspect_uri, report_key,
 };
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -19,11 +19,6 @@ use super::{HsmError, pin, uri, write_result};
 use crate::ceremony::{public_key_sha256, verify_signature};
 use crate::command::Exit;
 use crate::console::{Console, grouped};
-
-/// What is signed to test a key. It begins with the letter B (0x42) and is therefore not DER: no certificate, CRL
-/// or request begins with anything but a SEQUENCE (0x30), so a signature over it certifies nothing.
-pub const TEST_TEXT: &str = "Birthmark test signature. This text is signed to see whether a key works. \
-                             It is not a certificate, and nobody should believe anything because of it.\n";
 
 /// Most sessions tried. The largest HSMs are served best by 30 to 100.
 pub const SESSIONS_TRIED_MAX: usize = 64;
@@ -357,10 +352,5 @@ mod tests {
         assert_eq!(session_counts(2), [1, 2]);
         assert_eq!(session_counts(62), [1, 2, 4, 8, 16, 32, 62]);
         assert_eq!(session_counts(64), [1, 2, 4, 8, 16, 32, 64]);
-    }
-
-    #[test]
-    fn the_test_text_is_no_der() {
-        assert_ne!(TEST_TEXT.as_bytes()[0], 0x30);
     }
 }

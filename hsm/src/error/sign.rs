@@ -53,6 +53,15 @@ pub enum SignError {
         /// The URI's object attributes.
         key: String,
     },
+    /// The token's signatures do not verify with the public half of its key.
+    #[error(
+        "token '{token}' makes signatures that do not verify with its key's public half; call the \
+         officer in charge of the HSM, it stays out until a test signature verifies"
+    )]
+    WrongSignature {
+        /// The token's label.
+        token: Arc<str>,
+    },
     /// The last of the job's attempts did not return and was given up.
     #[error(
         "token '{token}': the call did not return within {} s and was given up; {}",
@@ -122,6 +131,7 @@ impl SignError {
             SignError::PinHeldBack { lasting: false, .. } => ErrorClass::Login,
             SignError::WrongKey { .. } => ErrorClass::Handle,
             SignError::MalformedSignature { .. }
+            | SignError::WrongSignature { .. }
             | SignError::Software { .. }
             | SignError::Hung { .. }
             | SignError::TokensDown { .. } => ErrorClass::Device,
@@ -147,4 +157,26 @@ impl SignError {
             _ => None,
         }
     }
+}
+
+/// Why the job of a [rejected](crate::SigningPool::reject) signature is not signed again. Its
+/// completion is not called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotSignedAgain {
+    /// The signature is the key's, over the very input of the job: no token is to blame.
+    #[error(
+        "the signature is right over what was to be signed; what it was checked against was changed \
+         since, or is another key's"
+    )]
+    Verifies,
+    /// No token of the pool made it: the key is a software key, which would make the same again.
+    #[error("no token made it, and the key itself would make it again")]
+    NoToken,
+    /// The job has had as many attempts as it may have.
+    #[error("the job has had {attempts} attempts, and no signature that verifies")]
+    AttemptsUsedUp {
+        /// Attempts made.
+        attempts: u32,
+    },
 }

@@ -19,6 +19,7 @@ mod key;
 mod key_attributes;
 mod member;
 mod module;
+mod open_session;
 mod opening;
 mod pin;
 mod pin_mark;

@@ -9,6 +9,7 @@ use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::AuthPin;
 
 use super::module::{Module, ModuleUser, lock};
+use super::open_session::OpenSession;
 use super::pin;
 use super::pin_mark::PinMarks;
 use super::raw::SignFunctions;
@@ -35,7 +36,7 @@ pub(super) struct Token {
 }
 
 struct Anchor {
-    session: Option<Session>,
+    session: OpenSession,
     /// How to log in again; `None` where the token wants no login.
     login: Option<Login>,
     /// The token refused the PIN: it is never sent again.
@@ -61,9 +62,10 @@ impl Token {
             token: info.label().to_owned(),
             call,
         };
-        let session = open_session(&module, slot, false).map_err(failed)?;
+        let anchor = OpenSession::open(module.context(), slot).map_err(failed)?;
+        let session = anchor.get().map_err(failed)?;
         if let Some(login) = &login {
-            let sent = marked_login(&session, login, marks, info.label(), info.serial_number());
+            let sent = marked_login(session, login, marks, info.label(), info.serial_number());
             sent.map_err(|error| match error {
                 LoginError::HeldBack(error) => error.into(),
                 LoginError::Refused(code, mark) => PinError::Refused {
@@ -76,10 +78,10 @@ impl Token {
             })?;
         }
         drop(setup);
-        let direct = module.sign_functions().know(&session);
+        let direct = module.sign_functions().know(session);
         let wants_login = login.is_some();
         let anchor = Anchor {
-            session: Some(session),
+            session: anchor,
             login,
             refused: None,
         };
@@ -113,13 +115,14 @@ impl Token {
     }
 
     /// Opens a session that only signs.
-    pub(super) fn open_session(&self) -> Result<Session, CallError> {
-        open_session(&self.module, self.slot, false)
+    pub(super) fn open_session(&self) -> Result<OpenSession, CallError> {
+        OpenSession::open(self.module.context(), self.slot)
     }
 
     /// Opens a session that can make keys.
     pub(super) fn open_writing_session(&self) -> Result<Session, CallError> {
-        open_session(&self.module, self.slot, true)
+        let session = self.module.context().open_rw_session(self.slot);
+        session.map_err(|error| CallError::from_wrapper("C_OpenSession", &error))
     }
 
     /// Runs `work` on the anchor session. A lost anchor is opened anew, once.
@@ -128,13 +131,12 @@ impl Token {
         work: impl Fn(&Session) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let mut anchor = lock(&self.anchor);
-        if let Some(session) = &anchor.session {
-            match work(session) {
-                Err(call) if call.class() == ErrorClass::Session => {}
-                outcome => return outcome,
+        match anchor.session.get().and_then(&work) {
+            Err(call) if call.class() == ErrorClass::Session => {
+                work(self.replace_anchor(&mut anchor, call.code)?)
             }
+            outcome => outcome,
         }
-        work(self.replace_anchor(&mut anchor)?)
     }
 
     /// Tells a lost login from a key that is not there: without it private keys are not shown.
@@ -174,16 +176,19 @@ impl Token {
         if self.logins() != seen {
             return Ok(());
         }
-        let attempt = |anchor: &Anchor| match (&anchor.session, &anchor.login) {
-            (Some(session), Some(login)) => {
+        let attempt = |anchor: &Anchor| match (anchor.session.get(), &anchor.login) {
+            (Ok(session), Some(login)) => {
                 marked_login(session, login, &self.marks, &self.label, &self.serial)
             }
-            (Some(_), None) => Ok(()),
-            (None, _) => Err(LoginError::Call(SESSION_LOST)),
+            (Ok(_), None) => Ok(()),
+            (Err(call), _) => Err(LoginError::Call(call)),
         };
         let mut outcome = attempt(&anchor);
-        if matches!(&outcome, Err(LoginError::Call(call)) if call.class() == ErrorClass::Session) {
-            self.replace_anchor(&mut anchor).map_err(failed)?;
+        if let Err(LoginError::Call(call)) = &outcome
+            && call.class() == ErrorClass::Session
+        {
+            self.replace_anchor(&mut anchor, call.code)
+                .map_err(failed)?;
             outcome = attempt(&anchor);
         }
         match outcome {
@@ -236,17 +241,22 @@ impl Token {
         self.module.release()
     }
 
-    /// Opens the anchor anew and closes what is left of the old one. A session copy of the key goes
+    /// Opens the anchor anew after the old one gave an error with this code. A session copy of the key goes
     /// with it: the workers find the key again when their handle is refused.
-    fn replace_anchor<'a>(&self, anchor: &'a mut Anchor) -> Result<&'a Session, CallError> {
-        let session = open_session(&self.module, self.slot, false)?;
-        Ok(anchor.session.insert(session))
+    fn replace_anchor<'a>(
+        &self,
+        anchor: &'a mut Anchor,
+        code: ReturnCode,
+    ) -> Result<&'a Session, CallError> {
+        anchor.session.give_up(Some(code));
+        anchor.session = self.open_session()?;
+        anchor.session.get()
     }
 
     fn close_anchor(&mut self) {
         // The last session of a token must not close while another one opens.
         let _setup = self.module.setup();
-        lock(&self.anchor).session = None;
+        lock(&self.anchor).session.close();
     }
 }
 
@@ -279,11 +289,6 @@ pub(super) fn ping(session: &Session) -> Result<(), CallError> {
     info.map(drop)
         .map_err(|error| CallError::from_wrapper("C_GetSessionInfo", &error))
 }
-
-const SESSION_LOST: CallError = CallError {
-    function: "C_Login",
-    code: ReturnCode::SESSION_HANDLE_INVALID,
-};
 
 /// The one token that fits the URI's `token`, `serial`, `manufacturer` and `model`.
 fn find(module: &Module, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), OpenError> {
@@ -327,16 +332,6 @@ pub(super) fn initialized_tokens(module: &Module) -> Result<Vec<(Slot, TokenInfo
     let mut tokens = module.tokens()?;
     tokens.retain(|(_, info)| info.token_initialized());
     Ok(tokens)
-}
-
-fn open_session(module: &Module, slot: Slot, write: bool) -> Result<Session, CallError> {
-    let context = module.context();
-    let session = if write {
-        context.open_rw_session(slot)
-    } else {
-        context.open_ro_session(slot)
-    };
-    session.map_err(|error| CallError::from_wrapper("C_OpenSession", &error))
 }
 
 /// Why there is no login.
