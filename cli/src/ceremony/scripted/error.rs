@@ -279,6 +279,7 @@ impl ScriptError {
             ScriptError::Step { source, .. } => source.exit(),
             ScriptError::Open(error) => open_exit(error),
             ScriptError::Generate(error) => generate_exit(error),
+            ScriptError::Destroy(DestroyError::Open(error)) => open_exit(error),
             ScriptError::Hsm(error) => error.exit(),
             ScriptError::Ceremony(error) => crate::command::ceremony_exit(error),
             ScriptError::File { .. }

@@ -16,7 +16,7 @@ use super::plan::{Key, Place, Plan};
 use super::{ScriptError, encrypted};
 use crate::ceremony::certificate::public_key_sha256;
 use crate::ceremony::files::write_whole;
-use crate::hsm::{HsmError, pin};
+use crate::hsm::{HsmError, Marks, pin};
 
 /// Longest key or passphrase file read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -174,7 +174,7 @@ impl<'a> KeyRing<'a> {
                 name: name.to_owned(),
             });
         };
-        let uri = pin::with_pin((**uri).clone())?;
+        let uri = pin::with_pin((**uri).clone(), Marks::Beside(&self.plan.path))?;
         self.uris.insert(name.to_owned(), uri.clone());
         Ok(uri)
     }
