@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use birthmark_hsm::{DestroyError, GenerateError, OpenError, SignError, SoftwareKeyError};
+use birthmark_hsm::{
+    DestroyError, GenerateError, KeyAlgorithm, OpenError, SignError, SoftwareKeyError,
+};
 use birthmark_log::tlog::NoteError;
 
 use crate::ceremony::CeremonyError;
@@ -177,6 +179,16 @@ pub enum ScriptError {
     NotOurs {
         /// The file.
         path: PathBuf,
+    },
+    /// The key is of another kind.
+    #[error(
+        "the key '{name}' is a {found} key, which is not what the plan has made; remove it if nobody needs it"
+    )]
+    OtherAlgorithm {
+        /// The name in the plan.
+        name: String,
+        /// What is there.
+        found: KeyAlgorithm,
     },
     /// An attribute is not as it should be.
     #[error("the key '{name}' is not protected as asked: {wrong}; do not use it")]
