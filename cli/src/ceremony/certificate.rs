@@ -119,6 +119,30 @@ pub(crate) fn issue(
     })
 }
 
+/// Whether a certificate is one that [`issue`] makes of these, but for serial number, notBefore and signature.
+pub(crate) fn is_as_issued(
+    found: &Certificate,
+    role: &Role<'_>,
+    subject: &Name,
+    key: &PublicKey,
+    signer: &SigningPool,
+) -> Result<bool, CeremonyError> {
+    let (tbs, info) = (found.tbs_certificate(), public_key_info(key)?);
+    let algorithm = signature_algorithm(signer)?;
+    let issuer = match role {
+        Role::Root => subject,
+        Role::Issuing { root } => &root.subject,
+    };
+    let extensions = extensions(role, subject, &key_identifier(&info)?)?;
+    Ok(tbs.subject() == subject
+        && tbs.issuer() == issuer
+        && tbs.signature() == &algorithm
+        && found.signature_algorithm() == &algorithm
+        && tbs.subject_public_key_info() == &info
+        && tbs.extensions() == Some(&extensions)
+        && tbs.validity().not_after == Time::INFINITY)
+}
+
 /// ```text
 /// TBSCertificate  ::=  SEQUENCE  {                       -- RFC 5280 §4.1
 ///     version         [0]  EXPLICIT Version DEFAULT v1,

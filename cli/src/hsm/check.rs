@@ -15,7 +15,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::args::HsmCheckArguments;
-use super::{HsmError, pin, uri, write_result};
+use super::{HsmError, Marks, pin, uri, write_result};
 use crate::ceremony::{public_key_sha256, verify_signature};
 use crate::command::Exit;
 use crate::console::{Console, grouped};
@@ -115,14 +115,18 @@ pub(super) fn run(
 fn subject(arguments: &HsmCheckArguments) -> Result<(Pkcs11Uri, Option<Issuer>), HsmError> {
     if let Some(text) = &arguments.uri {
         let issuer = arguments.certificate.as_deref().map(Issuer::read);
-        return Ok((pin::with_pin(uri(text)?)?, issuer.transpose()?));
+        let uri = pin::with_pin(uri(text)?, Marks::OfUser)?;
+        return Ok((uri, issuer.transpose()?));
     }
     // The grammar wants one of the two.
     let path = arguments.config.as_deref().unwrap_or("".as_ref());
     let configuration = Configuration::load(path)?;
     let issuer = configuration.issuer()?;
     match pin::activated(configuration)?.signers() {
-        [SignerLocation::Pkcs11(uri)] => Ok((pin::with_pin(uri.clone())?, Some(issuer))),
+        [SignerLocation::Pkcs11(uri)] => {
+            let uri = pin::with_pin(uri.clone(), Marks::Beside(path))?;
+            Ok((uri, Some(issuer)))
+        }
         [SignerLocation::Software(_)] => Err(HsmError::Software),
         _ => Err(HsmError::SeveralSigners),
     }

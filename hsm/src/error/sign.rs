@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Mark;
+use super::pin::LoginAnswer;
 use crate::algorithm::KeyAlgorithm;
 use crate::ckr::{CallError, ErrorClass, ReturnCode};
 
@@ -19,10 +20,10 @@ pub enum SignError {
         /// The call and what it returned.
         call: CallError,
     },
-    /// The PIN was refused earlier, when a lost login had to be renewed. It is not sent again.
+    /// The token refused the PIN, or may have, when a lost login had to be renewed. It is not sent again.
     #[error(
-        "token '{token}': the PIN was refused with {code} and is not tried again; {}{mark}",
-        ErrorClass::Pin.advice()
+        "token '{token}' {}, and it is not tried again; {}{mark}",
+        LoginAnswer(*code), ErrorClass::Pin.advice()
     )]
     PinRefused {
         /// The token's label.
