@@ -1,5 +1,6 @@
 //! The configuration of a token: a TOML file, described in the crate's README.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -128,6 +129,7 @@ struct Raw {
     #[serde(default = "default_sessions")]
     session_max: usize,
     module: Option<PathBuf>,
+    init_string: Option<CString>,
     key_file: Option<PathBuf>,
     wrong_key_file: Option<PathBuf>,
     #[serde(default = "default_key_label")]
@@ -201,6 +203,8 @@ pub struct Configuration {
     pub(crate) pin: Option<Pin>,
     pub(crate) session_max: usize,
     pub(crate) module: Option<PathBuf>,
+    /// What that module gets with C_Initialize.
+    pub(crate) init_string: Option<CString>,
     pub(crate) keys: Keys,
     pub(crate) latency: LatencySetting,
     pub(crate) rate_cap: f64,
@@ -325,6 +329,7 @@ impl Raw {
             pin: self.pin,
             session_max: self.session_max,
             module: path(self.module),
+            init_string: self.init_string,
             keys: Keys {
                 file: path(self.key_file),
                 wrong_file: path(self.wrong_key_file),

@@ -9,6 +9,8 @@
 )]
 
 mod key;
+#[path = "../own_process/mod.rs"]
+mod own_process;
 mod proxy;
 mod scene;
 #[path = "../test_token/mod.rs"]

@@ -1,6 +1,6 @@
 //! A process of a test's own, in which p11-kit's client finds the test's HSM.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use birthmark_hsm::{
 };
 
 use crate::key::EcKey;
+use crate::own_process;
 use crate::proxy::Proxy;
 use crate::test_token;
 use crate::world::{Events, WATCHDOG};
@@ -22,12 +23,6 @@ pub(crate) const REMOTE: usize = 1;
 const LABELS: [&str; 2] = ["local", "remote"];
 
 const PIN: &str = "the user's PIN";
-
-/// Names the directory of a test to the process that runs it.
-const DIRECTORY_VARIABLE: &str = "BIRTHMARK_REMOTE_TEST";
-
-/// How long a test's process may take. Each of its waits has a watchdog; this one is for what hangs.
-const PROCESS_MAX: Duration = Duration::from_secs(240);
 
 /// How long a server without a connection lives on: it ends also when its test was killed.
 const SERVER_IDLE_S: &str = "30";
@@ -47,13 +42,15 @@ impl Scene {
     ///
     /// p11-kit's client learns where its server is from the environment, once per process.
     pub(crate) fn enter(test: &str) -> Option<Scene> {
-        match std::env::var_os(DIRECTORY_VARIABLE) {
-            Some(directory) => Some(Scene::set(Path::new(&directory))),
-            None => {
-                run_alone(test);
-                None
-            }
-        }
+        let directory = own_process::enter(test, |directory| {
+            let address = format!("unix:path={}", directory.join("hsm").display());
+            let softhsm = softhsm::configure(directory).unwrap();
+            vec![
+                ("P11_KIT_SERVER_ADDRESS", address.into()),
+                (softhsm::CONFIGURATION_VARIABLE, softhsm.into()),
+            ]
+        });
+        directory.as_deref().map(Scene::set)
     }
 
     fn set(directory: &Path) -> Scene {
@@ -165,61 +162,4 @@ fn programs() -> (PathBuf, PathBuf) {
     let paths = String::from_utf8(output.stdout).unwrap();
     let (server, client) = paths.trim().split_once('\n').unwrap();
     (server.into(), client.into())
-}
-
-/// Runs this program anew with one test and a directory of its own. Nothing of it may remain.
-fn run_alone(test: &str) {
-    let directory = tempfile::tempdir().unwrap();
-    let output = directory.path().join("output");
-    let file = File::create(&output).unwrap();
-    let address = format!("unix:path={}", directory.path().join("hsm").display());
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(DIRECTORY_VARIABLE, directory.path())
-        .env("P11_KIT_SERVER_ADDRESS", address)
-        .env(
-            softhsm::CONFIGURATION_VARIABLE,
-            softhsm::configure(directory.path()).unwrap(),
-        )
-        .stdout(file.try_clone().unwrap())
-        .stderr(file)
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait().unwrap() {
-            Some(status) => break Some(status),
-            None if started.elapsed() > PROCESS_MAX => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                break None;
-            }
-            None => thread::sleep(Duration::from_millis(5)),
-        }
-    };
-    let told = fs::read_to_string(&output).unwrap();
-    assert!(
-        status.is_some_and(|status| status.success()),
-        "{test}: {status:?}\n{told}"
-    );
-    assert!(told.contains("1 passed"), "{test} did not run:\n{told}");
-    let started = Instant::now();
-    while let Some(process) = remains(directory.path()) {
-        assert!(started.elapsed() < WATCHDOG, "{process} is left");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// A process that was started with the test's directory in its environment.
-fn remains(directory: &Path) -> Option<String> {
-    let wanted = format!("{DIRECTORY_VARIABLE}={}", directory.display());
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let mut left = processes.filter(|process| {
-        // Of others' processes nothing is told.
-        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
-        let mut variables = environment.split(|byte| *byte == 0);
-        variables.any(|variable| variable == wanted.as_bytes())
-    });
-    left.next()
-        .map(|process| process.path().display().to_string())
 }
