@@ -49,58 +49,20 @@ mkdir -p "$work"
 run=$(mktemp -d "$work/run.XXXXXX")
 trap 'rm -rf "$run"' EXIT
 trap 'exit 1' HUP INT TERM
-mkdir -p "$run/packages" "$run/unpacked" "$run/apt/lists/partial" "$run/apt/cache/archives/partial"
 
-# Runs an apt command in $run/packages. As root apt would switch to another user for downloads,
-# who cannot write there.
-apt() {
-    command=$1
-    shift
-    if [ "$private" = yes ]; then
-        set -- -o "Dir::State=$run/apt" -o "Dir::State::lists=$run/apt/lists" \
-            -o "Dir::State::status=/var/lib/dpkg/status" -o "Dir::Cache=$run/apt/cache" \
-            -o "Debug::NoLocking=1" "$@"
-    fi
-    (cd "$run/packages" && "$command" -q -o "APT::Sandbox::User=$(id -un)" "$@") >>"$run/log" 2>&1
-}
-
-private=no
-say "not installed: downloading Debian's libsofthsm2"
-if ! apt apt-get download libsofthsm2; then
-    # A fresh machine has no package lists, and only root may fetch them into apt's own directory.
-    private=yes
-    say "fetching package lists into a directory of our own"
-    if ! { apt apt-get update && apt apt-get download libsofthsm2; }; then
-        cat "$run/log" >&2
-        say "the download failed (see above): check the network, or run: sudo apt install softhsm2"
-        exit 1
-    fi
-fi
-
-unpack() {
-    for package in "$run"/packages/*.deb; do
-        dpkg-deb -x "$package" "$run/unpacked"
-        rm -f "$package"
-    done
-}
-unpack
+say "not installed: bringing Debian's package"
+"$repository/tokens/debian.sh" "$run/unpacked" libsofthsm2
 
 missing() { ldd "$run/unpacked/usr/lib/softhsm/libsofthsm2.so" | sed -n 's/^[[:space:]]*\(.*\) => not found.*/\1/p'; }
 if [ -n "$(missing)" ]; then
     say "bringing its libraries too: $(missing | tr '\n' ' ')"
-    : >"$run/log"
-    apt apt-cache depends --important libsofthsm2 || true
-    # libc comes with the system: another one beside it would break every program.
-    for package in $(sed -n 's/^ *Depends: \(lib[a-z0-9.+-]*\)$/\1/p' "$run/log" | grep -v '^libc6$'); do
-        apt apt-get download "$package" || { cat "$run/log" >&2; exit 1; }
-    done
-    unpack
+    "$repository/tokens/debian.sh" --with-libraries "$run/unpacked" libsofthsm2
     directory=$(dirname "$(find "$run/unpacked" -name 'libcrypto.so.*' -o -name 'libstdc++.so.6' | head -n 1)")
     # with-softhsm.sh adds this directory to LD_LIBRARY_PATH.
     printf '%s\n' "${directory#"$run/unpacked/"}" >"$run/unpacked/library-path"
 fi
 
-if ! mv -T "$run/unpacked" "$work/unpacked" 2>>"$run/log" && [ ! -f "$unpacked" ]; then
+if ! mv -T "$run/unpacked" "$work/unpacked" 2>"$run/log" && [ ! -f "$unpacked" ]; then
     cat "$run/log" >&2
     say "cannot put the module into $work/unpacked: remove that directory and run this again"
     exit 1

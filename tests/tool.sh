@@ -51,20 +51,12 @@ if [ "$(id -u)" = 0 ]; then
     exit 1
 fi
 
-say "not installed: downloading Debian's package"
+say "not installed: bringing Debian's package"
 run=$(mktemp -d "$work/run.XXXXXX")
 trap 'rm -rf "$run"' EXIT
 trap 'exit 1' HUP INT TERM
-mkdir -p "$run/unpacked"
 # shellcheck disable=SC2086
-if ! (cd "$run" && apt-get -q download $packages) >"$log" 2>&1; then
-    cat "$log" >&2
-    say "the download failed (see above): run 'sudo apt-get update', or 'sudo apt-get install $packages'"
-    exit 1
-fi
-for package in "$run"/*.deb; do
-    dpkg-deb -x "$package" "$run/unpacked"
-done
+"$repository/tokens/debian.sh" "$run/unpacked" $packages
 libraries=$(find "$run/unpacked/usr/lib" -maxdepth 1 -name '*-linux-*' | head -n 1)
 libraries=${libraries#"$run"}
 rm -rf "$work/unpacked"

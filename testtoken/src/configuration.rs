@@ -1,5 +1,6 @@
 //! The configuration of a token: a TOML file, described in the crate's README.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -130,6 +131,7 @@ struct Raw {
     #[serde(default)]
     reuse_handles: bool,
     module: Option<PathBuf>,
+    init_string: Option<CString>,
     key_file: Option<PathBuf>,
     wrong_key_file: Option<PathBuf>,
     #[serde(default = "default_key_label")]
@@ -205,6 +207,8 @@ pub struct Configuration {
     /// A new session may get the number of one that is gone.
     pub(crate) reuse_handles: bool,
     pub(crate) module: Option<PathBuf>,
+    /// What that module gets with C_Initialize.
+    pub(crate) init_string: Option<CString>,
     pub(crate) keys: Keys,
     pub(crate) latency: LatencySetting,
     pub(crate) rate_cap: f64,
@@ -330,6 +334,7 @@ impl Raw {
             session_max: self.session_max,
             reuse_handles: self.reuse_handles,
             module: path(self.module),
+            init_string: self.init_string,
             keys: Keys {
                 file: path(self.key_file),
                 wrong_file: path(self.wrong_key_file),

@@ -1,7 +1,7 @@
 //! The module behind ours, in mode `forward`.
 
 use std::collections::HashMap;
-use std::ffi::c_void;
+use std::ffi::{CString, c_void};
 use std::mem;
 use std::path::Path;
 use std::ptr;
@@ -28,9 +28,28 @@ macro_rules! forward {
 }
 pub(super) use forward;
 
+/// `CK_C_INITIALIZE_ARGS` as NSS has it: what the standard reserves is a text there, and a field follows.
+#[repr(C)]
+#[derive(Default)]
+struct InitializeArguments {
+    standard: CK_C_INITIALIZE_ARGS,
+    reserved: usize,
+}
+
+impl InitializeArguments {
+    /// The arguments with a text, for as long as both live.
+    fn with(&mut self, text: &CString) -> *mut c_void {
+        self.standard.flags = CKF_OS_LOCKING_OK;
+        self.standard.pReserved = text.as_ptr().cast_mut().cast();
+        ptr::from_mut(self).cast()
+    }
+}
+
 /// The real module.
 pub(crate) struct RealModule {
     pub(super) functions: CK_FUNCTION_LIST,
+    /// What some modules (NSS, YubiHSM) are told by a reserved pointer of C_Initialize.
+    init_string: Option<CString>,
     /// Sessions opened through us, each with its slot.
     sessions: Mutex<HashMap<CK_SESSION_HANDLE, CK_SLOT_ID>>,
     most: AtomicU64,
@@ -40,7 +59,7 @@ pub(crate) struct RealModule {
 
 impl RealModule {
     /// Loads the module in the file at `path`. It stays loaded until the process ends.
-    pub(crate) fn load(path: &Path) -> Result<RealModule, String> {
+    pub(crate) fn load(path: &Path, init_string: Option<CString>) -> Result<RealModule, String> {
         type GetFunctionList = unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV;
         let failed =
             |error: libloading::Error| format!("{} is no PKCS#11 module: {error}", path.display());
@@ -64,6 +83,7 @@ impl RealModule {
         mem::forget(library);
         Ok(RealModule {
             functions,
+            init_string,
             sessions: Mutex::default(),
             most: AtomicU64::new(0),
             ours: AtomicBool::new(false),
@@ -102,6 +122,11 @@ impl RealModule {
     }
 
     pub(super) fn initialize(&self, arguments: *mut c_void) -> Outcome<()> {
+        let mut own = InitializeArguments::default();
+        let arguments = match &self.init_string {
+            Some(text) => own.with(text),
+            None => arguments,
+        };
         match forward!(self, C_Initialize(arguments)) {
             // Other code of this process did so, and finalizes it too.
             Err(Code(CKR_CRYPTOKI_ALREADY_INITIALIZED)) => Ok(()),
