@@ -1,4 +1,4 @@
-//! The entries of one key space in memory: a hash table that is nearly in order.
+//! The entries of one key space in memory: a hash table in the order of the hashes.
 
 use super::entry::Entry;
 use super::large_memory::LargeMemory;
@@ -13,8 +13,9 @@ const SLOTS_BEHIND: usize = 1 << 10;
 const HASH_BYTES: usize = 8;
 const POSITION_BYTES: usize = 4;
 
-/// A hash table with linear probing whose slots are in the order of the hashes, nearly: the home
-/// of an entry is the top of its hash. So it grows and is sorted in one pass each.
+/// A hash table with linear probing whose entries are in order (Amble and Knuth, "Ordered hash tables", 1974):
+/// the home of an entry is the top of its hash, and an entry that finds its slot taken by a larger one moves that
+/// along. So it grows and is written in one pass each, and a search ends at the first larger hash.
 pub(crate) struct Table {
     /// Little-endian; 0 where there is no entry.
     hashes: LargeMemory,
@@ -67,19 +68,26 @@ impl Table {
         *self = rebuilt;
     }
 
-    /// `false` when there is no slot from the home on.
+    /// `false` when there is no slot from the home on; nothing has changed then.
     fn place(&mut self, hash: u64, position: u32) -> bool {
         let home = (hash >> self.shift) as usize;
-        let slots = self.hashes.chunks_mut::<HASH_BYTES>();
-        for (at, slot) in slots.iter_mut().enumerate().skip(home) {
-            if *slot == [0; HASH_BYTES] {
-                *slot = hash.to_le_bytes();
-                self.positions.chunks_mut()[at] = position.to_le_bytes();
-                self.len += 1;
-                return true;
+        let hashes = &mut self.hashes.chunks_mut::<HASH_BYTES>()[home..];
+        let Some(free) = hashes.iter().position(|slot| *slot == [0; HASH_BYTES]) else {
+            return false;
+        };
+        let positions = &mut self.positions.chunks_mut::<POSITION_BYTES>()[home..];
+        let mut carried = (hash, position);
+        for (slot, place) in hashes[..free].iter_mut().zip(positions.iter_mut()) {
+            let taken = (u64::from_le_bytes(*slot), u32::from_le_bytes(*place));
+            if carried < taken {
+                (*slot, *place) = (carried.0.to_le_bytes(), carried.1.to_le_bytes());
+                carried = taken;
             }
         }
-        false
+        hashes[free] = carried.0.to_le_bytes();
+        positions[free] = carried.1.to_le_bytes();
+        self.len += 1;
+        true
     }
 
     /// Forgets the entries and keeps the memory.
@@ -101,10 +109,11 @@ impl Table {
         std::hint::black_box(sum);
     }
 
+    /// The positions with this hash, rising.
     pub(crate) fn with_hash(&self, hash: u64) -> impl Iterator<Item = u32> {
         let home = (hash >> self.shift) as usize;
         self.slots(home)
-            .take_while(|(slot, _)| *slot != 0)
+            .take_while(move |(slot, _)| (1..=hash).contains(slot))
             .filter(move |(slot, _)| *slot == hash)
             .map(|(_, position)| position)
     }
@@ -135,8 +144,6 @@ impl Table {
 #[derive(Default)]
 pub(crate) struct TableCursor {
     slot: usize,
-    /// Entries from before `slot` that belong behind the last end, in order.
-    carried: Vec<Entry>,
 }
 
 impl TableCursor {
@@ -149,34 +156,16 @@ impl TableCursor {
         end: Option<u64>,
         out: &mut Vec<Entry>,
     ) {
-        let below = |entry: &Entry| end.is_none_or(|end| entry.hash < end);
-        let due = self.carried.partition_point(below);
-        out.extend(self.carried.drain(..due));
-        if !self.carried.is_empty() {
-            return;
-        }
-        // Entries leave their homes only within a stretch of taken slots.
-        let mut stretch = out.len();
         for (hash, position) in table.slots(self.slot) {
+            if end.is_some_and(|end| hash >= end) {
+                return;
+            }
             self.slot += 1;
             if hash != 0 {
                 let position = base + u64::from(position);
                 out.push(Entry { hash, position });
-                continue;
             }
-            if out.len() - stretch > 1 {
-                out[stretch..].sort_unstable();
-            }
-            if !out.last().is_none_or(below) {
-                let due = stretch + out[stretch..].partition_point(below);
-                self.carried.extend(out.drain(due..));
-                return;
-            }
-            stretch = out.len();
         }
-        out[stretch..].sort_unstable();
-        let due = stretch + out[stretch..].partition_point(below);
-        self.carried.extend(out.drain(due..));
     }
 }
 
