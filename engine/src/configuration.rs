@@ -264,6 +264,12 @@ impl Configuration {
         station.threads = self.threads;
         station.max_in_flight = self.max_in_flight;
         station.officers.clone_from(&self.officers);
+        let on_tokens = |signer: &SignerLocation| matches!(signer, SignerLocation::Pkcs11(_));
+        station.activation = self
+            .signers
+            .iter()
+            .any(on_tokens)
+            .then_some(self.activation);
         Ok(station)
     }
 

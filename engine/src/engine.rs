@@ -9,6 +9,7 @@ use birthmark_hsm::SigningPool;
 use birthmark_log::Log;
 use birthmark_log::tlog::CheckpointSigner;
 
+use crate::activation::Activation;
 use crate::checkpoint::LogKey;
 use crate::claims::Claims;
 use crate::fault::Fault;
@@ -18,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::permit::Officers;
 use crate::pipeline::{BoundProfile, Pipeline, Relay, Submitted, Work};
 use crate::profile::Profile;
+use crate::record::ActivatedRecord;
 use crate::reissue::Reissue;
 use crate::reply::Pending;
 use crate::request::{IssueResult, Request, SubmitError};
@@ -41,6 +43,9 @@ pub struct Station {
     pub issuer: Issuer,
     /// The issuing CA's key.
     pub signer: SigningPool,
+    /// How the key was activated. The log records it at each start. Default: not recorded, as a key file is
+    /// not activated.
+    pub activation: Option<Activation>,
     /// The profiles that requests can ask for. At least one, with different names.
     pub profiles: Vec<Profile>,
     /// The officers whose permits count. Profiles with `reissue = "permit"` need at least one.
@@ -70,6 +75,7 @@ impl Station {
         Self {
             issuer,
             signer,
+            activation: None,
             profiles,
             officers: None,
             log_directory,
@@ -167,11 +173,12 @@ impl Engine {
         let Station {
             issuer,
             signer,
+            activation,
             profiles,
             officers,
             log_directory,
             log_key,
-            log_options,
+            mut log_options,
             threads,
             max_in_flight,
         } = station;
@@ -181,6 +188,15 @@ impl Engine {
         issuer.check_signer(&signer)?;
         issuer.check_valid_at(log_options.clock.unix_ms() / 1000)?;
 
+        if let Some(activation) = activation {
+            let activated = ActivatedRecord {
+                time_ms: 0,
+                issuer: issuer.key_identifier(),
+                activation: activation.name(),
+                signer: &signer.describe(),
+            };
+            log_options.opening_record = Some(activated.encode());
+        }
         let relay = Arc::new(Relay::default());
         let log = Log::open(
             &log_directory,

@@ -31,7 +31,8 @@ pub fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
             Ok(keys)
         }
         Record::Lost(lost) => Ok([None, None, Some(serial_index_key(lost.serial))]),
-        Record::Other {
+        Record::Activated(_)
+        | Record::Other {
             kind: KIND_OFFICER_ACT,
             version: 1,
             ..

@@ -6,6 +6,7 @@
 //!           key_fingerprint: bstr .size 32, identity: tstr / nil, replaces: uint / nil,
 //!           data: { * tstr => tstr }, certificate: bstr]
 //! lost   = [2, 1, time_ms, issuer: bstr .size 20, serial: bstr, tbs_digest: bstr .size 32]
+//! activated = [3, 1, time_ms, "activated", issuer: bstr .size 20, activation: tstr, signer: tstr]
 //! ```
 //!
 //! The log overwrites `time_ms` when it appends, so records are encoded with a placeholder of the same
@@ -31,6 +32,12 @@ pub(crate) const DATA_KEY_DOMAIN: &str = "birthmark:key-domain";
 /// Data key of the domain that the identity is unique in, where that is not the profile's name.
 pub(crate) const DATA_IDENTITY_DOMAIN: &str = "birthmark:identity-domain";
 
+/// What the record of an activation says it is.
+const ACT_ACTIVATED: &str = "activated";
+
+/// Longest text of an activation's signer in octets.
+const SIGNER_BYTES_MAX: usize = 2048;
+
 /// Data key of the permit that allowed the reissue: SHA-256 of the signed note, in hexadecimal.
 pub const DATA_PERMIT: &str = "birthmark:permit";
 
@@ -52,6 +59,8 @@ pub enum Record<'a> {
     Issued(IssuedRecord<'a>),
     /// A reservation without a certificate.
     Lost(LostRecord<'a>),
+    /// A start with a key that somebody or something had to activate.
+    Activated(ActivatedRecord<'a>),
     /// A kind that this version does not read. It is kept and shown, never skipped in silence.
     Other {
         /// The record's kind.
@@ -103,6 +112,19 @@ pub struct LostRecord<'a> {
     pub serial: &'a [u8],
     /// SHA-256 of the TBS that may have been signed.
     pub tbs_digest: &'a [u8],
+}
+
+/// What stands in the record of a start whose key is on tokens: kind [`KIND_OFFICER`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivatedRecord<'a> {
+    /// Milliseconds since 1970, set by the log.
+    pub time_ms: u64,
+    /// The issuer's key identifier.
+    pub issuer: &'a [u8],
+    /// `issuer.activation` as it was stated, such as `operator`.
+    pub activation: &'a str,
+    /// The signer and its tokens, for people. At most 2048 octets are kept.
+    pub signer: &'a str,
 }
 
 /// Bytes that are not a record.
@@ -210,6 +232,23 @@ impl LostRecord<'_> {
     }
 }
 
+impl ActivatedRecord<'_> {
+    /// The record's encoding. `time_ms` is left to the log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let signer = &self.signer[..self.signer.floor_char_boundary(SIGNER_BYTES_MAX)];
+        let mut bytes = Vec::with_capacity(96 + signer.len());
+        let mut e = Encoder::new(&mut bytes);
+        let encoded = e
+            .array(7)
+            .and_then(|e| e.u8(KIND_OFFICER)?.u8(VERSION)?.u64(TIME_PLACEHOLDER))
+            .and_then(|e| e.str(ACT_ACTIVATED)?.bytes(self.issuer))
+            .and_then(|e| e.str(self.activation)?.str(signer));
+        debug_assert!(encoded.is_ok(), "writing to memory cannot fail");
+        bytes
+    }
+}
+
 impl<'a> Record<'a> {
     /// Reads a record.
     ///
@@ -231,6 +270,16 @@ impl<'a> Record<'a> {
                 serial: d.bytes()?,
                 tbs_digest: d.bytes()?,
             }),
+            (Ok(KIND_OFFICER), 7) if known => match ActivatedRecord::decode(&mut d)? {
+                Ok(activated) => Self::Activated(activated),
+                Err(time_ms) => {
+                    return Ok(Self::Other {
+                        kind,
+                        version,
+                        time_ms: Some(time_ms),
+                    });
+                }
+            },
             (Ok(KIND_ISSUED | KIND_LOST), _) if known => {
                 return Err(RecordError(format!("kind {kind} with {length} fields")));
             }
@@ -248,6 +297,22 @@ impl<'a> Record<'a> {
         } else {
             Err(RecordError("octets after its end".to_owned()))
         }
+    }
+}
+
+impl<'a> ActivatedRecord<'a> {
+    /// The record, or the time of an act of another kind.
+    fn decode(d: &mut Decoder<'a>) -> Result<Result<Self, u64>, minicbor::decode::Error> {
+        let time_ms = d.u64()?;
+        if d.str()? != ACT_ACTIVATED {
+            return Ok(Err(time_ms));
+        }
+        Ok(Ok(Self {
+            time_ms,
+            issuer: d.bytes()?,
+            activation: d.str()?,
+            signer: d.str()?,
+        }))
     }
 }
 
@@ -320,9 +385,37 @@ mod tests {
             serial: &[1],
             tbs_digest: &[2; 32],
         };
-        for bytes in [issued(BTreeMap::new(), &[5; 500]).encode(), lost.encode()] {
+        let activated = activated("operator", "");
+        for bytes in [
+            issued(BTreeMap::new(), &[5; 500]).encode(),
+            lost.encode(),
+            activated.encode(),
+        ] {
             assert_eq!(bytes[3], 0x1b);
             assert_eq!(bytes[4..12], [0xff; 8]);
+        }
+    }
+
+    #[test]
+    fn activations_come_back_with_a_signer_of_bounded_length() {
+        let signer = "é".repeat(3000);
+        let record = activated("m-of-n", &signer);
+        let kept = ActivatedRecord {
+            signer: &signer[..SIGNER_BYTES_MAX],
+            ..record.clone()
+        };
+        let mut bytes = record.encode();
+        assert_eq!(Record::decode(&bytes), Ok(Record::Activated(kept)));
+        bytes.push(0);
+        assert!(Record::decode(&bytes).is_err());
+    }
+
+    fn activated<'a>(activation: &'a str, signer: &'a str) -> ActivatedRecord<'a> {
+        ActivatedRecord {
+            time_ms: u64::MAX,
+            issuer: &[1; 20],
+            activation,
+            signer,
         }
     }
 

@@ -13,11 +13,16 @@ use crate::clock::Stamp;
 use crate::commit::{Append, Commit, Committed, Reservation};
 use crate::error::AppendError;
 use crate::preparer::Spare;
-use crate::record::{self, RECORD_BYTES_MAX, RECORDS_MAX, RecordIndex, RecordKeys, ReservationId};
+use crate::record::{RecordIndex, RecordKeys, ReservationId};
 use crate::room::frame_room;
 use crate::state::{State, count};
 use crate::waiting::{Backlog, Waiting};
 use crate::writer::{SPARES_KEPT, SPARES_MAX, SegmentFacts, SegmentWriter, Written};
+
+mod admission;
+mod opening;
+
+use admission::{check_append, reservation_bytes};
 
 /// Room held for the closed mark, so that a log that is closed on a full disk opens on one.
 const CLOSED_MARK_ROOM: u64 = frame_room(0);
@@ -35,6 +40,8 @@ pub(crate) struct Committer {
     held: u64,
     appends: Waiting<Append>,
     reservations: Waiting<Reservation>,
+    /// The caller's record of this start, until it is written.
+    opening: Option<Vec<u8>>,
     /// The first waiting reservation needs a segment that is being prepared.
     blocked: bool,
     /// Why no segment can be prepared now.
@@ -105,6 +112,7 @@ impl Committer {
             held,
             appends: Waiting::default(),
             reservations: Waiting::default(),
+            opening: None,
             blocked: false,
             space_failure: None,
             items: Vec::new(),
@@ -316,7 +324,7 @@ impl Committer {
                 self.refuse(ticket, error);
                 continue;
             }
-            let fits = self.writer.fits(payload);
+            let fits = self.take_opening(stamp) && self.writer.fits(payload);
             if !fits && self.writer.batch.count() > 0 {
                 return Taken::BatchFull;
             }
@@ -358,19 +366,6 @@ impl Committer {
         });
     }
 
-    fn check_reservation(&self, reservation: &Reservation) -> Result<(), AppendError> {
-        let limit = RECORD_BYTES_MAX as u64;
-        let bytes = u64::from(reservation.record_bytes_max);
-        if bytes > limit {
-            return Err(AppendError::TooLarge { bytes, limit });
-        }
-        let lost_record = &reservation.lost_record;
-        check_record(lost_record, reservation.record_bytes_max as usize)?;
-        // Recovery may have to append it, and a record that cannot be read stops a start.
-        self.state.records.source.keys.keys(lost_record)?;
-        Ok(())
-    }
-
     /// Starts a batch.
     fn begin(&mut self) {
         self.items.clear();
@@ -380,31 +375,6 @@ impl Committer {
             last_time_ms,
             next_reservation,
         });
-    }
-
-    /// Whether the promises still hold when this reservation's frame is written and its record
-    /// is promised.
-    fn has_room(&self, payload_bytes: usize, wanted: u64) -> bool {
-        self.writer.room_after(payload_bytes) >= self.held + wanted + CLOSED_MARK_ROOM
-    }
-
-    /// Nothing new is begun while the index cannot be written: it would grow in memory.
-    fn index_health(&self) -> Result<(), AppendError> {
-        let health = self.state.records.index_health();
-        health.map_err(|reason| AppendError::NoSpace {
-            bytes: 0,
-            reason: format!("the index cannot be written: {reason}").into(),
-        })
-    }
-
-    /// Whether the index can hold the record of one more reservation.
-    fn check_positions(&self) -> Result<(), AppendError> {
-        let promised = self.writer.next_index() + (self.open.len() + self.items.len()) as u64;
-        if promised < RECORDS_MAX {
-            return Ok(());
-        }
-        let reason = Arc::from("the log holds as many records as it can number");
-        Err(AppendError::NoSpace { bytes: 0, reason })
     }
 
     /// Writes and syncs the batch, then makes its content known and answers it.
@@ -514,38 +484,4 @@ impl Committer {
             outcome: Err(error),
         });
     }
-
-    fn no_space(&self, bytes: usize) -> AppendError {
-        let reason = self.space_failure.clone();
-        let reason = reason.unwrap_or_else(|| Arc::from("too much is reserved already"));
-        AppendError::NoSpace {
-            bytes: bytes as u64,
-            reason,
-        }
-    }
-}
-
-fn reservation_bytes(payload: usize, wanted: u64) -> usize {
-    payload + usize::try_from(wanted).unwrap_or(usize::MAX - payload)
-}
-
-fn check_append(append: &Append, open: &HashMap<u64, u32>) -> Result<(), AppendError> {
-    let reservation = append.reservation;
-    let Some(&limit) = open.get(&reservation.0) else {
-        return Err(AppendError::UnknownReservation { reservation });
-    };
-    check_record(&append.record, limit as usize)
-}
-
-fn check_record(record: &[u8], limit: usize) -> Result<(), AppendError> {
-    if record.len() > limit {
-        return Err(AppendError::TooLarge {
-            bytes: record.len() as u64,
-            limit: limit as u64,
-        });
-    }
-    if !record::has_prefix(record) {
-        return Err(AppendError::Malformed);
-    }
-    Ok(())
 }

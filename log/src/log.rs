@@ -54,6 +54,10 @@ pub struct Options {
     pub clock_start_forward_max: Duration,
     /// An officer accepts the clock as it is; a record says so. Default no.
     pub accept_clock: bool,
+    /// A record without keys that says how the log was opened, by whom and with what, as the caller encodes it. It
+    /// stands in the log before anything that is begun after this start: written at once, or before
+    /// the first reservation while the clock or the disk does not let it. Default none.
+    pub opening_record: Option<Vec<u8>>,
     /// How long after the first new record a checkpoint is published. Default 1 s.
     pub publish_interval: Duration,
     /// After a segment could not be prepared (a full disk), it is tried again this often.
@@ -74,6 +78,7 @@ impl Default for Options {
             clock_forward_max: Duration::from_secs(60),
             clock_start_forward_max: Duration::from_secs(400 * 24 * 3600),
             accept_clock: false,
+            opening_record: None,
             publish_interval: Duration::from_secs(1),
             space_retry: Duration::from_secs(1),
             storage: Arc::new(DiskStorage),

@@ -86,6 +86,10 @@ pub(crate) fn recover(
 
     append_acts(&mut committer, &state, far_ahead.is_err(), first_act)?;
     let lost_written = append_lost(&mut committer, replay.open)?;
+    if let Some(record) = options.opening_record.clone() {
+        let recorded = committer.record_opening(record);
+        recorded.map_err(OpenError::Recovery)?;
+    }
     segments += state
         .counters
         .segments_begun

@@ -36,6 +36,10 @@ pub(super) struct RecordJson<'a> {
     issued: Option<IssuedJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tbs_digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer: Option<&'a str>,
     /// The bytes of a record that this version does not read.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<String>,
@@ -68,6 +72,8 @@ impl<'a> RecordJson<'a> {
             issuer: None,
             issued: None,
             tbs_digest: None,
+            activation: None,
+            signer: None,
             record: None,
         };
         match record {
@@ -89,6 +95,11 @@ impl<'a> RecordJson<'a> {
             Record::Lost(lost) => {
                 json.issuer = Some(hex::encode(lost.issuer));
                 json.tbs_digest = Some(hex::encode(lost.tbs_digest));
+            }
+            Record::Activated(activated) => {
+                json.issuer = Some(hex::encode(activated.issuer));
+                json.activation = Some(activated.activation);
+                json.signer = Some(activated.signer);
             }
             Record::Other { kind, .. } => {
                 json.kind_number = Some(*kind);

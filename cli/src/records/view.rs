@@ -42,11 +42,12 @@ fn record_line(index: u64, record: &Record<'_>) -> String {
             let identity = issued.identity.unwrap_or("-");
             format!("{}  {}", issued.profile, identity.escape_debug())
         }
+        Record::Activated(activated) => activated.activation.escape_debug().to_string(),
         Record::Other { kind, .. } => format!("kind {kind}"),
         _ => String::new(),
     };
     format!(
-        "{index:>10}  {time}  {:<7} {serial:<40}  {rest}",
+        "{index:>10}  {time}  {:<9} {serial:<40}  {rest}",
         kind(record)
     )
     .trim_end()
@@ -94,6 +95,15 @@ fn record_text(index: u64, record: &Record<'_>) -> String {
                 "a crash or fault ended this reservation without a certificate".to_owned(),
             );
         }
+        Record::Activated(activated) => {
+            line("issuer key id", hex::encode(activated.issuer));
+            line(
+                "activation",
+                activated.activation.escape_debug().to_string(),
+            );
+            line("signer", activated.signer.escape_debug().to_string());
+            line("", "the station started with this key".to_owned());
+        }
         _ => line(
             "",
             "a kind of record that this version does not read".to_owned(),
@@ -116,6 +126,7 @@ pub(super) fn kind(record: &Record<'_>) -> &'static str {
     match record {
         Record::Issued(_) => "issued",
         Record::Lost(_) => "lost",
+        Record::Activated(_) => "activated",
         _ => "other",
     }
 }
@@ -124,6 +135,7 @@ pub(super) fn time_ms(record: &Record<'_>) -> Option<u64> {
     match record {
         Record::Issued(issued) => Some(issued.time_ms),
         Record::Lost(lost) => Some(lost.time_ms),
+        Record::Activated(activated) => Some(activated.time_ms),
         Record::Other { time_ms, .. } => *time_ms,
         _ => None,
     }
@@ -154,7 +166,7 @@ mod tests {
         });
         let line = record_line(7, &record);
         assert!(
-            line.contains("2025-11-22T00:00:00.007Z  lost    abcd"),
+            line.contains("2025-11-22T00:00:00.007Z  lost      abcd"),
             "{line}"
         );
         let json = serde_json::to_value(RecordJson::new(7, &record, &[])).unwrap();
@@ -162,6 +174,26 @@ mod tests {
         assert_eq!(json["serial"], "abcd");
         assert_eq!(json["tbs_digest"], "02".repeat(32));
         assert!(json.get("certificate").is_none());
+    }
+
+    #[test]
+    fn activations_in_both_forms() {
+        let record = Record::Activated(birthmark_engine::record::ActivatedRecord {
+            time_ms: 1_763_769_600_007,
+            issuer: &[1; 20],
+            activation: "operator",
+            signer: "PKCS#11 token 'line-1'",
+        });
+        let text = record_text(3, &record);
+        assert!(
+            text.contains("activated -") && text.contains("operator\n"),
+            "{text}"
+        );
+        assert!(text.contains("  signer          PKCS#11 token"), "{text}");
+        let json = serde_json::to_value(RecordJson::new(3, &record, &[])).unwrap();
+        assert_eq!(json["kind"], "activated");
+        assert_eq!(json["activation"], "operator");
+        assert_eq!(json["issuer"], "01".repeat(20));
     }
 
     #[test]
@@ -173,7 +205,7 @@ mod tests {
         };
         assert_eq!(
             record_line(0, &record),
-            "         0  -  other   -                                         kind 9"
+            "         0  -  other     -                                         kind 9"
         );
         let json = serde_json::to_value(RecordJson::new(0, &record, &[0x83, 9])).unwrap();
         assert_eq!(

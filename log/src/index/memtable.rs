@@ -11,6 +11,8 @@ use crate::record::{IndexKey, KEY_SPACES, RELEASE_SPACES, RecordIndex, RecordKey
 pub(crate) struct Memtable {
     /// First record of the stretch.
     pub(crate) first: u64,
+    /// Most entries of each space.
+    entries_max: usize,
     /// Part of the hash that is used: all of it outside tests.
     hash_mask: u64,
     tables: RwLock<Tables>,
@@ -37,8 +39,25 @@ struct Unordered {
 }
 
 impl Memtable {
-    /// An empty one for the records from `first` on, with room for `entries` in each space.
-    pub(crate) fn new(first: u64, entries: usize, hash_mask: u64) -> Memtable {
+    /// An empty one for the records from `first` on that takes little memory and grows. An insert waits
+    /// while it does, for about 30 ns an entry.
+    pub(crate) fn growing(first: u64, entries_max: usize, hash_mask: u64) -> Memtable {
+        Memtable::with_room(first, entries_max, 0, hash_mask)
+    }
+
+    /// An empty one that never grows, and whose memory the system has handed out: that would take
+    /// milliseconds too.
+    pub(crate) fn full_size(first: u64, entries_max: usize, hash_mask: u64) -> Memtable {
+        let mut table = Memtable::with_room(first, entries_max, entries_max, hash_mask);
+        let others = table.others.get_mut();
+        for entries in others.unwrap_or_else(PoisonError::into_inner) {
+            entries.resize(entries_max, Unordered::new(0, 0));
+        }
+        table.recycle();
+        table
+    }
+
+    fn with_room(first: u64, entries_max: usize, entries: usize, hash_mask: u64) -> Memtable {
         let tables = Tables {
             base: first,
             end: first,
@@ -46,6 +65,7 @@ impl Memtable {
         };
         Memtable {
             first,
+            entries_max,
             hash_mask,
             tables: RwLock::new(tables),
             others: RwLock::new(std::array::from_fn(|_| Vec::with_capacity(entries))),
@@ -78,13 +98,18 @@ impl Memtable {
         }
     }
 
-    /// Whether these records still belong into it, so that no space has more than `entries_max`.
-    pub(crate) fn has_room(&self, batch: &[(RecordIndex, RecordKeys)], entries_max: usize) -> bool {
+    /// Most entries of each space.
+    pub(crate) fn entries_max(&self) -> usize {
+        self.entries_max
+    }
+
+    /// Whether these records still belong into it.
+    pub(crate) fn has_room(&self, batch: &[(RecordIndex, RecordKeys)]) -> bool {
         let entries = self.entries().into_iter().max().unwrap_or(0);
         let tables = self.read();
         let base = tables.base_for(self.first, batch);
         let near = |(last, _): &(RecordIndex, RecordKeys)| last.0 - base < u64::from(u32::MAX);
-        let few = entries + batch.len() <= entries_max || tables.end == self.first;
+        let few = entries + batch.len() <= self.entries_max || tables.end == self.first;
         few && batch.last().is_none_or(near)
     }
 
@@ -272,7 +297,7 @@ mod tests {
             keys in prop::collection::vec(any::<[Option<u64>; KEY_SPACES]>(), 0..3000),
         ) {
             let mask = if top { !0 << mask_bits } else { (1 << mask_bits) - 1 };
-            let mut table = Memtable::new(1, 0, mask);
+            let mut table = Memtable::growing(1, usize::MAX, mask);
             table.insert(&[(RecordIndex(5), [Some(IndexKey([7; 32])); KEY_SPACES])]);
             table.recycle();
             table.begin(1000);

@@ -132,8 +132,7 @@ impl Index {
         for chunk in parts {
             // Only this thread begins tables while the index is open.
             let mut snapshot = self.shared.snapshot();
-            let fits =
-                |table: &Arc<memtable::Memtable>| table.has_room(chunk, limits.memtable_entries);
+            let fits = |table: &Arc<memtable::Memtable>| table.has_room(chunk);
             if !snapshot.tables.last().is_some_and(fits) {
                 self.shared.freeze();
                 snapshot = self.shared.snapshot();

@@ -46,11 +46,12 @@ pub(crate) fn open(
         name == MANIFEST && !found.runs.is_empty() || names.iter().any(|kept| kept == name)
     };
     files::remove_others(&*storage, dir, &keep)?;
-    // A table that grows holds up an insert for some milliseconds: only in small logs.
-    let large = watermark >= limits.memtable_entries as u64;
-    let room = if large { limits.memtable_entries } else { 0 };
+    let table = match watermark >= limits.memtable_entries as u64 {
+        true => Memtable::full_size(watermark, limits.memtable_entries, limits.hash_mask),
+        false => Memtable::growing(watermark, limits.growing_max(), limits.hash_mask),
+    };
     let snapshot = Snapshot {
-        tables: vec![Arc::new(Memtable::new(watermark, room, limits.hash_mask))],
+        tables: vec![Arc::new(table)],
         runs: found.runs.into_iter().map(Arc::new).collect(),
     };
     let shared = Shared::new(storage, dir.to_owned(), source, limits, snapshot);

@@ -38,6 +38,13 @@ pub struct Limits {
     pub hash_mask: u64,
 }
 
+impl Limits {
+    /// Most entries of one space in a table that grows, so that nobody waits long for it.
+    pub(crate) fn growing_max(&self) -> usize {
+        self.memtable_entries.div_ceil(8)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -62,7 +69,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
     snapshot: RwLock<Arc<Snapshot>>,
-    /// An empty table, so that the next one costs no memory from the system.
+    /// An empty table of full size, once a log is not small any more: the next stretch begins without a wait.
     spare: Mutex<Option<Memtable>>,
     /// Held by who prepares the next snapshot.
     changing: Mutex<()>,
@@ -185,19 +192,15 @@ impl Shared {
             let Some(last) = snapshot.tables.last() else {
                 return;
             };
-            let recycled = self
-                .spare
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            let next = match recycled {
+            let spare = self.spare().take();
+            let next = match spare {
                 Some(mut table) => {
                     table.begin(last.end());
                     table
                 }
                 None => {
-                    let entries = last.entries().into_iter().max().unwrap_or(0);
-                    Memtable::new(last.end(), entries, self.limits.hash_mask)
+                    let limits = &self.limits;
+                    Memtable::growing(last.end(), limits.growing_max(), limits.hash_mask)
                 }
             };
             snapshot.tables.push(Arc::new(next));
@@ -206,13 +209,29 @@ impl Shared {
         self.work.notify_one();
     }
 
-    /// Keeps a table that was written for the next stretch, unless one is kept already.
+    /// Keeps a table that was written for the next stretch, unless it is small or one is kept already.
     pub(crate) fn recycle(&self, mut table: Memtable) {
-        let lock = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock().is_none() {
+        if table.entries_max() >= self.limits.memtable_entries && !self.has_spare() {
             table.recycle();
-            *lock() = Some(table);
+            *self.spare() = Some(table);
         }
+    }
+
+    /// Keeps a new table for the next stretch, unless there is one.
+    pub(crate) fn provide_spare(&self) {
+        if !self.has_spare() {
+            let limits = &self.limits;
+            let table = Memtable::full_size(0, limits.memtable_entries, limits.hash_mask);
+            *self.spare() = Some(table);
+        }
+    }
+
+    fn has_spare(&self) -> bool {
+        self.spare().is_some()
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Memtable>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits on the index's thread until somebody calls, or the time is over.

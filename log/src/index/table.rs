@@ -90,9 +90,10 @@ impl Table {
         true
     }
 
-    /// Forgets the entries and keeps the memory.
+    /// Forgets the entries and keeps the memory, of which every page is there then.
     pub(crate) fn clear(&mut self) {
         self.hashes.bytes_mut().fill(0);
+        self.positions.bytes_mut().fill(0);
         self.len = 0;
     }
 

@@ -83,7 +83,7 @@ impl Worker {
         drop(ended);
     }
 
-    /// Frees what nobody uses any more.
+    /// Frees what nobody uses any more, and has a table ready for the next stretch.
     fn tidy(&mut self) {
         self.retired.retain(|part| Arc::strong_count(part) > 1);
         for table in std::mem::take(&mut self.written) {
@@ -91,6 +91,11 @@ impl Worker {
                 Ok(table) => self.shared.recycle(table),
                 Err(table) => self.written.push(table),
             }
+        }
+        let snapshot = self.shared.snapshot();
+        if snapshot.tables.len() > 1 || !snapshot.runs.is_empty() {
+            drop(snapshot);
+            self.shared.provide_spare();
         }
     }
 

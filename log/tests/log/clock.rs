@@ -5,7 +5,7 @@ use std::sync::Arc;
 use birthmark_log::{AppendError, ClockError, OpenError, Options, RecordIndex};
 
 use crate::rig::{
-    Hands, NOON_MS, all_records, append, issue_all, new_sim, open_with, reservation, seen,
+    Hands, NOON_MS, all_records, append, issue_all, new_sim, open_with, opening, reservation, seen,
     sim_options,
 };
 use crate::sim::Sim;
@@ -162,4 +162,50 @@ fn a_clock_that_was_never_set_is_refused() {
     ));
     hands.set(1 << 32);
     issue_all(&log, &answers, 2..3, 100);
+}
+
+#[test]
+fn a_start_is_recorded_before_anything_new_however_late_the_clock_is_right() {
+    let (sim, hands) = (new_sim(), Hands::at(NOON_MS));
+    let start = |name: u64| Options {
+        opening_record: Some(opening(name)),
+        ..options(&sim, &hands)
+    };
+    let recorded = |log: &birthmark_log::Log, index: u64, name: u64, time_ms: u64| {
+        let bytes = log.read(RecordIndex(index)).unwrap();
+        assert_eq!(bytes[12..], opening(name)[12..]);
+        assert_eq!(bytes[4..12], time_ms.to_be_bytes());
+    };
+    let (log, answers) = open_with(start(1)).unwrap();
+    assert_eq!(log.len(), 1, "at once");
+    recorded(&log, 0, 1, NOON_MS);
+    issue_all(&log, &answers, 0..1, 100);
+    log.reserve(vec![reservation(1, 100)]);
+    let _ = answers.reserved(1);
+    drop(log);
+
+    hands.set(NOON_MS - DAY_MS);
+    let (log, answers) = open_with(start(2)).unwrap();
+    assert_eq!(log.len(), 3, "the lost record, and no start");
+    log.reserve(vec![reservation(2, 100)]);
+    assert!(matches!(answers.wait(2, 0), Err(AppendError::Clock(_))));
+    hands.set(NOON_MS + 5);
+    issue_all(&log, &answers, 3..5, 100);
+    assert_eq!(log.len(), 6, "once");
+    recorded(&log, 3, 2, NOON_MS + 5);
+    log.close().unwrap();
+}
+
+#[test]
+fn what_is_no_record_opens_no_log() {
+    let (sim, hands) = (new_sim(), Hands::at(NOON_MS));
+    for wrong in [vec![], vec![0x80], vec![0xFF; 100], vec![0; 70_000]] {
+        let options = Options {
+            opening_record: Some(wrong),
+            ..options(&sim, &hands)
+        };
+        let refused = open_with(options).unwrap_err();
+        assert!(matches!(refused, OpenError::Recovery(_)), "{refused}");
+    }
+    assert!(open_with(options(&sim, &hands)).unwrap().0.is_empty());
 }

@@ -70,6 +70,11 @@ pub(crate) fn lost(ticket: u64) -> Vec<u8> {
     record(LOST, ticket, 60)
 }
 
+/// The record of a start.
+pub(crate) fn opening(name: u64) -> Vec<u8> {
+    record(OFFICER, name, 60)
+}
+
 pub(crate) fn reservation(ticket: u64, record_bytes_max: u32) -> Reservation {
     Reservation {
         ticket,

@@ -1,10 +1,10 @@
 //! A full disk: refused before anything is begun, finished what was, and on again by itself.
 
-use birthmark_log::{AppendError, Log, OpenError};
+use birthmark_log::{AppendError, Log, OpenError, RecordIndex};
 
 use crate::rig::{
     Answers, Random, SMALL_SEGMENT, append, check, issue_all, new_sim, open_sim, open_with,
-    reservation, sim_options, wait_prepared,
+    opening, reservation, sim_options, wait_prepared,
 };
 use crate::sim::Sim;
 
@@ -152,6 +152,31 @@ fn a_new_log_on_a_full_disk_opens_and_waits() {
         Err(AppendError::NoSpace { .. })
     ));
     assert!(log.close().is_ok());
+}
+
+#[test]
+fn a_start_on_a_full_disk_is_recorded_once_there_is_space() {
+    let sim = new_sim();
+    sim.set_space(Some(0));
+    let mut options = sim_options(&sim);
+    options.opening_record = Some(opening(7));
+    let (log, answers) = open_with(options).unwrap();
+    assert!(log.is_empty());
+    log.reserve(vec![reservation(1, 100)]);
+    assert!(matches!(
+        answers.wait(1, 0),
+        Err(AppendError::NoSpace { .. })
+    ));
+    sim.set_space(Some(100 * SMALL_SEGMENT));
+    wait_prepared(&sim);
+    issue_all(&log, &answers, 10..30, 3000);
+    assert_eq!(
+        log.read(RecordIndex(0)).unwrap()[12..],
+        opening(7)[12..],
+        "before everything else"
+    );
+    assert_eq!(log.len(), 21);
+    log.close().unwrap();
 }
 
 #[test]

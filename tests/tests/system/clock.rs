@@ -99,7 +99,7 @@ fn times(factory: &Factory) -> Vec<u64> {
         .iter()
         .filter_map(|entry| match entry {
             Entry::Issued { time_ms, .. } | Entry::Lost { time_ms, .. } => Some(*time_ms),
-            Entry::Other { .. } => None,
+            Entry::Activated { .. } | Entry::Other { .. } => None,
         })
         .collect();
     assert!(times.is_sorted(), "{times:?}");

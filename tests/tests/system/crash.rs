@@ -107,7 +107,14 @@ fn kill_and_restart(signer: Signer) {
         REQUESTS * CORPORA as u64,
         "one certificate per device"
     );
-    assert_eq!(issued + lost, entries.len());
+    let activated = |entry: &&Entry| matches!(entry, Entry::Activated { .. });
+    let starts = entries.iter().filter(activated).count();
+    let runs = match signer {
+        Signer::SoftHsm(_) => CORPORA..=CORPORA * (KILLS + 1),
+        _ => 0..=0,
+    };
+    assert!(runs.contains(&starts), "{starts} starts are recorded");
+    assert_eq!(issued + lost + starts, entries.len());
     assert!(factory.verify().clean);
     crate::report(format_args!(
         "{} runs ended by SIGKILL on {signer:?}, {lost} lost records",

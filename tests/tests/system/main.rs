@@ -33,6 +33,7 @@
 #[macro_use]
 mod station;
 
+mod activation;
 mod algorithm_refusals;
 mod algorithms;
 mod binary;

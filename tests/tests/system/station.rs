@@ -270,6 +270,8 @@ impl Factory {
             .unwrap();
         station.log_options.segment_bytes = SEGMENT_BYTES;
         station.log_options.space_retry = Duration::from_millis(10);
+        // Counts of records are counts of certificates here; `activation.rs` has the starts.
+        station.activation = None;
         station
     }
 
@@ -317,7 +319,7 @@ impl Factory {
         );
         let kept = entries
             .iter()
-            .filter(|entry| !matches!(entry, Entry::Other { .. }))
+            .filter(|entry| entry.serial().is_some())
             .count();
         assert_eq!(
             report.reservations, kept as u64,
@@ -355,6 +357,10 @@ pub(crate) enum Entry {
         time_ms: u64,
         serial: Vec<u8>,
     },
+    Activated {
+        activation: String,
+        signer: String,
+    },
     Other {
         kind: u64,
         bytes: Vec<u8>,
@@ -375,6 +381,10 @@ impl Entry {
             Record::Lost(lost) => Entry::Lost {
                 time_ms: lost.time_ms,
                 serial: lost.serial.to_vec(),
+            },
+            Record::Activated(activated) => Entry::Activated {
+                activation: activated.activation.to_owned(),
+                signer: activated.signer.to_owned(),
             },
             Record::Other { kind, .. } => Entry::Other {
                 kind,
@@ -400,7 +410,7 @@ impl Entry {
         let serial = match self {
             Entry::Issued { certificate, .. } => serial_of(certificate),
             Entry::Lost { serial, .. } => serial.clone(),
-            Entry::Other { .. } => return None,
+            Entry::Activated { .. } | Entry::Other { .. } => return None,
         };
         let zeros = serial.iter().take_while(|byte| **byte == 0).count();
         Some(serial[zeros..].to_vec())
