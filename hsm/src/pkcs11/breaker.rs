@@ -1,7 +1,5 @@
 //! What an error does to the token it came from, besides what it does to the job.
 
-use std::sync::Arc;
-
 use super::key::TokenKey;
 use super::member::{Member, Trip};
 use super::shared::Shared;
@@ -36,8 +34,8 @@ pub(super) fn stop_module(shared: &Shared, member: &Member, key: &TokenKey, erro
     // the error and this mark.
     module.mark_lost();
     for other in &shared.members {
-        let same = |key: &Arc<TokenKey>| std::ptr::eq(key.token().module(), module);
-        if other.place == member.place || other.key().as_ref().is_some_and(same) {
+        let same = |key: &TokenKey| std::ptr::eq(key.token().module(), module);
+        if other.place == member.place || other.with_key(same) == Some(true) {
             let trip = Trip {
                 to: TokenState::Down,
                 why: error.to_string(),

@@ -300,8 +300,8 @@ impl Keeper {
         self.member().dismiss();
         self.wait_for_sessions();
         let key = self.member().forget_key();
-        self.shift = None;
         let closed = self.call(|keeper| {
+            keeper.shift = None;
             // Calls that hang and raw signers hold the key and, through it, the token and the
             // module: the last to go closes.
             let token = key.and_then(Arc::into_inner).map(TokenKey::into_token);

@@ -136,6 +136,12 @@ impl Member {
         lock(&self.control).key.clone()
     }
 
+    /// Looks at the key. Whoever holds it himself may be the last to let it go, which closes the
+    /// token; who only looks may not.
+    pub(super) fn with_key<R>(&self, look: impl FnOnce(&TokenKey) -> R) -> Option<R> {
+        lock(&self.control).key.as_deref().map(look)
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }

@@ -1,12 +1,13 @@
 //! A session's thread: takes jobs from the channel, signs them, and acts on what fails.
 
 use std::convert::Infallible;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::breaker;
 use super::handover::{GivenUp, Seat};
@@ -47,29 +48,49 @@ enum Next {
     Alone,
 }
 
-/// Starts a worker's thread. The seats' lock is held, so that it waits for its entry.
-pub(super) fn start(
-    shared: &Arc<Shared>,
-    member: &Member,
-    seats: &mut Seats<'_>,
-    session: SigningSession,
-    number: usize,
-) -> std::io::Result<()> {
-    let seat = Arc::new(Seat::new(Tally::default()));
-    let worker = Worker {
-        shared: Arc::clone(shared),
-        place: member.place,
-        seat: Arc::clone(&seat),
-        generation: seats.generation,
-        gone: seats.gone.clone(),
-        session,
-        busy_wait: BUSY_WAIT_MIN,
-    };
-    let thread: JoinHandle<()> = thread::Builder::new()
-        .name(format!("pkcs11-sign-{}-{number}", member.place))
-        .spawn(move || worker.run())?;
-    seats.add(seat, thread);
-    Ok(())
+/// A thread that waits for its session. It ends when it is dropped instead.
+pub(super) struct Recruit {
+    post: Sender<Worker>,
+    thread: JoinHandle<()>,
+}
+
+impl Recruit {
+    /// Starts the thread. That may fail, which is why no lock is held and no session handed over yet:
+    /// closing it would be a call into the module.
+    pub(super) fn start(place: usize, number: usize) -> io::Result<Recruit> {
+        let (post, posted) = crossbeam_channel::bounded::<Worker>(1);
+        let thread = thread::Builder::new()
+            .name(format!("pkcs11-sign-{place}-{number}"))
+            .spawn(move || {
+                if let Ok(worker) = posted.recv() {
+                    worker.run();
+                }
+            })?;
+        Ok(Recruit { post, thread })
+    }
+
+    /// Gives the thread its session. The seats' lock is held, so that it waits for its entry.
+    pub(super) fn seat(
+        self,
+        shared: &Arc<Shared>,
+        member: &Member,
+        seats: &mut Seats<'_>,
+        session: SigningSession,
+    ) {
+        let seat = Arc::new(Seat::new(Tally::default()));
+        let worker = Worker {
+            shared: Arc::clone(shared),
+            place: member.place,
+            seat: Arc::clone(&seat),
+            generation: seats.generation,
+            gone: seats.gone.clone(),
+            session,
+            busy_wait: BUSY_WAIT_MIN,
+        };
+        // The thread does nothing but wait for it.
+        let _ = self.post.send(worker);
+        seats.add(seat, self.thread);
+    }
 }
 
 impl Worker {
