@@ -3,7 +3,6 @@
 use super::key::TokenKey;
 use super::member::{Member, Trip};
 use super::shared::Shared;
-use crate::ckr::ErrorClass;
 use crate::error::SignError;
 use crate::event::TokenState;
 
@@ -12,17 +11,10 @@ pub(super) fn stop_token(
     shared: &Shared,
     member: &Member,
     generation: u64,
-    key: &TokenKey,
     to: TokenState,
     error: &SignError,
 ) {
-    let fault = match error {
-        SignError::Call { call, .. } if call.class() == ErrorClass::Pin => {
-            key.token().pin_was_refused(call.code)
-        }
-        other => other.clone(),
-    };
-    let why = fault.to_string();
+    let (why, fault) = (error.to_string(), error.clone());
     member.trip(shared, generation, Trip { to, why, fault });
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub(super) members: Vec<Member>,
     pub(super) counters: Counters,
     submitted: AtomicU64,
+    /// Session threads that had panicked, given-up ones too.
+    panicked: AtomicUsize,
     pub(super) options: PoolOptions,
     pub(super) marks: PinMarks,
     pub(super) attempts_max: u32,
@@ -79,6 +81,7 @@ impl Shared {
             members,
             counters: Counters::default(),
             submitted: AtomicU64::new(0),
+            panicked: AtomicUsize::new(0),
             marks: PinMarks::new(options.state_directory.clone()),
             attempts_max: count
                 .saturating_mul(FAILURES_IN_A_ROW)
@@ -136,6 +139,14 @@ impl Shared {
     /// Whether every job submitted was answered.
     pub(super) fn is_drained(&self) -> bool {
         self.counters.answered() >= self.submitted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn session_panicked(&self) {
+        self.panicked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn sessions_panicked(&self) -> usize {
+        self.panicked.load(Ordering::Relaxed)
     }
 
     pub(super) fn begin_closing(&self) {

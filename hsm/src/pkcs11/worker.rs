@@ -99,34 +99,33 @@ impl Worker {
         let ended = catch_unwind(AssertUnwindSafe(|| self.work()));
         let (shared, place, seat) = (Arc::clone(&self.shared), self.place, Arc::clone(&self.seat));
         let member = &shared.members[place];
-        if matches!(ended, Ok(Next::Alone)) {
-            if shared.has_ended() {
-                // The pool closed without this call. Its module was left as it is, and so are
-                // the session and the token.
-                std::mem::forget(self);
-            } else {
-                // Counted as inside until the session is closed: that may hang too.
-                drop(self);
-            }
-            return member.came_back(&shared);
+        if ended.is_err() {
+            shared.session_panicked();
         }
-        // A panic leaves the job on the seat; it is not lost with the thread.
-        if let Ok(Some(job)) = self.seat.leave(Tally::given_up) {
-            if job.attempts < shared.attempts_max {
-                shared.put_back(job);
-            } else {
-                shared.answer(job, Err(SignError::Stopped));
+        // The seat knows whether the thread is on its own, also after a panic. That leaves the job
+        // on the seat; it is not lost with the thread.
+        match seat.leave(Tally::given_up) {
+            Err(GivenUp) => {
+                if shared.has_ended() {
+                    // The pool closed without this call. Its module was left as it is, and so are
+                    // the session and the token.
+                    std::mem::forget(self);
+                } else {
+                    // Counted as inside until the session is closed: that may hang too.
+                    drop(self);
+                }
+                return member.came_back(&shared);
             }
+            Ok(Some(job)) if job.attempts < shared.attempts_max => shared.put_back(job),
+            Ok(Some(job)) => shared.answer(job, Err(SignError::Stopped)),
+            Ok(None) => {}
         }
         // Closing the session is a call like any other.
-        self.seat.enter(None, shared.now_us(), |_| ());
+        seat.enter(None, shared.now_us(), |_| ());
         drop(self);
         match seat.leave(|_| ()) {
             Ok(_) => member.worker_leaves(&seat),
             Err(GivenUp) => member.came_back(&shared),
-        }
-        if let Err(panic) = ended {
-            std::panic::resume_unwind(panic);
         }
     }
 
@@ -243,13 +242,9 @@ impl Worker {
     ) -> Result<(Queued, Result<(), SignError>), GivenUp> {
         self.seat.enter(Some(job), self.shared.now_us(), |_| ());
         let counters = &self.shared.counters;
-        let outcome = match (error.class(), error) {
-            (ErrorClass::Session, _) => self.session.reopen(error.code(), counters),
-            (ErrorClass::Handle, _) => self.session.find_key_again(counters),
-            // There is none: it is remembered.
-            (ErrorClass::Pin, SignError::Call { call, .. }) => {
-                Err(self.session.key().token().pin_was_refused(call.code))
-            }
+        let outcome = match error.class() {
+            ErrorClass::Session => self.session.reopen(error.code(), counters),
+            ErrorClass::Handle => self.session.find_key_again(counters),
             _ => self.session.log_in_again(logins, counters),
         };
         let job = self.seat.leave(|_| ())?.ok_or(GivenUp)?;
@@ -315,8 +310,7 @@ impl Worker {
     }
 
     fn stop_token(&self, to: TokenState, error: &SignError) {
-        let key = self.session.key();
-        breaker::stop_token(&self.shared, self.member(), self.generation, key, to, error);
+        breaker::stop_token(&self.shared, self.member(), self.generation, to, error);
     }
 
     fn stop_module(&self, error: &SignError) {

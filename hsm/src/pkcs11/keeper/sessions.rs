@@ -120,15 +120,12 @@ impl Keeper {
         let (generation, gone) = (shift.generation, shift.gone.clone());
         let (mut sessions, refused) = self.call(|_| {
             let (sessions, refused) = opening::open_sessions(&key, missing);
-            let refused = refused.map(|call| SignError::Call {
-                token: Arc::clone(key.token().label()),
-                call,
-            });
+            let refused = refused.map(|call| key.failed(call));
             // Whatever took the sessions may have changed the token: what is not confirmed does
             // not sign.
             match key.confirm() {
                 Ok(_) => (sessions, refused),
-                Err(error) => (Vec::new(), Some(error)),
+                Err(error) => (Vec::new(), Some(key.token().settle(error))),
             }
         });
         let (recruits, _) = self.recruit(&mut sessions);
@@ -174,9 +171,9 @@ impl Keeper {
                 }
             }
             Verdict::Stop(to) => {
-                breaker::stop_token(shared, member, generation, &key, to, error);
+                breaker::stop_token(shared, member, generation, to, error);
             }
-            _ => breaker::stop_token(shared, member, generation, &key, TokenState::Down, error),
+            _ => breaker::stop_token(shared, member, generation, TokenState::Down, error),
         }
     }
 
