@@ -197,16 +197,17 @@ impl Shared {
             return None;
         }
         Some(match &self.members[..] {
-            [member] => member.fault().unwrap_or_else(|| self.tokens_down(0)),
-            _ => self.tokens_down(0),
+            [member] => member.fault().unwrap_or_else(|| self.tokens_down(0, true)),
+            _ => self.tokens_down(0, true),
         })
     }
 
-    /// The error of a job that no token took.
-    pub(super) fn tokens_down(&self, waited_us: u64) -> SignError {
+    /// The error of a job that no token took; `lasting` when none will before a person acts.
+    pub(super) fn tokens_down(&self, waited_us: u64, lasting: bool) -> SignError {
         let told: Vec<String> = self.members.iter().map(Member::tell_state).collect();
         SignError::TokensDown {
             waited: Duration::from_micros(waited_us),
+            lasting,
             tokens: Arc::from(told.join("; ")),
         }
     }

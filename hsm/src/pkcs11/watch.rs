@@ -86,7 +86,7 @@ fn answer_the_waiting(shared: &Shared, all_down_since: &mut Option<u64>) {
             shared.answer(job, Err(error.clone()));
         } else if waited >= limit || shared.is_closing() {
             shared.counters.waited_out();
-            let error = shared.tokens_down(waited);
+            let error = shared.tokens_down(waited, false);
             shared.answer(job, Err(error));
         } else {
             shared.put_back(job);
