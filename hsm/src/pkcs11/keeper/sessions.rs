@@ -155,12 +155,16 @@ impl Keeper {
         let (generation, key) = (shift.generation, Arc::clone(&shift.key));
         let told_before = std::mem::replace(&mut shift.told, true);
         shift.grow_at = Instant::now() + GROW_AGAIN;
-        if self.shared.options.adaptive {
+        let verdict = verdict::of_remedy(error);
+        // A token that is failing says nothing about how many it opens when it is well.
+        let no_room =
+            verdict == Verdict::NoSession || error.code() == Some(ReturnCode::HOST_MEMORY);
+        if self.shared.options.adaptive && no_room {
             let target = self.climb.refused(open);
             self.member().target.store(target, Ordering::Relaxed);
         }
         let (shared, member) = (&self.shared, self.member());
-        match verdict::of_remedy(error) {
+        match verdict {
             Verdict::ModuleLost => breaker::stop_module(shared, member, &key, error),
             Verdict::Stop(TokenState::Down) | Verdict::NoSession | Verdict::Suspicious
                 if open > 0 =>
