@@ -258,8 +258,7 @@ impl Pipeline {
                 self.wake_for_check();
             }
             Err(error) => {
-                let fault = Fault::Signer(error.to_string());
-                let append = self.lose(ticket, &reserved, fault, asker);
+                let append = self.lose(ticket, &reserved, error.into(), asker);
                 self.log.append(vec![append]);
             }
         }

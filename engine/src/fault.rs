@@ -1,14 +1,20 @@
 //! Faults of the system, as apart from requests at fault.
 
+use birthmark_hsm::SignError;
+
 use crate::rejection::Action;
 
 /// Why a sound request got no certificate. Says nothing against the request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The signer failed. The certificate's reservation is closed as lost.
+    /// The signer failed, which may pass. The certificate's reservation is closed as lost.
     #[error("the signer failed: {0}")]
     Signer(String),
+    /// The signer signs no more before a person acts: its PIN was refused, its key is used up or is another
+    /// one. The certificate's reservation is closed as lost.
+    #[error("the signer needs a person before it signs: {0}")]
+    SignerStopped(String),
     /// The finished certificate did not pass its own check. It was not released.
     #[error("the finished certificate failed its check and was not released: {0}")]
     Check(String),
@@ -68,6 +74,63 @@ impl Fault {
             Self::Random => (906, "random", Action::Stop),
             Self::Closing => (907, "closing", Action::Retry),
             Self::Archived(_) => (908, "archived", Action::CallOfficer),
+            Self::SignerStopped(_) => (909, "signer-stopped", Action::CallOfficer),
+        }
+    }
+}
+
+impl From<SignError> for Fault {
+    fn from(error: SignError) -> Self {
+        if error.is_lasting() {
+            Self::SignerStopped(error.to_string())
+        } else {
+            Self::Signer(error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_a_person_has_to_mend_is_not_to_be_tried_again() {
+        let token = || Arc::from("t");
+        let down = |lasting| SignError::TokensDown {
+            waited: Duration::ZERO,
+            lasting,
+            tokens: Arc::from("token 't' is down"),
+        };
+        let held_back = |lasting| SignError::PinHeldBack {
+            token: token(),
+            why: Arc::from("it was refused before"),
+            lasting,
+        };
+        let hung = SignError::Hung {
+            token: token(),
+            limit: Duration::from_secs(1),
+        };
+        let wrong_key = SignError::WrongKey {
+            token: token(),
+            key: "k".to_owned(),
+        };
+        let wrong_signature = SignError::WrongSignature { token: token() };
+        for (error, number, action) in [
+            (hung, 900, "RETRY"),
+            (down(false), 900, "RETRY"),
+            (held_back(false), 900, "RETRY"),
+            (down(true), 909, "CALL-OFFICER"),
+            (held_back(true), 909, "CALL-OFFICER"),
+            (wrong_key, 909, "CALL-OFFICER"),
+            (wrong_signature, 909, "CALL-OFFICER"),
+            (SignError::Stopped, 909, "CALL-OFFICER"),
+        ] {
+            let fault = Fault::from(error);
+            let told = (fault.number(), fault.action().to_string());
+            assert_eq!(told, (number, action.to_owned()), "{fault}");
         }
     }
 }

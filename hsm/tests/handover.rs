@@ -163,3 +163,41 @@ fn two_watches_give_a_call_up_once() {
         add_up(&[&seat]);
     });
 }
+
+/// A session's thread that unwinds takes its job off the seat, or finds that it was given up: then it
+/// counts itself out of those that hang, and somebody else has the job.
+#[test]
+fn a_panic_races_with_giving_up() {
+    loom::model(|| {
+        let world = World::new(1);
+        let inside = Arc::new(Mutex::new(0_isize));
+        let seat = Arc::new(Seat::new(Record::default()));
+        let worker = {
+            let (world, seat, inside) =
+                (Arc::clone(&world), Arc::clone(&seat), Arc::clone(&inside));
+            thread::spawn(move || {
+                let job = world.take().unwrap();
+                seat.enter(Some(job), 0, |record| record.attempts += 1);
+                // Here it panics in the call.
+                match seat.leave(|record| record.given_up += 1) {
+                    Ok(job) => world.queue.lock().unwrap().extend(job),
+                    Err(GivenUp) => *inside.lock().unwrap() -= 1,
+                }
+            })
+        };
+        {
+            // As the watch does, so that who returns right now is counted out after he was counted in.
+            let mut inside = inside.lock().unwrap();
+            if let Some(job) = seat.give_up(1, |record| record.given_up += 1) {
+                *inside += 1;
+                world.queue.lock().unwrap().extend(job);
+            }
+        }
+        worker.join().unwrap();
+        assert_eq!(*inside.lock().unwrap(), 0);
+        let elsewhere = Seat::new(Record::default());
+        assert!(!world.work(&elsewhere));
+        world.check();
+        add_up(&[&seat, &elsewhere]);
+    });
+}

@@ -76,12 +76,17 @@ pub enum SignError {
     },
     /// No token took the job.
     #[error(
-        "no token signs, waited {} s; check the HSMs, their power and their network: {tokens}",
-        waited.as_secs()
+        "no token signs, waited {} s; {}: {tokens}",
+        waited.as_secs(),
+        if *lasting { "call the officer in charge of the HSMs" } else {
+            "check the HSMs, their power and their network"
+        }
     )]
     TokensDown {
         /// How long the job waited while every token was down.
         waited: Duration,
+        /// Whether none signs again before a person acts. Nothing was waited for then.
+        lasting: bool,
         /// Each token's state, and why.
         tokens: Arc<str>,
     },
@@ -138,6 +143,22 @@ impl SignError {
             | SignError::TokensDown { .. } => ErrorClass::Device,
             SignError::WrongInput { .. } => ErrorClass::Request,
             SignError::Stopped => ErrorClass::Module,
+        }
+    }
+
+    /// Whether it stays so until a person acts, so that trying again does not help: a refused PIN, a
+    /// key that may not sign or is another one, signatures that do not verify, a request that the
+    /// token refuses, a pool that has stopped.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            SignError::TokensDown { lasting, .. } => *lasting,
+            SignError::WrongKey { .. } | SignError::WrongSignature { .. } | SignError::Stopped => {
+                true
+            }
+            _ => matches!(
+                self.class(),
+                ErrorClass::Pin | ErrorClass::UsedUp | ErrorClass::Request
+            ),
         }
     }
 

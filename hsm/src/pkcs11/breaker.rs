@@ -1,11 +1,8 @@
 //! What an error does to the token it came from, besides what it does to the job.
 
-use std::sync::Arc;
-
 use super::key::TokenKey;
 use super::member::{Member, Trip};
 use super::shared::Shared;
-use crate::ckr::ErrorClass;
 use crate::error::SignError;
 use crate::event::TokenState;
 
@@ -14,17 +11,10 @@ pub(super) fn stop_token(
     shared: &Shared,
     member: &Member,
     generation: u64,
-    key: &TokenKey,
     to: TokenState,
     error: &SignError,
 ) {
-    let fault = match error {
-        SignError::Call { call, .. } if call.class() == ErrorClass::Pin => {
-            key.token().pin_was_refused(call.code)
-        }
-        other => other.clone(),
-    };
-    let why = fault.to_string();
+    let (why, fault) = (error.to_string(), error.clone());
     member.trip(shared, generation, Trip { to, why, fault });
 }
 
@@ -36,8 +26,8 @@ pub(super) fn stop_module(shared: &Shared, member: &Member, key: &TokenKey, erro
     // the error and this mark.
     module.mark_lost();
     for other in &shared.members {
-        let same = |key: &Arc<TokenKey>| std::ptr::eq(key.token().module(), module);
-        if other.place == member.place || other.key().as_ref().is_some_and(same) {
+        let same = |key: &TokenKey| std::ptr::eq(key.token().module(), module);
+        if other.place == member.place || other.with_key(same) == Some(true) {
             let trip = Trip {
                 to: TokenState::Down,
                 why: error.to_string(),

@@ -19,7 +19,7 @@ use super::shared::{self, Shared};
 use super::start::{Report, Seen};
 use super::token::Token;
 use super::verdict::{self, Verdict};
-use crate::error::{CloseError, OpenError, SignError};
+use crate::error::{CloseError, OpenError};
 use crate::event::TokenState;
 
 mod sessions;
@@ -28,13 +28,6 @@ use sessions::WINDOW;
 /// Longest wait for a ring of the bell: nothing depends on it but a bell that was not heard.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// What a keeper leaves behind.
-pub(super) struct Ended {
-    /// Session threads that had panicked.
-    pub(super) panicked: usize,
-    pub(super) closed: Result<(), CloseError>,
-}
-
 struct Keeper {
     shared: Arc<Shared>,
     place: usize,
@@ -42,7 +35,6 @@ struct Keeper {
     module: Option<ModuleUser>,
     /// Sessions started so far, for the threads' names.
     started: usize,
-    panicked: usize,
     probes: Probes,
     probe_at: Option<Instant>,
     climb: Climb,
@@ -64,8 +56,12 @@ struct Shift {
     used: (u64, Instant),
 }
 
-/// The life of a keeper's thread.
-pub(super) fn run(shared: Arc<Shared>, place: usize, report: Sender<Report>) -> Ended {
+/// The life of a keeper's thread. It ends with the token closed.
+pub(super) fn run(
+    shared: Arc<Shared>,
+    place: usize,
+    report: Sender<Report>,
+) -> Result<(), CloseError> {
     shared::enter_thread(&shared);
     let sessions = shared.members[place].target.load(Ordering::Relaxed);
     let mut keeper = Keeper {
@@ -73,7 +69,6 @@ pub(super) fn run(shared: Arc<Shared>, place: usize, report: Sender<Report>) -> 
         place,
         module: None,
         started: 0,
-        panicked: 0,
         probes: Probes::default(),
         probe_at: None,
         climb: Climb::new(sessions, SESSIONS_MAX),
@@ -164,8 +159,7 @@ impl Keeper {
             wait = wait.min(shift.grow_at.saturating_duration_since(Instant::now()));
         }
         self.member().bell.wait(wait);
-        let (remaining, panicked) = self.member().reap();
-        self.panicked += panicked;
+        let remaining = self.member().reap();
         if self.shared.has_ended() || self.member().state() != TokenState::Up {
             return;
         }
@@ -189,16 +183,18 @@ impl Keeper {
         }
         shift.used.1 = Instant::now();
         let (key, generation) = (Arc::clone(&shift.key), shift.generation);
-        let Err(call) = self.call(|_| key.token().keep_alive()) else {
+        let pinged = self.call(|_| {
+            let pinged = key.token().keep_alive();
+            pinged.map_err(|call| key.failed(call))
+        });
+        let Err(error) = pinged else {
             return;
         };
-        let token = Arc::clone(key.token().label());
-        let error = SignError::Call { token, call };
         let (shared, member) = (&self.shared, self.member());
         match verdict::of_remedy(&error) {
             Verdict::ModuleLost => breaker::stop_module(shared, member, &key, &error),
             Verdict::Stop(to) => {
-                breaker::stop_token(shared, member, generation, &key, to, &error);
+                breaker::stop_token(shared, member, generation, to, &error);
             }
             // The sessions that sign will show whether it matters.
             _ => {}
@@ -207,12 +203,7 @@ impl Keeper {
 
     /// Waits until every session has left or was given up.
     fn wait_for_sessions(&mut self) {
-        loop {
-            let (remaining, panicked) = self.member().reap();
-            self.panicked += panicked;
-            if remaining == 0 {
-                return;
-            }
+        while self.member().reap() > 0 {
             self.member().bell.wait(WAIT_MAX);
         }
     }
@@ -295,23 +286,19 @@ impl Keeper {
     }
 
     /// The pool is closed: nothing of the token stays open.
-    fn end(mut self) -> Ended {
+    fn end(mut self) -> Result<(), CloseError> {
         // Once more: it may have been taken up at the very moment.
         self.member().dismiss();
         self.wait_for_sessions();
         let key = self.member().forget_key();
-        self.shift = None;
-        let closed = self.call(|keeper| {
+        self.call(|keeper| {
+            keeper.shift = None;
             // Calls that hang and raw signers hold the key and, through it, the token and the
             // module: the last to go closes.
             let token = key.and_then(Arc::into_inner).map(TokenKey::into_token);
             let closed = token.and_then(Arc::into_inner).map_or(Ok(()), Token::close);
             let released = keeper.module.as_mut().map_or(Ok(()), ModuleUser::release);
             closed.and(released)
-        });
-        Ended {
-            panicked: self.panicked,
-            closed,
-        }
+        })
     }
 }

@@ -127,6 +127,12 @@ impl TokenKey {
         self.search(&mut lock(&self.handle), false)
     }
 
+    /// The error of a call on the token, settled as [`Token::settle`] does.
+    pub(super) fn failed(&self, call: CallError) -> SignError {
+        let token = Arc::clone(self.token.label());
+        self.token.settle(SignError::Call { token, call })
+    }
+
     /// The URI's object attributes, for a message.
     pub(super) fn describe(&self) -> String {
         self.uri.describe_key()

@@ -136,6 +136,12 @@ impl Member {
         lock(&self.control).key.clone()
     }
 
+    /// Looks at the key. Whoever holds it himself may be the last to let it go, which closes the
+    /// token; who only looks may not.
+    pub(super) fn with_key<R>(&self, look: impl FnOnce(&TokenKey) -> R) -> Option<R> {
+        lock(&self.control).key.as_deref().map(look)
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -297,8 +303,8 @@ impl Member {
         self.bell.ring();
     }
 
-    /// Joins the threads that left. Returns how many sessions remain and how many threads panicked.
-    pub(super) fn reap(&self) -> (usize, usize) {
+    /// Joins the threads that left. Returns how many sessions remain.
+    pub(super) fn reap(&self) -> usize {
         let mut gone = Vec::new();
         let remaining = {
             let mut control = lock(&self.control);
@@ -314,11 +320,11 @@ impl Member {
             });
             entries.len()
         };
-        let panicked = gone
-            .into_iter()
-            .map(|thread| usize::from(thread.join().is_err()))
-            .sum();
-        (remaining, panicked)
+        for thread in gone {
+            // A panic is caught and counted there.
+            let _ = thread.join();
+        }
+        remaining
     }
 
     /// Sessions that there are.

@@ -5,6 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::keeper;
+use super::key::TokenKey;
 use super::session::SigningSession;
 use super::shared::{self, Shared};
 use super::start;
@@ -191,11 +192,9 @@ impl TokenPool {
         if self.shared.options.tokens.key_copy {
             text.push_str(", session copy of the key");
         }
-        let indirect = |member: &super::member::Member| {
-            let key = member.key();
-            key.is_some_and(|key| key.token().sign_functions().is_none())
-        };
-        if self.shared.members.iter().any(indirect) {
+        let indirect = |key: &TokenKey| key.token().sign_functions().is_none();
+        let mut members = self.shared.members.iter();
+        if members.any(|member| member.with_key(indirect) == Some(true)) {
             text.push_str(", two C_Sign calls per signature");
         }
         text

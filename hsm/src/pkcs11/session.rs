@@ -172,7 +172,9 @@ impl SigningSession {
 
     /// The remedy for a lost login, after `seen` logins.
     pub(super) fn log_in_again(&self, seen: u64, counters: &Counters) -> Result<(), SignError> {
-        self.key.token().log_in_again(seen)?;
+        let token = self.key.token();
+        let login = token.log_in_again(seen);
+        login.map_err(|error| token.settle(error))?;
         counters.login_renewed();
         Ok(())
     }
@@ -192,6 +194,7 @@ impl SigningSession {
             }
             found => found,
         }
+        .map_err(|error| self.key.token().settle(error))
     }
 
     /// Asks the token something small, so that it sees the session used.
@@ -258,9 +261,6 @@ impl SigningSession {
     }
 
     fn failed(&self, call: CallError) -> SignError {
-        SignError::Call {
-            token: Arc::clone(self.key.token().label()),
-            call,
-        }
+        self.key.failed(call)
     }
 }

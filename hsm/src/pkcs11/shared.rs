@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub(super) members: Vec<Member>,
     pub(super) counters: Counters,
     submitted: AtomicU64,
+    /// Session threads that had panicked, given-up ones too.
+    panicked: AtomicUsize,
     pub(super) options: PoolOptions,
     pub(super) marks: PinMarks,
     pub(super) attempts_max: u32,
@@ -79,6 +81,7 @@ impl Shared {
             members,
             counters: Counters::default(),
             submitted: AtomicU64::new(0),
+            panicked: AtomicUsize::new(0),
             marks: PinMarks::new(options.state_directory.clone()),
             attempts_max: count
                 .saturating_mul(FAILURES_IN_A_ROW)
@@ -138,6 +141,14 @@ impl Shared {
         self.counters.answered() >= self.submitted.load(Ordering::Relaxed)
     }
 
+    pub(super) fn session_panicked(&self) {
+        self.panicked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn sessions_panicked(&self) -> usize {
+        self.panicked.load(Ordering::Relaxed)
+    }
+
     pub(super) fn begin_closing(&self) {
         self.closing.store(true, Ordering::Release);
         self.watch.ring();
@@ -186,16 +197,17 @@ impl Shared {
             return None;
         }
         Some(match &self.members[..] {
-            [member] => member.fault().unwrap_or_else(|| self.tokens_down(0)),
-            _ => self.tokens_down(0),
+            [member] => member.fault().unwrap_or_else(|| self.tokens_down(0, true)),
+            _ => self.tokens_down(0, true),
         })
     }
 
-    /// The error of a job that no token took.
-    pub(super) fn tokens_down(&self, waited_us: u64) -> SignError {
+    /// The error of a job that no token took; `lasting` when none will before a person acts.
+    pub(super) fn tokens_down(&self, waited_us: u64, lasting: bool) -> SignError {
         let told: Vec<String> = self.members.iter().map(Member::tell_state).collect();
         SignError::TokensDown {
             waited: Duration::from_micros(waited_us),
+            lasting,
             tokens: Arc::from(told.join("; ")),
         }
     }

@@ -207,8 +207,13 @@ impl Token {
         }
     }
 
-    /// The token said of itself that the PIN will not do: it is not sent again.
-    pub(super) fn pin_was_refused(&self, code: ReturnCode) -> SignError {
+    /// Where a call's error says of the PIN that it will not do, that is remembered, and no login sends
+    /// it again. This may wait behind a login that hangs: whoever calls it is on its seat.
+    pub(super) fn settle(&self, error: SignError) -> SignError {
+        let code = match &error {
+            SignError::Call { call, .. } if call.class() == ErrorClass::Pin => call.code,
+            _ => return error,
+        };
         let mut anchor = lock(&self.anchor);
         let refused = anchor.refused.take().unwrap_or_else(|| self.refused(code));
         anchor.refused.insert(refused).clone()

@@ -7,8 +7,7 @@ use crate::event::TokenState;
 /// What a worker does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Mend session, key handle or login, once per job, and try again here. For a PIN, which has no
-    /// remedy, that is to leave its mark; then the token stops.
+    /// Mend session, key handle or login, once per job, and try again here.
     Remedy,
     /// The job gets the error: it would be refused again.
     Answer,
@@ -33,11 +32,9 @@ pub(super) fn of(error: &SignError) -> Verdict {
         SignError::MalformedSignature { .. } => Verdict::Suspicious,
         SignError::WrongKey { .. } => Verdict::Stop(TokenState::WrongKey),
         SignError::WrongSignature { .. } => Verdict::Stop(TokenState::WrongSignatures),
-        SignError::PinRefused { .. } => Verdict::Stop(TokenState::PinRefused),
         _ => match error.class() {
-            ErrorClass::Session | ErrorClass::Handle | ErrorClass::Login | ErrorClass::Pin => {
-                Verdict::Remedy
-            }
+            ErrorClass::Session | ErrorClass::Handle | ErrorClass::Login => Verdict::Remedy,
+            ErrorClass::Pin => Verdict::Stop(TokenState::PinRefused),
             // It may be anything, a passing thing among it.
             ErrorClass::Device if error.code() == Some(ReturnCode::GENERAL_ERROR) => {
                 Verdict::Suspicious
@@ -56,7 +53,6 @@ pub(super) fn of_remedy(error: &SignError) -> Verdict {
     match of(error) {
         // The session could not be opened anew: the token has no more of them, or has no room.
         Verdict::Busy => Verdict::NoSession,
-        _ if error.class() == ErrorClass::Pin => Verdict::Stop(TokenState::PinRefused),
         Verdict::Remedy | Verdict::Answer | Verdict::Refused => Verdict::Suspicious,
         other => other,
     }
@@ -102,9 +98,9 @@ mod tests {
             (0x190, Verdict::ModuleLost, Verdict::ModuleLost), // CRYPTOKI_NOT_INITIALIZED
             (0x8000_0136, stopped, stopped),              // KEY_NOT_ACTIVE (Luna)
             (0x68, stopped, stopped),                     // KEY_FUNCTION_NOT_PERMITTED
-            (0xa0, Verdict::Remedy, refused),             // PIN_INCORRECT
-            (0xa4, Verdict::Remedy, refused),             // PIN_LOCKED
-            (0xa3, Verdict::Remedy, refused),             // PIN_EXPIRED
+            (0xa0, refused, refused),                     // PIN_INCORRECT
+            (0xa4, refused, refused),                     // PIN_LOCKED
+            (0xa3, refused, refused),                     // PIN_EXPIRED
             (0x70, Verdict::Refused, Verdict::Suspicious), // MECHANISM_INVALID
             (0x21, Verdict::Refused, Verdict::Suspicious), // DATA_LEN_RANGE
             (0x63, Verdict::Refused, Verdict::Suspicious), // KEY_TYPE_INCONSISTENT

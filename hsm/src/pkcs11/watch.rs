@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::keeper::Ended;
 use super::shared::{self, Shared};
 use crate::error::{CloseError, SignError};
 use crate::event::TokenState;
@@ -19,8 +18,11 @@ const IDLE_TICK_MAX: Duration = Duration::from_secs(1);
 
 const TICK_MIN: Duration = Duration::from_millis(5);
 
+/// A keeper's thread.
+type Keeper = JoinHandle<Result<(), CloseError>>;
+
 /// The life of the watch's thread.
-pub(super) fn run(shared: &Arc<Shared>, keepers: Vec<JoinHandle<Ended>>) -> Result<(), CloseError> {
+pub(super) fn run(shared: &Arc<Shared>, keepers: Vec<Keeper>) -> Result<(), CloseError> {
     shared::enter_thread(shared);
     let quarter = shared.options.call_limit.min(shared.options.wait_limit) / 4;
     let mut all_down_since = None;
@@ -84,7 +86,7 @@ fn answer_the_waiting(shared: &Shared, all_down_since: &mut Option<u64>) {
             shared.answer(job, Err(error.clone()));
         } else if waited >= limit || shared.is_closing() {
             shared.counters.waited_out();
-            let error = shared.tokens_down(waited);
+            let error = shared.tokens_down(waited, false);
             shared.answer(job, Err(error));
         } else {
             shared.put_back(job);
@@ -93,11 +95,11 @@ fn answer_the_waiting(shared: &Shared, all_down_since: &mut Option<u64>) {
 }
 
 /// Waits for the keepers, but for none whose call hangs.
-fn finish(shared: &Arc<Shared>, keepers: Vec<JoinHandle<Ended>>) -> Result<(), CloseError> {
+fn finish(shared: &Arc<Shared>, keepers: Vec<Keeper>) -> Result<(), CloseError> {
     let limit = shared.options.call_limit;
     // A keeper waits for its sessions' last calls, then makes its own.
     let deadline = Instant::now() + limit * 3 + IDLE_TICK_MAX;
-    let gone = |place: usize, keeper: &JoinHandle<Ended>| {
+    let gone = |place: usize, keeper: &Keeper| {
         keeper.is_finished() || shared.members[place].keeper.is_given_up()
     };
     let all_gone = || {
@@ -112,17 +114,14 @@ fn finish(shared: &Arc<Shared>, keepers: Vec<JoinHandle<Ended>>) -> Result<(), C
         tick = (tick * 2).min((limit / 4).clamp(TICK_MIN, TICK_MAX));
         give_up_calls(shared);
     }
-    let (mut panicked, mut unfinished, mut closed) = (0, 0, Ok(()));
+    let (mut panicked, mut unfinished, mut closed) = (shared.sessions_panicked(), 0, Ok(()));
     for keeper in keepers {
         if !keeper.is_finished() {
             unfinished += 1;
             continue;
         }
         match keeper.join() {
-            Ok(ended) => {
-                panicked += ended.panicked;
-                closed = closed.and(ended.closed);
-            }
+            Ok(ended) => closed = closed.and(ended),
             Err(_) => panicked += 1,
         }
     }

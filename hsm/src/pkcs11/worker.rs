@@ -1,12 +1,13 @@
 //! A session's thread: takes jobs from the channel, signs them, and acts on what fails.
 
 use std::convert::Infallible;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::breaker;
 use super::handover::{GivenUp, Seat};
@@ -47,29 +48,49 @@ enum Next {
     Alone,
 }
 
-/// Starts a worker's thread. The seats' lock is held, so that it waits for its entry.
-pub(super) fn start(
-    shared: &Arc<Shared>,
-    member: &Member,
-    seats: &mut Seats<'_>,
-    session: SigningSession,
-    number: usize,
-) -> std::io::Result<()> {
-    let seat = Arc::new(Seat::new(Tally::default()));
-    let worker = Worker {
-        shared: Arc::clone(shared),
-        place: member.place,
-        seat: Arc::clone(&seat),
-        generation: seats.generation,
-        gone: seats.gone.clone(),
-        session,
-        busy_wait: BUSY_WAIT_MIN,
-    };
-    let thread: JoinHandle<()> = thread::Builder::new()
-        .name(format!("pkcs11-sign-{}-{number}", member.place))
-        .spawn(move || worker.run())?;
-    seats.add(seat, thread);
-    Ok(())
+/// A thread that waits for its session. It ends when it is dropped instead.
+pub(super) struct Recruit {
+    post: Sender<Worker>,
+    thread: JoinHandle<()>,
+}
+
+impl Recruit {
+    /// Starts the thread. That may fail, which is why no lock is held and no session handed over yet:
+    /// closing it would be a call into the module.
+    pub(super) fn start(place: usize, number: usize) -> io::Result<Recruit> {
+        let (post, posted) = crossbeam_channel::bounded::<Worker>(1);
+        let thread = thread::Builder::new()
+            .name(format!("pkcs11-sign-{place}-{number}"))
+            .spawn(move || {
+                if let Ok(worker) = posted.recv() {
+                    worker.run();
+                }
+            })?;
+        Ok(Recruit { post, thread })
+    }
+
+    /// Gives the thread its session. The seats' lock is held, so that it waits for its entry.
+    pub(super) fn seat(
+        self,
+        shared: &Arc<Shared>,
+        member: &Member,
+        seats: &mut Seats<'_>,
+        session: SigningSession,
+    ) {
+        let seat = Arc::new(Seat::new(Tally::default()));
+        let worker = Worker {
+            shared: Arc::clone(shared),
+            place: member.place,
+            seat: Arc::clone(&seat),
+            generation: seats.generation,
+            gone: seats.gone.clone(),
+            session,
+            busy_wait: BUSY_WAIT_MIN,
+        };
+        // The thread does nothing but wait for it.
+        let _ = self.post.send(worker);
+        seats.add(seat, self.thread);
+    }
 }
 
 impl Worker {
@@ -78,34 +99,33 @@ impl Worker {
         let ended = catch_unwind(AssertUnwindSafe(|| self.work()));
         let (shared, place, seat) = (Arc::clone(&self.shared), self.place, Arc::clone(&self.seat));
         let member = &shared.members[place];
-        if matches!(ended, Ok(Next::Alone)) {
-            if shared.has_ended() {
-                // The pool closed without this call. Its module was left as it is, and so are
-                // the session and the token.
-                std::mem::forget(self);
-            } else {
-                // Counted as inside until the session is closed: that may hang too.
-                drop(self);
-            }
-            return member.came_back(&shared);
+        if ended.is_err() {
+            shared.session_panicked();
         }
-        // A panic leaves the job on the seat; it is not lost with the thread.
-        if let Ok(Some(job)) = self.seat.leave(Tally::given_up) {
-            if job.attempts < shared.attempts_max {
-                shared.put_back(job);
-            } else {
-                shared.answer(job, Err(SignError::Stopped));
+        // The seat knows whether the thread is on its own, also after a panic. That leaves the job
+        // on the seat; it is not lost with the thread.
+        match seat.leave(Tally::given_up) {
+            Err(GivenUp) => {
+                if shared.has_ended() {
+                    // The pool closed without this call. Its module was left as it is, and so are
+                    // the session and the token.
+                    std::mem::forget(self);
+                } else {
+                    // Counted as inside until the session is closed: that may hang too.
+                    drop(self);
+                }
+                return member.came_back(&shared);
             }
+            Ok(Some(job)) if job.attempts < shared.attempts_max => shared.put_back(job),
+            Ok(Some(job)) => shared.answer(job, Err(SignError::Stopped)),
+            Ok(None) => {}
         }
         // Closing the session is a call like any other.
-        self.seat.enter(None, shared.now_us(), |_| ());
+        seat.enter(None, shared.now_us(), |_| ());
         drop(self);
         match seat.leave(|_| ()) {
             Ok(_) => member.worker_leaves(&seat),
             Err(GivenUp) => member.came_back(&shared),
-        }
-        if let Err(panic) = ended {
-            std::panic::resume_unwind(panic);
         }
     }
 
@@ -222,13 +242,9 @@ impl Worker {
     ) -> Result<(Queued, Result<(), SignError>), GivenUp> {
         self.seat.enter(Some(job), self.shared.now_us(), |_| ());
         let counters = &self.shared.counters;
-        let outcome = match (error.class(), error) {
-            (ErrorClass::Session, _) => self.session.reopen(error.code(), counters),
-            (ErrorClass::Handle, _) => self.session.find_key_again(counters),
-            // There is none: it is remembered.
-            (ErrorClass::Pin, SignError::Call { call, .. }) => {
-                Err(self.session.key().token().pin_was_refused(call.code))
-            }
+        let outcome = match error.class() {
+            ErrorClass::Session => self.session.reopen(error.code(), counters),
+            ErrorClass::Handle => self.session.find_key_again(counters),
             _ => self.session.log_in_again(logins, counters),
         };
         let job = self.seat.leave(|_| ())?.ok_or(GivenUp)?;
@@ -294,8 +310,7 @@ impl Worker {
     }
 
     fn stop_token(&self, to: TokenState, error: &SignError) {
-        let key = self.session.key();
-        breaker::stop_token(&self.shared, self.member(), self.generation, key, to, error);
+        breaker::stop_token(&self.shared, self.member(), self.generation, to, error);
     }
 
     fn stop_module(&self, error: &SignError) {

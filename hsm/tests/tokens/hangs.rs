@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use birthmark_hsm::{CloseError, SignError, SigningPool, TokenState};
 
+use crate::test_token::{messages, sign_all};
 use crate::world::{Load, WATCHDOG, World, assert_adds_up, sign_ok, wait_for, wait_for_state};
 
 /// On a machine that is busy enough, other calls pass it too: the tests bear that.
@@ -172,4 +173,32 @@ fn a_module_that_hangs_in_initialize_does_not_keep_the_others_out() {
     wait_for_state(&pool, 0, TokenState::Up);
     sign_ok(&pool, 50);
     pool.close().unwrap();
+}
+
+/// Sessions that are given back because the key is another one are closed under the watch's eyes too.
+#[test]
+fn a_hang_while_spare_sessions_are_closed_is_given_up() {
+    let world = World::two();
+    let pool = open(&world);
+    sign_ok(&pool, 20);
+    hang(&world, 0, "C_CloseSession", "every = 1");
+    world.fail(0, "C_OpenSession", "at = [1]", "CKR_SESSION_COUNT");
+    world.command(0, "key = 'wrong'");
+    world.command(
+        0,
+        "fault = { function = 'C_SignInit', at = [1], sessions = 'lose' }",
+    );
+    // One session is lost and gets no other; the keeper opens one, and finds the other key.
+    wait_for(&pool, "the close is given up", || {
+        sign_all(&pool, &messages(10));
+        pool.tokens()[0].inside == 1
+    });
+    world.command(0, "clear-faults");
+    world.command(0, "release-hangs");
+    wait_for_state(&pool, 0, TokenState::WrongKey);
+    world.command(0, "key = 'right'");
+    wait_for_state(&pool, 0, TokenState::Up);
+    sign_ok(&pool, 20);
+    wait_for(&pool, "nothing is inside", || pool.tokens()[0].inside == 0);
+    assert_adds_up(&pool.tokens());
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use birthmark_hsm::{
     DestroyError, ErrorClass, GenerateError, KeyAlgorithm, Mark, OpenError, PinError, PoolOptions,
@@ -9,7 +10,8 @@ use birthmark_hsm::{
     report_key,
 };
 
-use crate::world::{World, errors, sign_ok, wait_for, wait_for_state};
+use crate::world::{World, assert_adds_up, errors, sign_ok, wait_for, wait_for_state};
+use crate::wrong_signatures::{ALL_WRONG, Caller};
 
 const COUNTED: &str = "state_file = 'state-a'";
 
@@ -156,7 +158,53 @@ fn a_pin_that_locks_while_the_token_signs_stops_it() {
     });
     assert_eq!(marks(&world).len(), 1);
     assert_eq!(world.report(0).logins, 1, "the start's");
-    crate::world::assert_adds_up(&pool.tokens());
+    assert_adds_up(&pool.tokens());
+}
+
+/// To remember a refusal waits for the login, and the login for a call that hangs. The job that met
+/// the refusal at its last attempt is given up with it, and not held in hand for ever.
+#[test]
+fn a_refusal_that_waits_behind_a_hang_holds_no_job() {
+    let world = World::new([("a", "")]);
+    let mut options = world.options();
+    options.call_limit = Duration::from_secs(2);
+    options.wait_limit = Duration::ZERO;
+    let pool = world.try_open(options).unwrap();
+    let caller = Caller::new(&pool);
+    pool.submit(caller.job(0));
+    let right = caller.answer().1.unwrap();
+    // A job with one of its seven attempts left.
+    world.command(0, ALL_WRONG);
+    pool.submit(caller.job(1));
+    for _ in 1..6 {
+        let wrong = caller.answer().1.unwrap();
+        pool.accept(&right);
+        pool.reject(wrong, caller.job(1)).unwrap();
+    }
+    let wrong = caller.answer().1.unwrap();
+    world.command(0, "clear-faults");
+    // One session looks for the key, and hangs with the anchor in hand.
+    world.fail(0, "C_SignInit", "at = [1]", "CKR_KEY_HANDLE_INVALID");
+    world.command(
+        0,
+        "fault = { function = 'C_FindObjectsInit', every = 1, hang = true }",
+    );
+    pool.submit(caller.job(2));
+    wait_for(&pool, "a look-up hangs", || world.report(0).hung == 1);
+    world.fail(0, "C_SignInit", "every = 1", "CKR_PIN_INCORRECT");
+    pool.accept(&right);
+    pool.reject(wrong, caller.job(1)).unwrap();
+    let mut answered = [caller.answer(), caller.answer()];
+    answered.sort_by_key(|(ticket, _)| *ticket);
+    for (expected, (ticket, outcome)) in (1..).zip(answered) {
+        assert_eq!(ticket, expected);
+        outcome.unwrap_err();
+    }
+    assert_eq!(world.report(0).hung, 1, "it hangs all the time");
+    world.command(0, "clear-faults");
+    world.command(0, "release-hangs");
+    wait_for(&pool, "nothing is inside", || pool.tokens()[0].inside == 0);
+    assert_adds_up(&pool.tokens());
 }
 
 /// Codes that do not tell whether the token judged the PIN.

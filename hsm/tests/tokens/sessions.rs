@@ -60,6 +60,34 @@ fn adaptive_sessions_are_fewer_after_a_want_of_memory() {
     }
 }
 
+/// A session that is not to be had because the token fails is wanted again when it is back.
+#[test]
+fn adaptive_sessions_are_as_many_after_an_outage() {
+    let world = World::new([("a", "")]);
+    let mut options = world.options();
+    options.adaptive = true;
+    options.tokens.sessions = Some(4);
+    let pool = world.try_open(options).unwrap();
+    world.fail(0, "C_OpenSession", "at = [1]", "CKR_SESSION_COUNT");
+    world.fail(0, "C_OpenSession", "at = [2]", "CKR_DEVICE_ERROR");
+    world.command(
+        0,
+        "fault = { function = 'C_SignInit', at = [1], sessions = 'lose' }",
+    );
+    // The session gets no other, and neither does the keeper in its place.
+    sign_ok(&pool, 20);
+    wait_for(&pool, "the keeper was refused", || {
+        world.report(0).faults("CKR_DEVICE_ERROR") == 1
+    });
+    assert_eq!(pool.tokens()[0].sessions, 3);
+    world.command(0, "clear-faults");
+    world.fail(0, "C_Sign", "at = [1]", "CKR_DEVICE_ERROR");
+    sign_ok(&pool, 20);
+    let (up, down) = (TokenState::Up, TokenState::Down);
+    assert_eq!(states(&pool.tokens()[0]), [up, down, up]);
+    assert_eq!(pool.tokens()[0].sessions, 4);
+}
+
 #[test]
 fn an_idle_session_is_kept_alive_and_a_busy_one_left_alone() {
     let world = World::new([("a", "")]);

@@ -14,7 +14,8 @@ const UP: TokenState = TokenState::Up;
 const OUT: TokenState = TokenState::WrongSignatures;
 
 /// Every signature of the token is wrong from now on.
-const ALL_WRONG: &str = "fault = { function = 'C_Sign', every = 1, signature = 'wrong' }";
+pub(crate) const ALL_WRONG: &str =
+    "fault = { function = 'C_Sign', every = 1, signature = 'wrong' }";
 
 type Answer = (u64, Result<Signature, SignError>);
 
@@ -27,14 +28,14 @@ impl SignCompletion for Answers {
 }
 
 /// A caller that checks what it gets, as the engine does.
-struct Caller<'a> {
+pub(crate) struct Caller<'a> {
     pool: &'a SigningPool,
     completion: Arc<dyn SignCompletion>,
     answers: mpsc::Receiver<Answer>,
 }
 
 impl<'a> Caller<'a> {
-    fn new(pool: &'a SigningPool) -> Caller<'a> {
+    pub(crate) fn new(pool: &'a SigningPool) -> Caller<'a> {
         let (sender, answers) = mpsc::channel();
         Caller {
             pool,
@@ -43,7 +44,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn job(&self, ticket: u64) -> SignJob {
+    pub(crate) fn job(&self, ticket: u64) -> SignJob {
         SignJob {
             ticket,
             input: self.pool.input_for(&ticket.to_be_bytes()),
@@ -51,7 +52,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> Answer {
         self.answers.recv_timeout(WATCHDOG).expect("an answer")
     }
 

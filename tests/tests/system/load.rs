@@ -106,7 +106,9 @@ impl Load {
                 let before = self.account().certificates.insert(number, certificate);
                 assert!(before.is_none(), "device {number} was answered twice");
             }
-            Err(IssueError::Fault(fault @ (Fault::Signer(_) | Fault::Check(_)))) => {
+            Err(IssueError::Fault(
+                fault @ (Fault::Signer(_) | Fault::SignerStopped(_) | Fault::Check(_)),
+            )) => {
                 self.account().errors.insert(number, fault.reason());
             }
             Err(other) => panic!("device {number}: {other}"),

@@ -152,7 +152,7 @@ fn wrong_signatures_everywhere_are_told_to_the_line() {
         let Err(IssueError::Fault(fault)) = result else {
             panic!("{result:?}")
         };
-        assert_eq!(fault.reason(), "signer", "{fault}");
+        assert_eq!(fault.reason(), "signer-stopped", "{fault}");
         assert!(fault.to_string().contains("do not verify"), "{fault}");
     }
     assert_eq!(engine.metrics().lost, 50);
@@ -174,6 +174,7 @@ fn requests_wait_for_tokens_and_then_say_what_to_do() {
             panic!("{result:?}")
         };
         assert_eq!(fault.reason(), "signer");
+        assert_eq!(fault.action().to_string(), "RETRY");
         assert!(fault.to_string().contains("check the HSMs"), "{fault}");
     }
     assert!(started.elapsed() >= Duration::from_secs(1));
@@ -187,4 +188,29 @@ fn requests_wait_for_tokens_and_then_say_what_to_do() {
     }
     engine.close().unwrap();
     assert_eq!(world.factory.assert_sound().len(), 40);
+}
+
+/// What does not mend itself is not to be tried again at the line.
+#[test]
+fn a_refused_pin_and_a_used_up_key_call_the_officer() {
+    for fault in [
+        "fault = { function = 'C_SignInit', every = 1, code = 'CKR_PIN_LOCKED' }",
+        "fault = { function = 'C_SignInit', every = 1, code = 'CKR_KEY_NOT_ACTIVE' }",
+        "fault = { function = 'C_SignInit', every = 1, code = 'CKR_MECHANISM_INVALID' }",
+    ] {
+        let world = World::new("");
+        let engine = world.factory.open();
+        for hsm in 0..2 {
+            world.command(hsm, fault);
+        }
+        for result in engine.issue_batch(requests(0..20)) {
+            let Err(IssueError::Fault(told)) = result else {
+                panic!("{fault}: {result:?}")
+            };
+            let (number, reason) = (told.number(), told.reason());
+            assert_eq!((number, reason), (909, "signer-stopped"), "{fault}: {told}");
+            assert_eq!(told.action().to_string(), "CALL-OFFICER");
+        }
+        engine.close().unwrap();
+    }
 }

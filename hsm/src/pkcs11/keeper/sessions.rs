@@ -1,6 +1,7 @@
 //! The sessions of a token that signs: seated when it is taken up, replaced when they are lost, and
 //! so many that it signs fastest.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,10 +11,10 @@ use crate::ckr::{CallError, ReturnCode};
 use crate::error::{OpenError, SignError};
 use crate::event::{PoolEventKind, TokenState};
 use crate::pkcs11::breaker;
-use crate::pkcs11::member::Trip;
 use crate::pkcs11::opening::{self, Opened};
+use crate::pkcs11::session::SigningSession;
 use crate::pkcs11::verdict::{self, Verdict};
-use crate::pkcs11::worker;
+use crate::pkcs11::worker::Recruit;
 
 /// How long a token that refused a session is not asked for more.
 const GROW_AGAIN: Duration = Duration::from_secs(10);
@@ -42,21 +43,23 @@ impl Keeper {
         }
         let Opened {
             key,
-            sessions,
+            mut sessions,
             refused,
         } = opened;
+        let (recruits, failed) = self.recruit(&mut sessions);
+        if let Some(error) = failed.filter(|_| recruits.is_empty()) {
+            self.call(|_| drop((sessions, key)));
+            let why = OpenError::Thread(error.kind().into()).to_string();
+            let fault = Some(SignError::Stopped);
+            member.stay_down(&shared, TokenState::Down, why, fault);
+            return Err(OpenError::Thread(error));
+        }
         let asked = member.target.load(Ordering::Relaxed);
-        let mut failed = None;
-        let mut started = self.started;
         let (attempts, signatures) = member.progress();
         self.probes.taken_up(signatures);
         let shift = member.take_up(&shared, &key, why, |seats| {
-            for session in sessions {
-                started += 1;
-                if let Err(error) = worker::start(&shared, member, seats, session, started) {
-                    failed = Some(error);
-                    break;
-                }
+            for (recruit, session) in recruits.into_iter().zip(sessions) {
+                recruit.seat(&shared, member, seats, session);
             }
             let now = Instant::now();
             Shift {
@@ -69,24 +72,29 @@ impl Keeper {
                 used: (attempts, now),
             }
         });
-        self.started = started;
         self.shift = Some(shift);
         self.probe_at = None;
         if let Some(call) = refused {
             self.tell_fewer(asked, &call);
         }
-        match failed {
-            Some(error) if member.sessions() == 0 => {
-                let trip = Trip {
-                    to: TokenState::Down,
-                    why: OpenError::Thread(std::io::Error::from(error.kind())).to_string(),
-                    fault: SignError::Stopped,
-                };
-                member.trip(&shared, member.generation(), trip);
-                Err(OpenError::Thread(error))
+        Ok(())
+    }
+
+    /// Starts a thread for each session. Sessions for which there is none are closed.
+    fn recruit(&mut self, sessions: &mut Vec<SigningSession>) -> (Vec<Recruit>, Option<io::Error>) {
+        let (mut recruits, mut failed) = (Vec::with_capacity(sessions.len()), None);
+        while recruits.len() < sessions.len() && failed.is_none() {
+            self.started += 1;
+            match Recruit::start(self.place, self.started) {
+                Ok(recruit) => recruits.push(recruit),
+                Err(error) => failed = Some(error),
             }
-            _ => Ok(()),
         }
+        let surplus = sessions.split_off(recruits.len());
+        if !surplus.is_empty() {
+            self.call(|_| drop(surplus));
+        }
+        (recruits, failed)
     }
 
     fn tell_fewer(&self, asked: usize, call: &CallError) {
@@ -110,29 +118,26 @@ impl Keeper {
             return;
         }
         let (generation, gone) = (shift.generation, shift.gone.clone());
-        let (sessions, refused) = self.call(|_| {
+        let (mut sessions, refused) = self.call(|_| {
             let (sessions, refused) = opening::open_sessions(&key, missing);
-            let refused = refused.map(|call| SignError::Call {
-                token: Arc::clone(key.token().label()),
-                call,
-            });
+            let refused = refused.map(|call| key.failed(call));
             // Whatever took the sessions may have changed the token: what is not confirmed does
             // not sign.
             match key.confirm() {
                 Ok(_) => (sessions, refused),
-                Err(error) => (Vec::new(), Some(error)),
+                Err(error) => (Vec::new(), Some(key.token().settle(error))),
             }
         });
-        let mut started = self.started;
-        member.add_workers(generation, &gone, |seats| {
-            for session in sessions {
-                started += 1;
-                if worker::start(&shared, member, seats, session, started).is_err() {
-                    break;
-                }
+        let (recruits, _) = self.recruit(&mut sessions);
+        let seated = member.add_workers(generation, &gone, |seats| {
+            for (recruit, session) in recruits.into_iter().zip(sessions.drain(..)) {
+                recruit.seat(&shared, member, seats, session);
             }
         });
-        self.started = started;
+        if seated.is_none() {
+            // The breaker opened meanwhile.
+            self.call(|_| drop(sessions));
+        }
         match (refused, &mut self.shift) {
             (Some(error), _) => self.refused_more(&error, missing + remaining),
             // No thread was to be had: not again at once.
@@ -150,12 +155,16 @@ impl Keeper {
         let (generation, key) = (shift.generation, Arc::clone(&shift.key));
         let told_before = std::mem::replace(&mut shift.told, true);
         shift.grow_at = Instant::now() + GROW_AGAIN;
-        if self.shared.options.adaptive {
+        let verdict = verdict::of_remedy(error);
+        // A token that is failing says nothing about how many it opens when it is well.
+        let no_room =
+            verdict == Verdict::NoSession || error.code() == Some(ReturnCode::HOST_MEMORY);
+        if self.shared.options.adaptive && no_room {
             let target = self.climb.refused(open);
             self.member().target.store(target, Ordering::Relaxed);
         }
         let (shared, member) = (&self.shared, self.member());
-        match verdict::of_remedy(error) {
+        match verdict {
             Verdict::ModuleLost => breaker::stop_module(shared, member, &key, error),
             Verdict::Stop(TokenState::Down) | Verdict::NoSession | Verdict::Suspicious
                 if open > 0 =>
@@ -166,9 +175,9 @@ impl Keeper {
                 }
             }
             Verdict::Stop(to) => {
-                breaker::stop_token(shared, member, generation, &key, to, error);
+                breaker::stop_token(shared, member, generation, to, error);
             }
-            _ => breaker::stop_token(shared, member, generation, &key, TokenState::Down, error),
+            _ => breaker::stop_token(shared, member, generation, TokenState::Down, error),
         }
     }
 
