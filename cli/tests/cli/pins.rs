@@ -156,6 +156,7 @@ fn commands_with_a_configuration_or_a_plan_keep_marks_beside_it() {
     }
 
     let (plan, key) = (world.text("plan/plan.toml"), world.text("ada.key"));
+    assert_code(&birthmark(&["ca", "ceremony", "open", &plan], b""), 0);
     let approved = birthmark(&["ca", "ceremony", "approve", &plan, "--key", &key], b"");
     assert_code(&approved, 0);
     let run = ["ca", "ceremony", &plan, "--key", &key];

@@ -80,15 +80,29 @@ pub enum ScriptError {
         /// The journal.
         journal: PathBuf,
     },
-    /// The journal cannot be read.
-    #[error("{path} is damaged; keep it, and find out what happened before anything else is done", path = path.display())]
+    /// The journal's lines are not those of this ceremony.
+    #[error(
+        "{path}, line {line}: {problem}; keep the file, and find out what happened before anything else is done", path = path.display()
+    )]
     Journal {
         /// The journal.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
+        /// The first line that is wrong, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
     },
+    /// The ceremony has no id yet.
+    #[error(
+        "the ceremony has not begun, and an approval is for one ceremony alone: begin it with `birthmark ca ceremony open \
+         PLAN`, or give its id with --ceremony"
+    )]
+    NotOpened,
+    /// `--ceremony` is no id, or not that of this plan's ceremony.
+    #[error(
+        "--ceremony is the 32 hexadecimal digits that `birthmark ca ceremony open PLAN` told, and this is not them"
+    )]
+    CeremonyId,
     /// The journal cannot take more.
     #[error(
         "{path} is too long for one transcript; do the rest by another plan with another transcript.file", path = path.display()

@@ -40,7 +40,8 @@ impl Performer<'_> {
             return Ok(Some(format!("the key '{key}'")));
         }
         let copies = action.copied(&self.plan.keys);
-        let mut made = action.makes().into_iter().chain(&copies);
+        let copies = copies.iter().map(|(_, copy)| copy);
+        let mut made = action.makes().into_iter().chain(copies);
         let there = made.find(|path| path.symlink_metadata().is_ok());
         Ok(there.map(|path| path.display().to_string()))
     }
@@ -60,7 +61,7 @@ impl Performer<'_> {
             Action::Install { .. } => self.install(action, again),
             Action::RecordAttributes { key, out } => self.record_attributes(key, out, again),
             Action::TestKey { key, certificate } => self.test_key(key, certificate),
-            Action::Export { files, to } => export(files, to),
+            Action::Export { files, to } => self.export(files, to),
             Action::TakeOffline { key, to } => self.take_offline(key, to, again),
             Action::Destroy { key } => self.destroy(key, again),
             // Whoever agreed to it did it.
@@ -76,7 +77,7 @@ impl Performer<'_> {
         let mut made = Made::default();
         let place = self.plan.keys.get(name).map(|key| &key.place);
         if let Some(file) = place.and_then(Place::file) {
-            add_file(&mut made.files, file)?;
+            self.add_file(&mut made.files, file)?;
         }
         if let Some(Place::Token(_)) = place {
             let report = self.keys.report(name)?;
@@ -125,7 +126,7 @@ impl Performer<'_> {
         }
         let root = chain::read_one(out).map_err(CeremonyError::from)?;
         let ours = certificate::is_as_issued(&root, &role, &subject, key, &pool)?;
-        made_certificate(out, &root, &root, ours)
+        self.made_certificate(out, &root, &root, ours)
     }
 
     fn issue(
@@ -151,7 +152,7 @@ impl Performer<'_> {
         }
         let issued = chain::read_one(out).map_err(CeremonyError::from)?;
         let ours = certificate::is_as_issued(&issued, &role, &subject, key, &issuer_pool)?;
-        made_certificate(out, &issued, &above, ours)
+        self.made_certificate(out, &issued, &above, ours)
     }
 
     fn install(&mut self, action: &Action, again: bool) -> Result<Made, ScriptError> {
@@ -189,8 +190,8 @@ impl Performer<'_> {
             });
         }
         let mut made = Made::default();
-        add_file(&mut made.files, &configuration)?;
-        add_file(&mut made.files, loaded.issuer_certificate())?;
+        self.add_file(&mut made.files, &configuration)?;
+        self.add_file(&mut made.files, loaded.issuer_certificate())?;
         let origin = loaded.log_origin().to_owned();
         made.found.insert("log origin".to_owned(), origin);
         Ok(made)
@@ -225,7 +226,7 @@ impl Performer<'_> {
             });
         }
         let mut made = Made::default();
-        add_file(&mut made.files, out)?;
+        self.add_file(&mut made.files, out)?;
         as_asked(name, &report)?;
         Ok(made)
     }
@@ -279,9 +280,9 @@ impl Performer<'_> {
             copies
         };
         for copy in &copies {
-            add_file(&mut made.copies, copy)?;
+            self.add_file(&mut made.copies, copy)?;
         }
-        made.removed.push(file.display().to_string());
+        made.removed.push(self.plan.record(file));
         Ok(made)
     }
 
@@ -295,30 +296,50 @@ impl Performer<'_> {
         let mut made = Made::default();
         let place = self.plan.keys.get(name).map(|key| &key.place);
         if let Some(file) = place.and_then(Place::file) {
-            made.removed.push(file.display().to_string());
+            made.removed.push(self.plan.record(file));
         }
         made.found.insert("destroyed".to_owned(), name.to_owned());
         Ok(made)
     }
-}
 
-/// The certificate says what it should (`ours`), and `issuer` signed it.
-fn made_certificate(
-    out: &Path,
-    made: &Certificate,
-    issuer: &Certificate,
-    ours: bool,
-) -> Result<Made, ScriptError> {
-    if !ours || chain::check_signature(made, issuer).is_err() {
-        return Err(ScriptError::NotOurs {
-            path: out.to_owned(),
-        });
+    /// The certificate says what it should (`ours`), and `issuer` signed it.
+    fn made_certificate(
+        &self,
+        out: &Path,
+        made: &Certificate,
+        issuer: &Certificate,
+        ours: bool,
+    ) -> Result<Made, ScriptError> {
+        if !ours || chain::check_signature(made, issuer).is_err() {
+            return Err(ScriptError::NotOurs {
+                path: out.to_owned(),
+            });
+        }
+        let mut files = Made::default();
+        self.add_file(&mut files.files, out)?;
+        let serial = made.tbs_certificate().serial_number().as_bytes();
+        files.found.insert("serial".to_owned(), hex::encode(serial));
+        Ok(files)
     }
-    let mut files = Made::default();
-    add_file(&mut files.files, out)?;
-    let serial = made.tbs_certificate().serial_number().as_bytes();
-    files.found.insert("serial".to_owned(), hex::encode(serial));
-    Ok(files)
+
+    fn export(&self, files: &[PathBuf], to: &[PathBuf]) -> Result<Made, ScriptError> {
+        let mut made = Made::default();
+        for file in files {
+            for copy in copy(file, to)? {
+                self.add_file(&mut made.copies, &copy)?;
+            }
+        }
+        Ok(made)
+    }
+
+    fn add_file(
+        &self,
+        files: &mut BTreeMap<String, String>,
+        path: &Path,
+    ) -> Result<(), ScriptError> {
+        files.insert(self.plan.record(path), file_sha256(path)?);
+        Ok(())
+    }
 }
 
 /// The CA certificate has the key.
@@ -344,24 +365,9 @@ fn not_ours(path: &Path) -> impl FnOnce(ConfigurationError) -> ScriptError {
     move |_| ScriptError::NotOurs { path }
 }
 
-fn export(files: &[PathBuf], to: &[PathBuf]) -> Result<Made, ScriptError> {
-    let mut made = Made::default();
-    for file in files {
-        for copy in copy(file, to)? {
-            add_file(&mut made.copies, &copy)?;
-        }
-    }
-    Ok(made)
-}
-
 fn write_certificate(out: &Path, certificate: &Certificate) -> Result<(), ScriptError> {
     let pem = certificate.to_pem(LineEnding::LF)?;
     Ok(write_whole(out, pem.as_bytes())?)
-}
-
-fn add_file(files: &mut BTreeMap<String, String>, path: &Path) -> Result<(), ScriptError> {
-    files.insert(path.display().to_string(), file_sha256(path)?);
-    Ok(())
 }
 
 /// SHA-256 of a file, in hexadecimal.

@@ -199,6 +199,22 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The directory that the plan's paths start from.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// How a path of the plan is recorded: from the plan's directory on, so that it means the same wherever that is.
+    pub(super) fn record(&self, path: &Path) -> String {
+        let path = path.strip_prefix(self.folder()).unwrap_or(path);
+        path.display().to_string()
+    }
+
+    /// The path that was recorded so.
+    pub(super) fn resolve(&self, recorded: &str) -> PathBuf {
+        self.folder().join(recorded)
+    }
+
     /// That every key is there when it is used, and every file is made once.
     fn check_order(&self, wrong: &Wrong<'_>) -> Result<(), ScriptError> {
         let existing = self.keys.iter().filter(|(_, key)| key.algorithm.is_none());

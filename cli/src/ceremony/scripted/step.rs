@@ -8,6 +8,8 @@ use birthmark_hsm::SignerLocation;
 use serde::Deserialize;
 
 use super::plan::{Key, Place, activation};
+use crate::ceremony::CONFIGURATION_FILE;
+use crate::ceremony::layout::ISSUING_CERTIFICATE_FILE;
 use crate::subject::Subject;
 
 /// Most files or directories that one step names.
@@ -310,8 +312,30 @@ impl Action {
         }
     }
 
-    /// The copies that it makes.
-    pub(super) fn copied(&self, keys: &BTreeMap<String, Key>) -> Vec<PathBuf> {
+    /// The files whose digests it records as made.
+    pub(super) fn files(&self, keys: &BTreeMap<String, Key>) -> Vec<PathBuf> {
+        match self {
+            Action::MakeKey { key } => {
+                let file = keys.get(key).and_then(|key| key.place.file());
+                file.map(Path::to_owned).into_iter().collect()
+            }
+            Action::Install { directory, .. } => [CONFIGURATION_FILE, ISSUING_CERTIFICATE_FILE]
+                .map(|file| directory.join(file))
+                .into(),
+            other => other.makes().cloned().into_iter().collect(),
+        }
+    }
+
+    /// The key that it makes.
+    pub(super) fn made_key(&self) -> Option<&str> {
+        match self {
+            Action::MakeKey { key } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The copies that it makes, each after the file that it is of.
+    pub(super) fn copied(&self, keys: &BTreeMap<String, Key>) -> Vec<(PathBuf, PathBuf)> {
         let (files, to): (Vec<&Path>, _) = match self {
             Action::Export { files, to } => (files.iter().map(PathBuf::as_path).collect(), to),
             Action::TakeOffline { key, to } => {
@@ -320,10 +344,11 @@ impl Action {
             }
             _ => return Vec::new(),
         };
-        let names: Vec<_> = files.iter().filter_map(|file| file.file_name()).collect();
-        let copies = names
-            .iter()
-            .flat_map(|name| to.iter().map(move |directory| directory.join(name)));
+        let copies = files.iter().flat_map(|file| {
+            let name = file.file_name().unwrap_or_default();
+            let copy = move |directory: &PathBuf| ((*file).to_owned(), directory.join(name));
+            to.iter().map(copy)
+        });
         copies.collect()
     }
 
