@@ -37,7 +37,8 @@ pub struct InstallPlan {
     pub certificate: PathBuf,
     /// Who certified it, up to the root, PEM in any order.
     pub chain: PathBuf,
-    /// SHA-256 of the root's certificate, if it is known from elsewhere.
+    /// SHA-256 of the root's certificate in DER, known from elsewhere than the chain. `None` installs nothing: the
+    /// error tells what the chain has, for a person to compare.
     pub root_sha256: Option<[u8; 32]>,
     /// Origin of the log (C2SP tlog-checkpoint); `None`: a random one.
     pub origin: Option<String>,
@@ -50,7 +51,7 @@ pub struct InstallPlan {
 }
 
 impl InstallPlan {
-    /// A plan without an expected root, with a random log origin.
+    /// A plan with a random log origin. Which root is trusted has to be said besides.
     pub fn new(
         directory: impl Into<PathBuf>,
         signer: SignerLocation,
@@ -163,12 +164,16 @@ fn checked_chain(plan: &InstallPlan) -> Result<(Chain, String), CeremonyError> {
         chain::read_chain(&plan.chain)?,
         now,
     )?;
-    let root = digest::digest(&SHA256, &chain.root().to_der()?);
-    if let Some(expected) = plan.root_sha256
-        && expected != root.as_ref()
-    {
+    let root = certificate_sha256(chain.root())?;
+    let expected = plan
+        .root_sha256
+        .ok_or_else(|| CeremonyError::RootNotStated {
+            subject: chain::name(chain.root()),
+            found: hex::encode(&root),
+        })?;
+    if expected != root {
         return Err(CeremonyError::OtherRoot {
-            found: hex::encode(root.as_ref()),
+            found: hex::encode(&root),
             expected: hex::encode(&expected),
         });
     }
@@ -178,7 +183,15 @@ fn checked_chain(plan: &InstallPlan) -> Result<(Chain, String), CeremonyError> {
     let pool = open_issuing_key(&plan.signer)?;
     issuer.check_signer(&pool)?;
     signed(&pool, TEST_TEXT.as_bytes())?;
-    Ok((chain, hex::encode(root.as_ref())))
+    Ok((chain, hex::encode(&root)))
+}
+
+/// SHA-256 of a certificate in DER: how people name one, and `openssl x509 -fingerprint -sha256`.
+pub(super) fn certificate_sha256(certificate: &Certificate) -> Result<[u8; 32], CeremonyError> {
+    let digest = digest::digest(&SHA256, &certificate.to_der()?);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Ok(bytes)
 }
 
 fn pem(certificate: &Certificate) -> Result<String, CeremonyError> {

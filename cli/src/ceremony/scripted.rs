@@ -12,6 +12,7 @@ mod keys;
 mod note;
 mod perform;
 mod plan;
+mod raw_step;
 mod sequence;
 mod step;
 mod transcript;

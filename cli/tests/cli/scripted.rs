@@ -2,6 +2,7 @@
 
 mod journal;
 mod resume;
+mod roots;
 mod world;
 
 use std::fs;
@@ -199,68 +200,6 @@ fn a_changed_plan_needs_new_approvals_and_a_new_ceremony() {
     );
     fs::write(&journal, begun).unwrap();
     assert_code(&world.run(&plan, NEW_CA_COUNT), 0);
-}
-
-#[test]
-fn an_interrupted_ceremony_goes_on_and_does_nothing_twice() {
-    let world = World::new("resume");
-    let plan = world.new_ca();
-    world.approve(&plan, &["ada", "bob", "cleo"]);
-    let journal = world.journal(&plan);
-    let mut left = NEW_CA_COUNT;
-    // Stopped before every step; then every step is cut short: its last line did not reach the disk.
-    while left > 0 {
-        let stopped = world.run(&plan, 1);
-        assert_code(&stopped, if left == 1 { 0 } else { 1 });
-        left -= 1;
-        if left == 0 {
-            break;
-        }
-        let before = fs::read_to_string(&journal).unwrap();
-        let files: Vec<Vec<u8>> = made_files(&world);
-        let done = before.trim_end().rfind('\n').unwrap() + 1;
-        assert!(before[done..].contains("\"done\""), "{before}");
-        // Half of the line is there.
-        fs::write(&journal, &before[..done + 20]).unwrap();
-        let stopped = world.run(&plan, 1);
-        assert_code(&stopped, 1);
-        assert!(text(&stopped.stderr).contains("was begun before and not finished"));
-        let after = fs::read_to_string(&journal).unwrap();
-        assert_eq!(made_files(&world), files, "nothing was made again");
-        let facts = |text: &str| {
-            let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-            (
-                line["step"].clone(),
-                line["files"].clone(),
-                line["keys"].clone(),
-                line["found"].clone(),
-            )
-        };
-        assert_eq!(facts(&before), facts(&after));
-    }
-    let lines = world.transcript(&plan);
-    let done = lines.iter().filter(|line| line["event"] == "done").count();
-    assert_eq!(done, NEW_CA_COUNT);
-    let key = lines
-        .iter()
-        .find_map(|line| line["keys"]["issuing"].as_str());
-    assert_eq!(key.unwrap(), world.issuing_key());
-}
-
-/// The content of everything that the plan makes, as far as it is there.
-fn made_files(world: &World) -> Vec<Vec<u8>> {
-    let names = [
-        "root.key",
-        "root.pem",
-        "issuing.pem",
-        "attributes.json",
-        "ca/birthmark.toml",
-        "ca/log.key",
-    ];
-    names
-        .iter()
-        .filter_map(|name| fs::read(world.path(name)).ok())
-        .collect()
 }
 
 #[test]

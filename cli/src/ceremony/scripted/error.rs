@@ -188,8 +188,17 @@ pub enum ScriptError {
         /// The copy.
         path: PathBuf,
     },
+    /// The chain ends with another root than those that the ceremony made.
+    #[error(
+        "{path} has no root that this ceremony made; add root_sha256 to the step in a new plan, as the root's keeper tells \
+         it", path = path.display()
+    )]
+    NoRoot {
+        /// The chain.
+        path: PathBuf,
+    },
     /// A file that a step before an interruption made is not what it should be.
-    #[error("{path} is not the certificate that this step makes; remove it if nobody needs it", path = path.display())]
+    #[error("{path} is not what this step makes; remove it if nobody needs it", path = path.display())]
     NotOurs {
         /// The file.
         path: PathBuf,

@@ -20,6 +20,8 @@ use super::step::Action;
 use super::transcript::Made;
 use crate::ceremony::certificate::{self, CaCertificate, Role, public_key_sha256, signed};
 use crate::ceremony::files::write_whole;
+use crate::ceremony::install::certificate_sha256;
+use crate::ceremony::layout::{ROOT_CERTIFICATE_FILE, ROOT_DIRECTORY};
 use crate::ceremony::{CONFIGURATION_FILE, CeremonyError, InstallPlan, chain, install};
 use crate::hex;
 use crate::hsm::TEST_TEXT;
@@ -162,6 +164,7 @@ impl Performer<'_> {
             chain,
             directory,
             origin,
+            root_sha256,
             activation,
         } = action
         else {
@@ -173,8 +176,13 @@ impl Performer<'_> {
             }
             _ => SignerLocation::Pkcs11(self.keys.uri(key)?),
         };
+        let root = match root_sha256 {
+            Some(root) => *root,
+            None => self.root_made(chain)?,
+        };
         if !(again && directory.exists()) {
-            let mut plan = InstallPlan::new(directory, signer, certificate, chain);
+            let mut plan = InstallPlan::new(directory, signer.clone(), certificate, chain);
+            plan.root_sha256 = Some(root);
             plan.origin.clone_from(origin);
             plan.activation = *activation;
             install(&plan)?;
@@ -184,9 +192,19 @@ impl Performer<'_> {
         let loaded = Configuration::load(&configuration).map_err(not_ours(&configuration))?;
         let issuer = loaded.issuer().map_err(not_ours(&configuration))?;
         let wanted = chain::read_one(certificate).map_err(CeremonyError::from)?;
-        if issuer.certificate() != wanted.to_der()? {
+        let root_file = directory.join(ROOT_DIRECTORY).join(ROOT_CERTIFICATE_FILE);
+        let installed_root = chain::read_one(&root_file).map_err(CeremonyError::from)?;
+        let ours = issuer.certificate() == wanted.to_der()?
+            && certificate_sha256(&installed_root)? == root
+            && loaded.signers().len() == 1
+            && same_key(&loaded.signers()[0], &signer)
+            && loaded.activation() == *activation
+            && origin
+                .as_ref()
+                .is_none_or(|origin| origin == loaded.log_origin());
+        if !ours {
             return Err(ScriptError::NotOurs {
-                path: loaded.issuer_certificate().to_owned(),
+                path: directory.clone(),
             });
         }
         let mut made = Made::default();
@@ -195,6 +213,24 @@ impl Performer<'_> {
         let origin = loaded.log_origin().to_owned();
         made.found.insert("log origin".to_owned(), origin);
         Ok(made)
+    }
+
+    /// SHA-256 of the root that this ceremony made and that the chain ends with.
+    fn root_made(&self, chain: &Path) -> Result<[u8; 32], ScriptError> {
+        let given = chain::read_chain(chain).map_err(CeremonyError::from)?;
+        for step in &self.plan.steps {
+            if let Action::SelfSign { out, .. } = &step.action
+                && out.exists()
+            {
+                let root = chain::read_one(out).map_err(CeremonyError::from)?;
+                if given.contains(&root) {
+                    return Ok(certificate_sha256(&root)?);
+                }
+            }
+        }
+        Err(ScriptError::NoRoot {
+            path: chain.to_owned(),
+        })
     }
 
     fn record_attributes(
@@ -319,6 +355,8 @@ impl Performer<'_> {
         self.add_file(&mut files.files, out)?;
         let serial = made.tbs_certificate().serial_number().as_bytes();
         files.found.insert("serial".to_owned(), hex::encode(serial));
+        let digest = hex::encode(&certificate_sha256(made)?);
+        files.found.insert("certificate sha256".to_owned(), digest);
         Ok(files)
     }
 
@@ -339,6 +377,16 @@ impl Performer<'_> {
     ) -> Result<(), ScriptError> {
         files.insert(self.plan.record(path), file_sha256(path)?);
         Ok(())
+    }
+}
+
+/// Whether both say the same place: a path may be written as it is seen from another directory.
+fn same_key(found: &SignerLocation, wanted: &SignerLocation) -> bool {
+    match (found, wanted) {
+        (SignerLocation::Software(found), SignerLocation::Software(wanted)) => {
+            std::path::absolute(wanted).is_ok_and(|wanted| wanted == *found)
+        }
+        _ => found == wanted,
     }
 }
 

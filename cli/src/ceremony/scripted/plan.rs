@@ -42,7 +42,7 @@ struct RawPlan {
     approval: RawApproval,
     transcript: RawTranscript,
     keys: BTreeMap<String, RawKey>,
-    step: Vec<super::step::RawStep>,
+    step: Vec<super::raw_step::RawStep>,
 }
 
 #[derive(Deserialize)]
@@ -221,6 +221,7 @@ impl Plan {
         let mut there: BTreeSet<&str> = existing.map(|(name, _)| name.as_str()).collect();
         let mut used = BTreeSet::new();
         let mut made = BTreeSet::new();
+        let mut has_root = false;
         for (index, step) in self.steps.iter().enumerate() {
             let fail = |problem: String| wrong.plan(&format!("step {}", index + 1), problem);
             for name in step.action.keys() {
@@ -242,6 +243,22 @@ impl Plan {
                         "the key '{name}' is not there: it is not made yet, or gone by then"
                     ));
                 }
+            }
+            has_root |= matches!(step.action, Action::SelfSign { .. });
+            if !has_root
+                && matches!(
+                    step.action,
+                    Action::Install {
+                        root_sha256: None,
+                        ..
+                    }
+                )
+            {
+                return fail(
+                    "nothing says which root is trusted: add root_sha256 = \"…\", as the root's keeper tells it (openssl \
+                     x509 -fingerprint -sha256), or make the root before by self-sign"
+                        .to_owned(),
+                );
             }
             if let Some(problem) = step.action.misplaced(&self.keys) {
                 return fail(problem);

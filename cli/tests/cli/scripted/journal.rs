@@ -95,7 +95,7 @@ fn a_journal_that_was_written_by_hand_is_refused() {
     let changed = written.replace("\"do\":\"make-key\"", "\"do\":\"Make-key\"");
     refused(&changed, "line 4: ");
     refused(
-        &written.replacen("\"seria", "\"Seria", 1),
+        &written.replacen("\"seria", "\"teria", 1),
         "line 8: it does not name the SHA-256 of the line before it",
     );
     // What the lines say was made has to be there.
