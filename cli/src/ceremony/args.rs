@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use birthmark_engine::Activation;
+use birthmark_hsm::RsaSignature;
 use clap::Args;
 
 use crate::subject::Subject;
@@ -54,6 +55,9 @@ pub(crate) struct CaInstallArguments {
     /// SHA-256 of the root's certificate, 64 hex digits, from its keeper; nothing is installed without it.
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub(crate) root_sha256: Option<Sha256>,
+    /// How an RSA key signs: pkcs1 (PKCS #1 v1.5) or pss (RSASSA-PSS, SHA-256) [default: pkcs1]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) signature: Option<RsaSignature>,
     /// Origin of the log (C2SP tlog-checkpoint) [default: birthmark.invalid/<random>]
     #[arg(long, value_name = "NAME")]
     pub(crate) origin: Option<String>,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{self, SHA256};
 use birthmark_engine::{Activation, Issuer};
-use birthmark_hsm::SignerLocation;
+use birthmark_hsm::{RsaSignature, SignerLocation};
 use der::pem::LineEnding;
 use der::{Encode, EncodePem};
 use serde::Serialize;
@@ -40,6 +40,8 @@ pub struct InstallPlan {
     /// SHA-256 of the root's certificate in DER, known from elsewhere than the chain. `None` installs nothing: the
     /// error tells what the chain has, for a person to compare.
     pub root_sha256: Option<[u8; 32]>,
+    /// How an RSA key signs; `None`: PKCS #1 v1.5, or PSS where the certificate allows nothing else.
+    pub rsa_signature: Option<RsaSignature>,
     /// Origin of the log (C2SP tlog-checkpoint); `None`: a random one.
     pub origin: Option<String>,
     /// PKCS#11 sessions to write into the configuration; `None`: one per CPU.
@@ -64,6 +66,7 @@ impl InstallPlan {
             certificate: certificate.into(),
             chain: chain.into(),
             root_sha256: None,
+            rsa_signature: None,
             origin: None,
             sessions: None,
             key_copy: false,
@@ -122,7 +125,7 @@ pub fn install(plan: &InstallPlan) -> Result<InstalledCa, CeremonyError> {
     let layout = Layout {
         origin: &origin,
         signer: &signer,
-        rsa_signature: None,
+        rsa_signature: plan.rsa_signature,
         sessions: plan.sessions,
         key_copy: plan.key_copy,
         activation: plan.activation,
@@ -178,9 +181,12 @@ fn checked_chain(plan: &InstallPlan) -> Result<(Chain, String), CeremonyError> {
         });
     }
     // What the engine will ask for at its start, asked now.
-    let issuer = Issuer::from_der(&chain.issuing.to_der()?)?;
+    let mut issuer = Issuer::from_der(&chain.issuing.to_der()?)?;
+    if let Some(signature) = plan.rsa_signature {
+        issuer = issuer.with_rsa_signature(signature)?;
+    }
     issuer.check_valid_at(Duration::as_secs(&now))?;
-    let pool = open_issuing_key(&plan.signer)?;
+    let pool = open_issuing_key(&plan.signer, issuer.rsa_signature())?;
     issuer.check_signer(&pool)?;
     signed(&pool, TEST_TEXT.as_bytes())?;
     Ok((chain, hex::encode(&root)))

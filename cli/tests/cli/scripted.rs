@@ -1,5 +1,6 @@
 //! `birthmark ca ceremony`: plans, approvals, interruptions, transcripts.
 
+mod algorithms;
 mod journal;
 mod resume;
 mod roots;

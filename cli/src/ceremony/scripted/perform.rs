@@ -183,6 +183,7 @@ impl Performer<'_> {
         if !(again && directory.exists()) {
             let mut plan = InstallPlan::new(directory, signer.clone(), certificate, chain);
             plan.root_sha256 = Some(root);
+            plan.rsa_signature = self.plan.keys.get(key).and_then(|key| key.rsa_signature);
             plan.origin.clone_from(origin);
             plan.activation = *activation;
             install(&plan)?;
@@ -392,7 +393,11 @@ fn same_key(found: &SignerLocation, wanted: &SignerLocation) -> bool {
 
 /// The CA certificate has the key.
 fn key_fits(certificate: &Certificate, key: &SigningPool) -> Result<(), ScriptError> {
-    let issuer = Issuer::from_der(&certificate.to_der()?).map_err(CeremonyError::from)?;
+    let mut issuer = Issuer::from_der(&certificate.to_der()?).map_err(CeremonyError::from)?;
+    if let Some(signature) = key.rsa_signature() {
+        let signing = issuer.with_rsa_signature(signature);
+        issuer = signing.map_err(CeremonyError::from)?;
+    }
     let fits = issuer.check_signer(key);
     Ok(fits.map_err(CeremonyError::from)?)
 }

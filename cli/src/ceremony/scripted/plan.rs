@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{self, SHA256};
 use birthmark_engine::Activation;
-use birthmark_hsm::{KeyAlgorithm, Pkcs11Uri};
+use birthmark_hsm::{KeyAlgorithm, Pkcs11Uri, RsaSignature};
 use birthmark_log::tlog::{KeyAlgorithm as NoteAlgorithm, VerifierKey};
 use serde::Deserialize;
 
@@ -64,6 +64,7 @@ struct RawTranscript {
 struct RawKey {
     place: String,
     algorithm: Option<String>,
+    signature: Option<String>,
     file: Option<PathBuf>,
     passphrase_source: Option<String>,
     uri: Option<String>,
@@ -103,6 +104,8 @@ pub(super) struct Key {
     pub(super) place: Place,
     /// Of a key that is made.
     pub(super) algorithm: Option<KeyAlgorithm>,
+    /// How an RSA key signs; `None`: PKCS #1 v1.5.
+    pub(super) rsa_signature: Option<RsaSignature>,
     /// Of a key that exists: no other may be used in its place.
     pub(super) public_key_sha256: Option<String>,
 }
@@ -397,11 +400,19 @@ fn key(raw: RawKey, folder: &Path) -> Result<Key, String> {
     };
     let algorithm = raw.algorithm.map(|name| name.parse::<KeyAlgorithm>());
     let algorithm = algorithm.transpose().map_err(|error| error.to_string())?;
+    let rsa_signature = raw.signature.map(|name| name.parse::<RsaSignature>());
+    let rsa_signature = rsa_signature
+        .transpose()
+        .map_err(|error| error.to_string())?;
+    if rsa_signature.is_some() && algorithm.is_some_and(|algorithm| !algorithm.is_rsa()) {
+        return Err("signature is for RSA keys; take it out".to_owned());
+    }
     let digest = |text: &String| hex::decode(text).filter(|digest| digest.len() == 32);
     match (raw.existing, algorithm, &raw.public_key_sha256) {
         (false, Some(algorithm), None) => Ok(Key {
             place,
             algorithm: Some(algorithm),
+            rsa_signature,
             public_key_sha256: None,
         }),
         (true, None, Some(text)) => {
@@ -409,6 +420,7 @@ fn key(raw: RawKey, folder: &Path) -> Result<Key, String> {
             Ok(Key {
                 place,
                 algorithm: None,
+                rsa_signature,
                 public_key_sha256: Some(hex::encode(&digest)),
             })
         }
