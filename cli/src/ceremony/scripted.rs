@@ -16,6 +16,7 @@ mod raw_step;
 mod sequence;
 mod step;
 mod transcript;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
@@ -74,6 +75,17 @@ pub(crate) fn run(
             let ceremony = ceremony_to_approve(&plan, approve.ceremony)?;
             let path = approval::approve(&plan, &ceremony, &approve.key)?;
             let text = format!("{}approval  {}\n", named(&plan, &ceremony), path.display());
+            print(console, &text)
+        }
+        Some(args::CeremonyCommand::Verify(question)) => {
+            let plan = Plan::read(&question.plan)?;
+            let transcript = question.transcript.as_ref().unwrap_or(&plan.transcript);
+            let text = verify::verify(&verify::Question {
+                plan: &plan,
+                transcript,
+                signers: &question.signer,
+                vkey: question.vkey.as_deref(),
+            })?;
             print(console, &text)
         }
         None => {

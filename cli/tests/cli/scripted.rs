@@ -4,6 +4,7 @@ mod algorithms;
 mod journal;
 mod resume;
 mod roots;
+mod verify;
 mod world;
 
 use std::fs;

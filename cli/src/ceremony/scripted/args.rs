@@ -12,7 +12,8 @@ use clap::{Args, Subcommand};
     birthmark ca ceremony check new-ca.toml\n  \
     birthmark ca ceremony open new-ca.toml\n  \
     birthmark ca ceremony approve new-ca.toml --key ada.key\n  \
-    birthmark ca ceremony new-ca.toml --key ada.key\n\n\
+    birthmark ca ceremony new-ca.toml --key ada.key\n  \
+    birthmark ca ceremony verify new-ca.toml\n\n\
     Each step is shown and done when 'yes' is typed. Steps that make, use for a CA certificate, move or destroy a\n\
     key need the approvals of as many signers as the plan says: signed notes over the plan as it is now and the\n\
     ceremony's id, beside the plan. What was done is recorded before the ceremony goes on; run the same command again after an\n\
@@ -40,6 +41,8 @@ pub(crate) enum CeremonyCommand {
     Open(OpenArguments),
     /// Approve a plan as it is now for one ceremony, with the key of one of its signers.
     Approve(ApproveArguments),
+    /// Verify a transcript with the plan and the officers' public keys, and say what it proves.
+    Verify(VerifyArguments),
 }
 
 #[derive(Debug, Args)]
@@ -79,4 +82,26 @@ pub(crate) struct ApproveArguments {
     /// The ceremony's id, as 'birthmark ca ceremony open' told it [default: that of the journal]
     #[arg(long, value_name = "ID")]
     pub(crate) ceremony: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    birthmark ca ceremony verify new-ca.toml --signer ada.example+bb26ee94+AbpL… --signer bob.example+213d…\n  \
+    birthmark ca ceremony verify new-ca.toml --transcript /media/archive/new-ca.transcript\n\n\
+    Needs neither the CA nor a token. Verifies the transcript's signature, that it is of this plan, every approval,\n\
+    the chain of its lines and their order, and that each step tells all that the plan has it make; compares what\n\
+    is at hand with its SHA-256. Exit code 1: something does not hold.")]
+pub(crate) struct VerifyArguments {
+    /// The plan.
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: PathBuf,
+    /// The transcript [default: the plan's transcript.file]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transcript: Option<PathBuf>,
+    /// An officer's line of 'birthmark officer keygen', from the officer; all of them, or none.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) signer: Vec<String>,
+    /// The key that the ceremony told under 'signed by', where a key of the plan signs the transcript.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) vkey: Option<String>,
 }

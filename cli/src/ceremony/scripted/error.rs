@@ -103,6 +103,38 @@ pub enum ScriptError {
         "--ceremony is the 32 hexadecimal digits that `birthmark ca ceremony open PLAN` told, and this is not them"
     )]
     CeremonyId,
+    /// A transcript does not prove what it should.
+    #[error("{path} proves nothing: {problem}", path = path.display())]
+    Transcript {
+        /// The transcript.
+        path: PathBuf,
+        /// What does not hold.
+        problem: String,
+    },
+    /// A verifier key cannot be read.
+    #[error(
+        "--signer and --vkey are verifier keys: NAME+ID+KEY, as `birthmark officer keygen` and the ceremony tell them"
+    )]
+    SignerKey {
+        /// Why.
+        source: birthmark_log::tlog::KeyError,
+    },
+    /// The plan names other officers.
+    #[error(
+        "the plan's signers and those of --signer are not the same: {name} is among the one and not the other"
+    )]
+    OtherSigners {
+        /// Whose key.
+        name: String,
+    },
+    /// A key of the plan signed the transcript.
+    #[error(
+        "a key of this plan signs the transcript; give its public half, as the ceremony told it under 'signed by', with --vkey"
+    )]
+    NoVkey,
+    /// An officer signed the transcript.
+    #[error("a signer of the plan signs this transcript; leave --vkey out")]
+    VkeyNotNeeded,
     /// The journal cannot take more.
     #[error(
         "{path} is too long for one transcript; do the rest by another plan with another transcript.file", path = path.display()
@@ -310,7 +342,10 @@ impl ScriptError {
     /// Not agreed to, not approved, not as it was: rejected. A wrong plan or secret is usage; the rest are faults.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            ScriptError::Stopped { .. } | ScriptError::NotApproved { .. } => Exit::Rejected,
+            ScriptError::Stopped { .. }
+            | ScriptError::NotApproved { .. }
+            | ScriptError::Transcript { .. }
+            | ScriptError::OtherSigners { .. } => Exit::Rejected,
             ScriptError::Step { source, .. } => source.exit(),
             ScriptError::Open(error) => open_exit(error),
             ScriptError::Generate(error) => generate_exit(error),

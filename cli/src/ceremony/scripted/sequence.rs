@@ -112,6 +112,9 @@ impl Sequence {
         if !is_hex(id, ID_BYTES) {
             return Err("the ceremony's id is missing".to_owned());
         }
+        if line.plan_sha256.as_ref() != Some(&plan.sha256) {
+            return Err("it is of another plan, or the plan was changed since".to_owned());
+        }
         id.clone_into(&mut self.ceremony);
         Ok(Line {
             format: Some(FORMAT.to_owned()),
