@@ -251,9 +251,13 @@ struct Ceremony<'a> {
 }
 
 /// Opens the issuing CA's key for a signature or two.
-fn open_issuing_key(location: &SignerLocation) -> Result<SigningPool, CeremonyError> {
+fn open_issuing_key(
+    location: &SignerLocation,
+    rsa_signature: Option<RsaSignature>,
+) -> Result<SigningPool, CeremonyError> {
     let options = Pkcs11Options {
         sessions: Some(1),
+        rsa_signature: rsa_signature.unwrap_or_default(),
         ..Pkcs11Options::default()
     };
     SigningPool::open(location, options).map_err(|source| CeremonyError::OpenSigner {

@@ -215,6 +215,7 @@ pub(crate) fn ceremony_exit(error: &CeremonyError) -> Exit {
         | CeremonyError::Chain(_)
         | CeremonyError::Issuer(_)
         | CeremonyError::OtherRoot { .. }
+        | CeremonyError::RootNotStated { .. }
         | CeremonyError::Location { .. }
         | CeremonyError::Activation(_) => Exit::Usage,
         CeremonyError::OpenSigner { source, .. }

@@ -1,8 +1,8 @@
 //! Software keys: made or imported here, kept in a PKCS#8 PEM file that only its owner reads.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
@@ -15,6 +15,7 @@ use aws_lc_rs::signature::{
 };
 use aws_lc_rs::{digest, error::Unspecified};
 use pem_rfc7468::LineEnding;
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::algorithm::{Curve, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
@@ -222,24 +223,24 @@ impl SoftwareKey {
         }
     }
 
-    /// Writes the key to a new file of mode 0600 and makes it durable, with the directory entry.
+    /// Writes the key to a new file of mode 0600, which is there whole and durable, with its directory entry, or not
+    /// at all. A process that is killed meanwhile may leave a hidden file of the same mode beside it.
     ///
     /// # Errors
     /// [`SoftwareKeyError::File`], also when the file exists: it is never overwritten.
     pub fn write_new(&self, path: &Path) -> Result<(), SoftwareKeyError> {
         let pem = self.to_pkcs8_pem()?;
         let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)?;
-            file.write_all(pem.as_bytes())?;
-            file.sync_all()?;
             let directory = path
                 .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
+            // Mode 0600 from the beginning, whatever the umask.
+            let mut file = NamedTempFile::new_in(directory)?;
+            file.write_all(pem.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist_noclobber(path).map_err(|error| error.error)?;
+            File::open(directory)?.sync_all()
         };
         write().map_err(|source| SoftwareKeyError::File {
             path: path.to_owned(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use birthmark_engine::Activation;
+use birthmark_hsm::RsaSignature;
 use clap::Args;
 
 use crate::subject::Subject;
@@ -31,13 +32,13 @@ pub(crate) struct CaCsrArguments {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    birthmark ca install --dir ca --certificate issuing-ca.pem --chain root.pem --signer \\\n      \
+    birthmark ca install --dir ca --certificate issuing-ca.pem --chain root.pem --root-sha256 5F:0E:… --signer \\\n      \
     'pkcs11:token=line-1;object=issuing-1?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/run/secrets/pin'\n  \
     birthmark issue --config ca/birthmark.toml --profile idevid requests/\n\n\
     Checked before anything is written: the certificate has the key and the key signs; basicConstraints\n\
     (cA, pathLenConstraint), keyUsage (keyCertSign) and validity of every CA; names, key identifiers and\n\
-    signatures up to the root of --chain. The root is trusted because it is given: compare the SHA-256 that\n\
-    is printed with what its keeper says, or give it with --root-sha256.")]
+    signatures up to the root of --chain. Which root is trusted is said by --root-sha256, as its keeper tells it:\n\
+    openssl x509 -in root.pem -noout -fingerprint -sha256. Without it nothing is installed.")]
 pub(crate) struct CaInstallArguments {
     /// The CA's directory; must not exist or be empty.
     #[arg(long, value_name = "DIR")]
@@ -51,9 +52,12 @@ pub(crate) struct CaInstallArguments {
     /// Who certified it, up to the root: certificates in PEM, in any order.
     #[arg(long, value_name = "FILE")]
     pub(crate) chain: PathBuf,
-    /// SHA-256 of the root's certificate, 64 hex digits, from its keeper.
+    /// SHA-256 of the root's certificate, 64 hex digits, from its keeper; nothing is installed without it.
     #[arg(long, value_name = "HEX", value_parser = sha256)]
     pub(crate) root_sha256: Option<Sha256>,
+    /// How an RSA key signs: pkcs1 (PKCS #1 v1.5) or pss (RSASSA-PSS, SHA-256) [default: pkcs1]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) signature: Option<RsaSignature>,
     /// Origin of the log (C2SP tlog-checkpoint) [default: birthmark.invalid/<random>]
     #[arg(long, value_name = "NAME")]
     pub(crate) origin: Option<String>,

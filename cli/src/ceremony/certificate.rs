@@ -295,7 +295,7 @@ pub(crate) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwn
 }
 
 /// RFC 9881 §2; key and signature share it.
-fn ml_dsa_oid(parameter_set: MlDsaParameterSet) -> &'static str {
+pub(super) fn ml_dsa_oid(parameter_set: MlDsaParameterSet) -> &'static str {
     match parameter_set {
         MlDsaParameterSet::MlDsa44 => "2.16.840.1.101.3.4.3.17",
         MlDsaParameterSet::MlDsa65 => "2.16.840.1.101.3.4.3.18",
@@ -303,8 +303,11 @@ fn ml_dsa_oid(parameter_set: MlDsaParameterSet) -> &'static str {
     }
 }
 
+/// id-RSASSA-PSS (RFC 4055 §3).
+pub(super) const RSASSA_PSS: &str = "1.2.840.113549.1.1.10";
+
 /// `RSASSA-PSS-params` for SHA-256, MGF1 with SHA-256 and a salt of 32 octets (RFC 4055 §3.1).
-const PSS_PARAMETERS: &[u8] = &[
+pub(super) const PSS_PARAMETERS: &[u8] = &[
     0x30, 0x34, 0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
     0x01, 0x05, 0x00, 0xa1, 0x1c, 0x30, 0x1a, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01,
     0x01, 0x08, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05,
@@ -315,10 +318,9 @@ pub(super) fn signature_algorithm(
     signer: &SigningPool,
 ) -> Result<AlgorithmIdentifierOwned, CeremonyError> {
     let (oid, parameters) = match signer.key_algorithm() {
-        _ if signer.rsa_signature() == Some(RsaSignature::Pss) => (
-            "1.2.840.113549.1.1.10",
-            Some(Any::from_der(PSS_PARAMETERS)?),
-        ),
+        _ if signer.rsa_signature() == Some(RsaSignature::Pss) => {
+            (RSASSA_PSS, Some(Any::from_der(PSS_PARAMETERS)?))
+        }
         // RFC 5758 §3.2: parameters absent.
         KeyAlgorithm::EcP256 => ("1.2.840.10045.4.3.2", None),
         KeyAlgorithm::EcP384 => ("1.2.840.10045.4.3.3", None),

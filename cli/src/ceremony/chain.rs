@@ -6,12 +6,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use birthmark_hsm::MlDsaParameterSet;
 use der::Encode;
 use der::asn1::ObjectIdentifier;
 use x509_cert::Certificate;
 use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, KeyUsage, KeyUsages, SubjectKeyIdentifier,
 };
+use x509_cert::spki::AlgorithmIdentifierOwned;
+
+use super::certificate::{PSS_PARAMETERS, RSASSA_PSS, ml_dsa_oid};
 
 /// Most certificates above the issuing CA: public hierarchies have two or three.
 pub const CHAIN_MAX: usize = 8;
@@ -123,7 +127,7 @@ pub enum ChainError {
     /// A signature algorithm that is not checked here.
     #[error(
         "'{subject}' is signed with an algorithm ({oid}) that is not checked here: use ECDSA on P-256, P-384 or P-521, \
-         Ed25519, or RSA PKCS #1 v1.5, with SHA-256, SHA-384 or SHA-512"
+         Ed25519, ML-DSA, RSA PKCS #1 v1.5 with SHA-256, SHA-384 or SHA-512, or RSASSA-PSS with SHA-256 (MGF1 the same, salt 32)"
     )]
     Algorithm {
         /// Whose.
@@ -333,7 +337,12 @@ pub(crate) fn check_signature(
     let curve = curve.and_then(|parameters| parameters.decode_as::<ObjectIdentifier>().ok());
     let oid = subject.signature_algorithm().oid.to_string();
     let curve = curve.map(|curve| curve.to_string());
-    let algorithm = algorithm(&oid, curve.as_deref()).ok_or_else(|| ChainError::Algorithm {
+    let is_pss = oid == RSASSA_PSS && has_pss_parameters(subject.signature_algorithm());
+    let algorithm = match algorithm(&oid, curve.as_deref()) {
+        None if is_pss => Some(&signature::RSA_PSS_2048_8192_SHA256 as &dyn VerificationAlgorithm),
+        other => other,
+    };
+    let algorithm = algorithm.ok_or_else(|| ChainError::Algorithm {
         subject: name(subject),
         oid: oid.clone(),
     })?;
@@ -345,7 +354,14 @@ pub(crate) fn check_signature(
         .map_err(|_| wrong())
 }
 
-/// The signature algorithm with the curve of the key that should have made it (RFC 5758 §3.2, RFC 8410, RFC 4055).
+/// Whether the parameters are those of the one form of PSS: SHA-256, MGF1 with SHA-256, a salt of 32 octets.
+fn has_pss_parameters(algorithm: &AlgorithmIdentifierOwned) -> bool {
+    let parameters = algorithm.parameters.as_ref().map(Encode::to_der);
+    matches!(parameters, Some(Ok(parameters)) if parameters == PSS_PARAMETERS)
+}
+
+/// The signature algorithm with the curve of the key that should have made it (RFC 5758 §3.2, RFC 8410, RFC 4055,
+/// RFC 9881). PSS depends on its parameters.
 fn algorithm(oid: &str, curve: Option<&str>) -> Option<&'static dyn VerificationAlgorithm> {
     const P256: Option<&str> = Some("1.2.840.10045.3.1.7");
     const P384: Option<&str> = Some("1.3.132.0.34");
@@ -361,6 +377,9 @@ fn algorithm(oid: &str, curve: Option<&str>) -> Option<&'static dyn Verification
         "1.2.840.10045.4.3.4" if curve == P384 => &signature::ECDSA_P384_SHA512_ASN1,
         "1.2.840.10045.4.3.4" if curve == P521 => &signature::ECDSA_P521_SHA512_ASN1,
         "1.3.101.112" => &signature::ED25519,
+        oid if oid == ml_dsa_oid(MlDsaParameterSet::MlDsa44) => &signature::ML_DSA_44,
+        oid if oid == ml_dsa_oid(MlDsaParameterSet::MlDsa65) => &signature::ML_DSA_65,
+        oid if oid == ml_dsa_oid(MlDsaParameterSet::MlDsa87) => &signature::ML_DSA_87,
         "1.2.840.113549.1.1.11" => &signature::RSA_PKCS1_2048_8192_SHA256,
         "1.2.840.113549.1.1.12" => &signature::RSA_PKCS1_2048_8192_SHA384,
         "1.2.840.113549.1.1.13" => &signature::RSA_PKCS1_2048_8192_SHA512,

@@ -38,6 +38,7 @@ pub(crate) fn install_ca(
         arguments.chain,
     );
     plan.root_sha256 = arguments.root_sha256.map(|digest| digest.0);
+    plan.rsa_signature = arguments.signature;
     plan.origin = arguments.origin;
     plan.sessions = arguments.sessions.map(usize::from);
     plan.key_copy = arguments.key_copy;

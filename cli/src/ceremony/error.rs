@@ -127,10 +127,21 @@ pub enum CeremonyError {
     /// The certificate is not one that issues with this key.
     #[error(transparent)]
     Issuer(#[from] birthmark_engine::IssuerError),
+    /// Nothing says which root is trusted.
+    #[error(
+        "nothing says which root is trusted. That of --chain is '{subject}' with the SHA-256 {found}: compare that with \
+         what its keeper says, by another way than the file came, then add --root-sha256 {found}"
+    )]
+    RootNotStated {
+        /// The root's subject.
+        subject: String,
+        /// SHA-256 of the root's certificate.
+        found: String,
+    },
     /// The root is not the one that was expected.
     #[error(
-        "the root of --chain has the SHA-256 {found}, and --root-sha256 says {expected}; do not install it, and ask \
-         where it comes from"
+        "the root of the chain has the SHA-256 {found}, and {expected} was stated (root-sha256); do not install it, and \
+         ask where it comes from"
     )]
     OtherRoot {
         /// Of the root's certificate.

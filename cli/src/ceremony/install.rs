@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{self, SHA256};
 use birthmark_engine::{Activation, Issuer};
-use birthmark_hsm::SignerLocation;
+use birthmark_hsm::{RsaSignature, SignerLocation};
 use der::pem::LineEnding;
 use der::{Encode, EncodePem};
 use serde::Serialize;
@@ -37,8 +37,11 @@ pub struct InstallPlan {
     pub certificate: PathBuf,
     /// Who certified it, up to the root, PEM in any order.
     pub chain: PathBuf,
-    /// SHA-256 of the root's certificate, if it is known from elsewhere.
+    /// SHA-256 of the root's certificate in DER, known from elsewhere than the chain. `None` installs nothing: the
+    /// error tells what the chain has, for a person to compare.
     pub root_sha256: Option<[u8; 32]>,
+    /// How an RSA key signs; `None`: PKCS #1 v1.5, or PSS where the certificate allows nothing else.
+    pub rsa_signature: Option<RsaSignature>,
     /// Origin of the log (C2SP tlog-checkpoint); `None`: a random one.
     pub origin: Option<String>,
     /// PKCS#11 sessions to write into the configuration; `None`: one per CPU.
@@ -50,7 +53,7 @@ pub struct InstallPlan {
 }
 
 impl InstallPlan {
-    /// A plan without an expected root, with a random log origin.
+    /// A plan with a random log origin. Which root is trusted has to be said besides.
     pub fn new(
         directory: impl Into<PathBuf>,
         signer: SignerLocation,
@@ -63,6 +66,7 @@ impl InstallPlan {
             certificate: certificate.into(),
             chain: chain.into(),
             root_sha256: None,
+            rsa_signature: None,
             origin: None,
             sessions: None,
             key_copy: false,
@@ -121,7 +125,7 @@ pub fn install(plan: &InstallPlan) -> Result<InstalledCa, CeremonyError> {
     let layout = Layout {
         origin: &origin,
         signer: &signer,
-        rsa_signature: None,
+        rsa_signature: plan.rsa_signature,
         sessions: plan.sessions,
         key_copy: plan.key_copy,
         activation: plan.activation,
@@ -163,22 +167,37 @@ fn checked_chain(plan: &InstallPlan) -> Result<(Chain, String), CeremonyError> {
         chain::read_chain(&plan.chain)?,
         now,
     )?;
-    let root = digest::digest(&SHA256, &chain.root().to_der()?);
-    if let Some(expected) = plan.root_sha256
-        && expected != root.as_ref()
-    {
+    let root = certificate_sha256(chain.root())?;
+    let expected = plan
+        .root_sha256
+        .ok_or_else(|| CeremonyError::RootNotStated {
+            subject: chain::name(chain.root()),
+            found: hex::encode(&root),
+        })?;
+    if expected != root {
         return Err(CeremonyError::OtherRoot {
-            found: hex::encode(root.as_ref()),
+            found: hex::encode(&root),
             expected: hex::encode(&expected),
         });
     }
     // What the engine will ask for at its start, asked now.
-    let issuer = Issuer::from_der(&chain.issuing.to_der()?)?;
+    let mut issuer = Issuer::from_der(&chain.issuing.to_der()?)?;
+    if let Some(signature) = plan.rsa_signature {
+        issuer = issuer.with_rsa_signature(signature)?;
+    }
     issuer.check_valid_at(Duration::as_secs(&now))?;
-    let pool = open_issuing_key(&plan.signer)?;
+    let pool = open_issuing_key(&plan.signer, issuer.rsa_signature())?;
     issuer.check_signer(&pool)?;
     signed(&pool, TEST_TEXT.as_bytes())?;
-    Ok((chain, hex::encode(root.as_ref())))
+    Ok((chain, hex::encode(&root)))
+}
+
+/// SHA-256 of a certificate in DER: how people name one, and `openssl x509 -fingerprint -sha256`.
+pub(super) fn certificate_sha256(certificate: &Certificate) -> Result<[u8; 32], CeremonyError> {
+    let digest = digest::digest(&SHA256, &certificate.to_der()?);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Ok(bytes)
 }
 
 fn pem(certificate: &Certificate) -> Result<String, CeremonyError> {

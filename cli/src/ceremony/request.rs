@@ -58,7 +58,7 @@ pub struct WrittenRequest {
 /// # Errors
 /// The key cannot be used, does not sign, or the file exists.
 pub fn request(plan: &RequestPlan) -> Result<WrittenRequest, CeremonyError> {
-    let pool = open_issuing_key(&plan.signer)?;
+    let pool = open_issuing_key(&plan.signer, None)?;
     let subject = plan.subject.to_name()?;
     let public_key = certificate::public_key_info(pool.public_key())?;
     let mut attributes = Attributes::new();

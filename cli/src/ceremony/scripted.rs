@@ -12,12 +12,15 @@ mod keys;
 mod note;
 mod perform;
 mod plan;
+mod raw_step;
+mod sequence;
 mod step;
 mod transcript;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use birthmark_hsm::{PublicKey, SigningPool};
 use birthmark_log::tlog::VerifierKey;
@@ -55,18 +58,34 @@ pub(crate) fn run(
     match arguments.command {
         Some(args::CeremonyCommand::Check(check)) => {
             let plan = Plan::read(&check.plan)?;
-            let approvals = Approvals::read(&plan)?;
-            print(console, &explain(&plan, &approvals))
+            let ceremony = Journal::ceremony_of(&plan)?;
+            let approvals = match &ceremony {
+                Some(ceremony) => Approvals::read(&plan, ceremony)?,
+                None => Approvals::default(),
+            };
+            print(console, &explain(&plan, ceremony.as_deref(), &approvals))
+        }
+        Some(args::CeremonyCommand::Open(open)) => {
+            let plan = Plan::read(&open.plan)?;
+            let journal = Journal::open(&plan)?;
+            print(console, &named(&plan, journal.ceremony()))
         }
         Some(args::CeremonyCommand::Approve(approve)) => {
             let plan = Plan::read(&approve.plan)?;
-            let path = approval::approve(&plan, &approve.key)?;
-            let text = format!(
-                "plan      {}\nsha256    {}\napproval  {}\n",
-                plan.path.display(),
-                plan.sha256,
-                path.display()
-            );
+            let ceremony = ceremony_to_approve(&plan, approve.ceremony)?;
+            let path = approval::approve(&plan, &ceremony, &approve.key)?;
+            let text = format!("{}approval  {}\n", named(&plan, &ceremony), path.display());
+            print(console, &text)
+        }
+        Some(args::CeremonyCommand::Verify(question)) => {
+            let plan = Plan::read(&question.plan)?;
+            let transcript = question.transcript.as_ref().unwrap_or(&plan.transcript);
+            let text = verify::verify(&verify::Question {
+                plan: &plan,
+                transcript,
+                signers: &question.signer,
+                vkey: question.vkey.as_deref(),
+            })?;
             print(console, &text)
         }
         None => {
@@ -78,12 +97,36 @@ pub(crate) fn run(
     }
 }
 
+/// What is approved.
+fn named(plan: &Plan, ceremony: &str) -> String {
+    format!(
+        "plan      {}\nsha256    {}\nceremony  {ceremony}\n",
+        plan.path.display(),
+        plan.sha256,
+    )
+}
+
+/// The id that was given, or that of the ceremony that has begun here; both are the same where both are there.
+fn ceremony_to_approve(plan: &Plan, given: Option<String>) -> Result<String, ScriptError> {
+    let begun = Journal::ceremony_of(plan)?;
+    match (begun, given) {
+        (None, None) => Err(ScriptError::NotOpened),
+        (Some(begun), None) => Ok(begun),
+        (begun, Some(given)) => {
+            let fits = begun.is_none_or(|begun| begun == given);
+            let fits = fits && sequence::is_hex(&given, sequence::ID_BYTES);
+            fits.then_some(given).ok_or(ScriptError::CeremonyId)
+        }
+    }
+}
+
 /// The whole plan for people.
-fn explain(plan: &Plan, approvals: &Approvals) -> String {
+fn explain(plan: &Plan, ceremony: Option<&str>, approvals: &Approvals) -> String {
     let mut text = format!(
-        "ceremony    {}\npurpose     {}\nplan        {}\nsha256      {}\ntranscript  {}, signed by {}\n\
+        "ceremony    {}, {}\npurpose     {}\nplan        {}\nsha256      {}\ntranscript  {}, signed by {}\n\
          approval    {} of {} signers:\n",
         plan.name,
+        ceremony.unwrap_or("not begun"),
         shown(&plan.purpose),
         plan.path.display(),
         plan.sha256,
@@ -96,7 +139,7 @@ fn explain(plan: &Plan, approvals: &Approvals) -> String {
         plan.signers.len(),
     );
     for signer in &plan.signers {
-        let approved = approvals.by.iter().any(|name| name == signer.name());
+        let approved = approvals.has(signer.name());
         let mark = if approved { "approved" } else { "not yet" };
         text.push_str(&format!("  {:<9} {}\n", mark, signer.name()));
     }
@@ -166,7 +209,7 @@ fn carry_out(
         )?;
     }
     if !journal.is_closed() {
-        journal.append(Line::now(Event::Closed))?;
+        journal.append(plan, Line::now(Event::Closed))?;
     }
     let vkey = write_transcript(plan, &journal, officer.as_ref(), &mut performer.keys)?;
     let digest = file_sha256(&plan.transcript)?;
@@ -192,16 +235,15 @@ fn one_step(
         "\nstep {number} of {count}: {}",
         step.action.explain(&plan.keys)
     ));
-    let approved_by = if step.needs_approval {
-        // Read now: an approval may have come meanwhile.
-        let approvals = Approvals::read(plan)?;
-        approvals.check(plan)?;
-        console.note(format_args!("approved by {}", approvals.by.join(", ")));
-        approvals.by
-    } else {
-        Vec::new()
-    };
     let again = journal.was_begun(number);
+    // Those of a step that was begun are in the journal, and were verified with it.
+    let mut approvals = Approvals::default();
+    if step.needs_approval && !again {
+        // Read now: an approval may have come meanwhile.
+        approvals = Approvals::read(plan, journal.ceremony())?;
+        approvals.check(plan)?;
+        console.note(format_args!("approved by {}", approvals.names().join(", ")));
+    }
     if again {
         console.note(format_args!(
             "this step was begun before and not finished: what it made is checked and kept"
@@ -222,11 +264,7 @@ fn one_step(
         if let Some(what) = performer.in_the_way(&step.action).map_err(failed)? {
             return Err(ScriptError::Exists { step: number, what });
         }
-        journal.append(Line {
-            step: Some(number),
-            action: Some(step.action.name().to_owned()),
-            ..Line::now(Event::Begun)
-        })?;
+        begin(plan, number, step, approvals, journal)?;
     }
     let made = performer.perform(&step.action, again).map_err(failed)?;
     for (path, digest) in made.files.iter().chain(&made.copies) {
@@ -235,13 +273,41 @@ fn one_step(
     for (name, digest) in &made.keys {
         console.note(format_args!("  key '{name}'  SHA-256 {digest}"));
     }
-    journal.append(Line {
+    let done = Line {
+        step: Some(number),
+        action: Some(step.action.name().to_owned()),
+        made,
+        ..Line::now(Event::Done)
+    };
+    journal.append(plan, done)
+}
+
+/// Records that a step begins, with the approvals that it rests on.
+fn begin(
+    plan: &Plan,
+    number: usize,
+    step: &Step,
+    approvals: Approvals,
+    journal: &mut Journal,
+) -> Result<(), ScriptError> {
+    let approved_by = approvals.names();
+    for (signer, note) in approvals.by {
+        if !journal.has_approval(&signer) {
+            let approved = Line {
+                signer: Some(signer),
+                approval: Some(note),
+                ..Line::now(Event::Approved)
+            };
+            journal.append(plan, approved)?;
+        }
+    }
+    let begun = Line {
         step: Some(number),
         action: Some(step.action.name().to_owned()),
         approved_by,
-        made,
-        ..Line::now(Event::Done)
-    })
+        ..Line::now(Event::Begun)
+    };
+    journal.append(plan, begun)
 }
 
 /// What earlier runs made, checked: every file is as it was, and every key is known.
@@ -265,8 +331,8 @@ fn recall(plan: &Plan, journal: &Journal, keys: &mut KeyRing<'_>) -> Result<(), 
     let begun = begun.filter(|_| journal.was_begun(journal.done() + 1));
     let goes = begun.and_then(|step| step.action.removed(&plan.keys));
     for (path, (digest, step)) in files {
-        let file = PathBuf::from(path);
-        if goes == Some(&file) && (!file.exists() || is_half_erased(&file)?) {
+        let file = plan.resolve(path);
+        if goes == Some(file.as_path()) && (!file.exists() || is_half_erased(&file)?) {
             continue;
         }
         if !file.exists() || file_sha256(&file)? != digest {
@@ -283,7 +349,7 @@ fn write_transcript(
     officer: Option<&Officer<'_>>,
     keys: &mut KeyRing<'_>,
 ) -> Result<VerifierKey, ScriptError> {
-    let text = journal.text().to_owned();
+    let text = journal.whole(plan)?.to_owned();
     let (note, key) = match (officer, &plan.transcript_signer) {
         (Some(officer), _) => (officer.sign(text)?, officer.verifier.clone()),
         (None, TranscriptSigner::Key(name)) => {

@@ -80,6 +80,20 @@ impl Outside {
         openssl(&self.directory, &arguments);
     }
 
+    /// As openssl tells it.
+    fn root_sha256(&self) -> String {
+        let show = [
+            "x509",
+            "-in",
+            "root.pem",
+            "-noout",
+            "-fingerprint",
+            "-sha256",
+        ];
+        let shown = openssl(&self.directory, &show);
+        shown.trim().rsplit('=').next().unwrap().to_owned()
+    }
+
     fn path(&self, name: &str) -> String {
         self.directory.join(name).to_str().unwrap().to_owned()
     }
@@ -156,7 +170,8 @@ impl World {
 
     /// Not installed, with these words, and nothing left behind.
     fn refused(&self, certificate: &str, chain: &str, words: &str) {
-        let refused = self.install(certificate, chain, &[]);
+        let root = self.outside.root_sha256();
+        let refused = self.install(certificate, chain, &["--root-sha256", &root]);
         assert_code(&refused, 2);
         let line = error_line(&refused);
         assert!(line.contains(words), "{words}: {line}");
@@ -183,18 +198,7 @@ fn a_ca_below_an_outside_root_issues() {
     outside.sign("issuing", "middle", ISSUING, &["-days", "900"]);
     // The order of the file does not matter.
     let chain = outside.chain("chain.pem", &["root.pem", "middle.pem"]);
-    let root = openssl(
-        &outside.directory,
-        &[
-            "x509",
-            "-in",
-            "root.pem",
-            "-noout",
-            "-fingerprint",
-            "-sha256",
-        ],
-    );
-    let root = root.trim().rsplit('=').next().unwrap().to_owned();
+    let root = outside.root_sha256();
     let other = root.replace(|digit: char| digit != ':', "0");
     let refused = world.install(
         &outside.path("issuing.pem"),
@@ -207,6 +211,18 @@ fn a_ca_below_an_outside_root_issues() {
         "{}",
         error_line(&refused)
     );
+
+    // Nor is a root trusted that nobody named.
+    let refused = world.install(&outside.path("issuing.pem"), &chain, &[]);
+    assert_code(&refused, 2);
+    let line = error_line(&refused);
+    let digest = root.replace(':', "").to_lowercase();
+    assert!(line.contains("which root is trusted"), "{line}");
+    assert!(
+        line.contains(&format!("add --root-sha256 {digest}")),
+        "{line}"
+    );
+    assert!(!world.directory().exists());
 
     let installed = world.install(
         &outside.path("issuing.pem"),

@@ -390,3 +390,23 @@ fn officers_are_part_of_a_sound_configuration() {
         "{line}"
     );
 }
+
+/// A limit on the size of files kills the command in the middle of the write, as a crash would.
+#[test]
+fn a_key_file_is_whole_or_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("ada.key");
+    let keygen = ["officer", "keygen", "--name", "ada.example", "--out"];
+    let killed = std::process::Command::new("sh")
+        .args(["-c", "ulimit -f 0 && exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_birthmark"))
+        .args(keygen)
+        .arg(&key)
+        .output()
+        .unwrap();
+    assert_eq!(killed.status.code(), None, "{killed:?}");
+    assert!(!key.exists(), "a part of a key");
+    let made = birthmark(&[&keygen[..], &[key.to_str().unwrap()]].concat(), b"");
+    assert_code(&made, 0);
+    birthmark_hsm::SoftwareKey::read(&key).unwrap();
+}

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use birthmark_test_token::{Report, TestHsm};
+use der::{DecodePem, Encode};
+use x509_cert::Certificate;
 
 use crate::support::{Factory, assert_code, birthmark, error_line, state_home};
 use crate::token::write_private;
@@ -13,6 +16,8 @@ use crate::token::write_private;
 struct World {
     factory: Factory,
     hsm: TestHsm,
+    /// SHA-256 of the root's certificate.
+    root: String,
 }
 
 impl World {
@@ -38,7 +43,10 @@ impl World {
         let configuration = fs::read_to_string(factory.path("ca/birthmark.toml")).unwrap();
         let signer = configuration.replace("software:issuing-ca.key", &hsm.uri());
         factory.file("ca/birthmark.toml", signer);
-        World { factory, hsm }
+        let root = Certificate::from_pem(fs::read(factory.path("ca/root/root-ca.pem")).unwrap());
+        let root = digest(&SHA256, &root.unwrap().to_der().unwrap());
+        let root = birthmark::hex::encode(root.as_ref());
+        World { factory, hsm, root }
     }
 
     fn text(&self, name: &str) -> String {
@@ -76,6 +84,8 @@ impl World {
                 &certificate,
                 "--chain",
                 &root,
+                "--root-sha256",
+                &self.root,
                 "--signer",
                 &uri,
             ]),
@@ -156,6 +166,7 @@ fn commands_with_a_configuration_or_a_plan_keep_marks_beside_it() {
     }
 
     let (plan, key) = (world.text("plan/plan.toml"), world.text("ada.key"));
+    assert_code(&birthmark(&["ca", "ceremony", "open", &plan], b""), 0);
     let approved = birthmark(&["ca", "ceremony", "approve", &plan, "--key", &key], b"");
     assert_code(&approved, 0);
     let run = ["ca", "ceremony", &plan, "--key", &key];

@@ -207,6 +207,8 @@ fn a_passphrase_is_typed_twice_for_a_new_key() {
     );
     fs::write(path("typed.toml"), plan).unwrap();
     let ada = path("ada.key");
+    let opened = birthmark(&["ca", "ceremony", "open", &path("typed.toml")], b"");
+    assert_code(&opened, 0);
     assert_code(
         &birthmark(
             &[

@@ -1,4 +1,5 @@
-//! Approvals: each signer's signed note over the plan's SHA-256, in a file beside the plan.
+//! Approvals: each signer's signed note over the plan's SHA-256 and the ceremony's id, in a file beside the plan. The id
+//! is random and made when the ceremony begins: an approval is good for that one ceremony.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -13,25 +14,26 @@ use super::plan::{Plan, SIGNERS_MAX};
 use crate::ceremony::files::write_whole;
 
 /// First line of an approval.
-const HEADER: &str = "birthmark/ceremony-approval@v1";
+const HEADER: &str = "birthmark/ceremony-approval@v2";
 
 /// End of an approval's file name, after the plan's whole name.
 const ENDING: &str = ".approval";
 
-/// Longest approval read, in bytes: three short lines and one signature.
+/// Longest approval read, in bytes: four short lines and one signature.
 const APPROVAL_BYTES_MAX: u64 = 4096;
 
 /// What was found beside a plan.
 #[derive(Debug, Default)]
 pub(super) struct Approvals {
-    /// Names of the signers whose approval counts.
-    pub(super) by: Vec<String>,
+    /// The approvals that count: signer and note.
+    pub(super) by: Vec<(String, String)>,
     /// Files that do not count, and why.
     pub(super) not_counted: Vec<String>,
 }
 
-fn text(plan: &Plan) -> String {
-    format!("{HEADER}\nplan {}\nsha256 {}\n", plan.name, plan.sha256)
+fn text(plan: &Plan, ceremony: &str) -> String {
+    let Plan { name, sha256, .. } = plan;
+    format!("{HEADER}\nplan {name}\nsha256 {sha256}\nceremony {ceremony}\n")
 }
 
 /// Where a signer's approval is put: `plan.toml.NAME.approval`.
@@ -46,18 +48,25 @@ fn file(plan: &Path, signer: &VerifierKey) -> PathBuf {
     path.into()
 }
 
-/// Signs the plan as it is now.
-pub(super) fn approve(plan: &Plan, key: &Path) -> Result<PathBuf, ScriptError> {
+/// Signs the plan as it is now, for this ceremony. What the signer approved for another one is replaced.
+pub(super) fn approve(plan: &Plan, ceremony: &str, key: &Path) -> Result<PathBuf, ScriptError> {
     let officer = Officer::read(key, &plan.signers)?;
     let path = file(&plan.path, officer.verifier);
-    let note = officer.sign(text(plan))?;
+    let note = officer.sign(text(plan, ceremony))?;
+    if path.exists()
+        && read(&path)
+            .and_then(|old| signer(plan, ceremony, &old))
+            .is_err()
+    {
+        fs::remove_file(&path).map_err(|source| ScriptError::file("replace", &path, source))?;
+    }
     write_whole(&path, note.as_bytes())?;
     Ok(path)
 }
 
 impl Approvals {
     /// Reads every approval beside the plan. Files of anybody else are told, and do not count.
-    pub(super) fn read(plan: &Plan) -> Result<Approvals, ScriptError> {
+    pub(super) fn read(plan: &Plan, ceremony: &str) -> Result<Approvals, ScriptError> {
         let folder = match plan.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -78,9 +87,14 @@ impl Approvals {
         files.truncate(2 * SIGNERS_MAX);
         let mut approvals = Approvals::default();
         for path in files {
-            match signer(plan, &path) {
-                Ok(name) if approvals.by.contains(&name) => {}
-                Ok(name) => approvals.by.push(name),
+            let note = read(&path);
+            let by = note.and_then(|note| {
+                let by = signer(plan, ceremony, &note)?;
+                Ok((by, String::from_utf8_lossy(&note).into_owned()))
+            });
+            match by {
+                Ok((name, _)) if approvals.has(&name) => {}
+                Ok(approval) => approvals.by.push(approval),
                 Err(problem) => {
                     let problem = format!("{}: {problem}", path.display());
                     approvals.not_counted.push(problem);
@@ -88,6 +102,15 @@ impl Approvals {
             }
         }
         Ok(approvals)
+    }
+
+    pub(super) fn has(&self, signer: &str) -> bool {
+        self.by.iter().any(|(name, _)| name == signer)
+    }
+
+    /// Names of the signers whose approval counts.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.by.iter().map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn check(&self, plan: &Plan) -> Result<(), ScriptError> {
@@ -108,8 +131,8 @@ impl Approvals {
     }
 }
 
-/// Whose approval of this very plan the file holds.
-fn signer(plan: &Plan, path: &Path) -> Result<String, String> {
+/// An approval's bytes, at most [`APPROVAL_BYTES_MAX`].
+fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(APPROVAL_BYTES_MAX + 1).read_to_end(&mut bytes))
@@ -117,7 +140,12 @@ fn signer(plan: &Plan, path: &Path) -> Result<String, String> {
     if bytes.len() as u64 > APPROVAL_BYTES_MAX {
         return Err(format!("over {APPROVAL_BYTES_MAX} bytes"));
     }
-    let note = Note::parse(&bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// Whose approval of this very plan in this very ceremony a note is.
+pub(super) fn signer(plan: &Plan, ceremony: &str, note: &[u8]) -> Result<String, String> {
+    let note = Note::parse(note).map_err(|error| error.to_string())?;
     let mut by = None;
     for signer in &plan.signers {
         match note.verified_by(signer) {
@@ -128,11 +156,11 @@ fn signer(plan: &Plan, path: &Path) -> Result<String, String> {
     }
     let by = by.ok_or("not signed by a signer of the plan")?;
     // Only now: what nobody of the plan signed is not even compared.
-    if note.text == text(plan) {
+    if note.text == text(plan, ceremony) {
         Ok(by)
     } else {
         Err(format!(
-            "{by} approved another plan, or the plan was changed since: have it approved again"
+            "{by} approved another plan or another ceremony, or the plan was changed since: have it approved again"
         ))
     }
 }

@@ -80,15 +80,61 @@ pub enum ScriptError {
         /// The journal.
         journal: PathBuf,
     },
-    /// The journal cannot be read.
-    #[error("{path} is damaged; keep it, and find out what happened before anything else is done", path = path.display())]
+    /// The journal's lines are not those of this ceremony.
+    #[error(
+        "{path}, line {line}: {problem}; keep the file, and find out what happened before anything else is done", path = path.display()
+    )]
     Journal {
         /// The journal.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
+        /// The first line that is wrong, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
     },
+    /// The ceremony has no id yet.
+    #[error(
+        "the ceremony has not begun, and an approval is for one ceremony alone: begin it with `birthmark ca ceremony open \
+         PLAN`, or give its id with --ceremony"
+    )]
+    NotOpened,
+    /// `--ceremony` is no id, or not that of this plan's ceremony.
+    #[error(
+        "--ceremony is the 32 hexadecimal digits that `birthmark ca ceremony open PLAN` told, and this is not them"
+    )]
+    CeremonyId,
+    /// A transcript does not prove what it should.
+    #[error("{path} proves nothing: {problem}", path = path.display())]
+    Transcript {
+        /// The transcript.
+        path: PathBuf,
+        /// What does not hold.
+        problem: String,
+    },
+    /// A verifier key cannot be read.
+    #[error(
+        "--signer and --vkey are verifier keys: NAME+ID+KEY, as `birthmark officer keygen` and the ceremony tell them"
+    )]
+    SignerKey {
+        /// Why.
+        source: birthmark_log::tlog::KeyError,
+    },
+    /// The plan names other officers.
+    #[error(
+        "the plan's signers and those of --signer are not the same: {name} is among the one and not the other"
+    )]
+    OtherSigners {
+        /// Whose key.
+        name: String,
+    },
+    /// A key of the plan signed the transcript.
+    #[error(
+        "a key of this plan signs the transcript; give its public half, as the ceremony told it under 'signed by', with --vkey"
+    )]
+    NoVkey,
+    /// An officer signed the transcript.
+    #[error("a signer of the plan signs this transcript; leave --vkey out")]
+    VkeyNotNeeded,
     /// The journal cannot take more.
     #[error(
         "{path} is too long for one transcript; do the rest by another plan with another transcript.file", path = path.display()
@@ -174,8 +220,17 @@ pub enum ScriptError {
         /// The copy.
         path: PathBuf,
     },
+    /// The chain ends with another root than those that the ceremony made.
+    #[error(
+        "{path} has no root that this ceremony made; add root_sha256 to the step in a new plan, as the root's keeper tells \
+         it", path = path.display()
+    )]
+    NoRoot {
+        /// The chain.
+        path: PathBuf,
+    },
     /// A file that a step before an interruption made is not what it should be.
-    #[error("{path} is not the certificate that this step makes; remove it if nobody needs it", path = path.display())]
+    #[error("{path} is not what this step makes; remove it if nobody needs it", path = path.display())]
     NotOurs {
         /// The file.
         path: PathBuf,
@@ -287,7 +342,10 @@ impl ScriptError {
     /// Not agreed to, not approved, not as it was: rejected. A wrong plan or secret is usage; the rest are faults.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            ScriptError::Stopped { .. } | ScriptError::NotApproved { .. } => Exit::Rejected,
+            ScriptError::Stopped { .. }
+            | ScriptError::NotApproved { .. }
+            | ScriptError::Transcript { .. }
+            | ScriptError::OtherSigners { .. } => Exit::Rejected,
             ScriptError::Step { source, .. } => source.exit(),
             ScriptError::Open(error) => open_exit(error),
             ScriptError::Generate(error) => generate_exit(error),

@@ -90,16 +90,21 @@ impl<'a> KeyRing<'a> {
 
     /// Opens the key to sign. Another key than the one that is known is refused.
     pub(super) fn open(&mut self, name: &str) -> Result<SigningPool, ScriptError> {
-        let pool = match &self.key(name)?.place {
+        let key = self.key(name)?;
+        let rsa_signature = key.rsa_signature.unwrap_or_default();
+        let software =
+            |key: SoftwareKey| SigningPool::software(key.with_rsa_signature(rsa_signature));
+        let pool = match &key.place {
             Place::Token(_) => {
                 let options = Pkcs11Options {
                     sessions: Some(1),
+                    rsa_signature,
                     ..Pkcs11Options::default()
                 };
                 SigningPool::pkcs11(&self.uri(name)?, options)?
             }
-            Place::File(file) => SigningPool::software(SoftwareKey::read(file)?),
-            Place::Encrypted { file, .. } => SigningPool::software(self.decrypt(name, file)?),
+            Place::File(file) => software(SoftwareKey::read(file)?),
+            Place::Encrypted { file, .. } => software(self.decrypt(name, file)?),
         };
         self.check(name, pool.public_key())?;
         Ok(pool)

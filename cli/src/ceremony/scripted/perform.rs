@@ -20,6 +20,8 @@ use super::step::Action;
 use super::transcript::Made;
 use crate::ceremony::certificate::{self, CaCertificate, Role, public_key_sha256, signed};
 use crate::ceremony::files::write_whole;
+use crate::ceremony::install::certificate_sha256;
+use crate::ceremony::layout::{ROOT_CERTIFICATE_FILE, ROOT_DIRECTORY};
 use crate::ceremony::{CONFIGURATION_FILE, CeremonyError, InstallPlan, chain, install};
 use crate::hex;
 use crate::hsm::TEST_TEXT;
@@ -40,7 +42,8 @@ impl Performer<'_> {
             return Ok(Some(format!("the key '{key}'")));
         }
         let copies = action.copied(&self.plan.keys);
-        let mut made = action.makes().into_iter().chain(&copies);
+        let copies = copies.iter().map(|(_, copy)| copy);
+        let mut made = action.makes().into_iter().chain(copies);
         let there = made.find(|path| path.symlink_metadata().is_ok());
         Ok(there.map(|path| path.display().to_string()))
     }
@@ -60,7 +63,7 @@ impl Performer<'_> {
             Action::Install { .. } => self.install(action, again),
             Action::RecordAttributes { key, out } => self.record_attributes(key, out, again),
             Action::TestKey { key, certificate } => self.test_key(key, certificate),
-            Action::Export { files, to } => export(files, to),
+            Action::Export { files, to } => self.export(files, to),
             Action::TakeOffline { key, to } => self.take_offline(key, to, again),
             Action::Destroy { key } => self.destroy(key, again),
             // Whoever agreed to it did it.
@@ -76,7 +79,7 @@ impl Performer<'_> {
         let mut made = Made::default();
         let place = self.plan.keys.get(name).map(|key| &key.place);
         if let Some(file) = place.and_then(Place::file) {
-            add_file(&mut made.files, file)?;
+            self.add_file(&mut made.files, file)?;
         }
         if let Some(Place::Token(_)) = place {
             let report = self.keys.report(name)?;
@@ -125,7 +128,7 @@ impl Performer<'_> {
         }
         let root = chain::read_one(out).map_err(CeremonyError::from)?;
         let ours = certificate::is_as_issued(&root, &role, &subject, key, &pool)?;
-        made_certificate(out, &root, &root, ours)
+        self.made_certificate(out, &root, &root, ours)
     }
 
     fn issue(
@@ -151,7 +154,7 @@ impl Performer<'_> {
         }
         let issued = chain::read_one(out).map_err(CeremonyError::from)?;
         let ours = certificate::is_as_issued(&issued, &role, &subject, key, &issuer_pool)?;
-        made_certificate(out, &issued, &above, ours)
+        self.made_certificate(out, &issued, &above, ours)
     }
 
     fn install(&mut self, action: &Action, again: bool) -> Result<Made, ScriptError> {
@@ -161,6 +164,7 @@ impl Performer<'_> {
             chain,
             directory,
             origin,
+            root_sha256,
             activation,
         } = action
         else {
@@ -172,8 +176,14 @@ impl Performer<'_> {
             }
             _ => SignerLocation::Pkcs11(self.keys.uri(key)?),
         };
+        let root = match root_sha256 {
+            Some(root) => *root,
+            None => self.root_made(chain)?,
+        };
         if !(again && directory.exists()) {
-            let mut plan = InstallPlan::new(directory, signer, certificate, chain);
+            let mut plan = InstallPlan::new(directory, signer.clone(), certificate, chain);
+            plan.root_sha256 = Some(root);
+            plan.rsa_signature = self.plan.keys.get(key).and_then(|key| key.rsa_signature);
             plan.origin.clone_from(origin);
             plan.activation = *activation;
             install(&plan)?;
@@ -183,17 +193,45 @@ impl Performer<'_> {
         let loaded = Configuration::load(&configuration).map_err(not_ours(&configuration))?;
         let issuer = loaded.issuer().map_err(not_ours(&configuration))?;
         let wanted = chain::read_one(certificate).map_err(CeremonyError::from)?;
-        if issuer.certificate() != wanted.to_der()? {
+        let root_file = directory.join(ROOT_DIRECTORY).join(ROOT_CERTIFICATE_FILE);
+        let installed_root = chain::read_one(&root_file).map_err(CeremonyError::from)?;
+        let ours = issuer.certificate() == wanted.to_der()?
+            && certificate_sha256(&installed_root)? == root
+            && loaded.signers().len() == 1
+            && same_key(&loaded.signers()[0], &signer)
+            && loaded.activation() == *activation
+            && origin
+                .as_ref()
+                .is_none_or(|origin| origin == loaded.log_origin());
+        if !ours {
             return Err(ScriptError::NotOurs {
-                path: loaded.issuer_certificate().to_owned(),
+                path: directory.clone(),
             });
         }
         let mut made = Made::default();
-        add_file(&mut made.files, &configuration)?;
-        add_file(&mut made.files, loaded.issuer_certificate())?;
+        self.add_file(&mut made.files, &configuration)?;
+        self.add_file(&mut made.files, loaded.issuer_certificate())?;
         let origin = loaded.log_origin().to_owned();
         made.found.insert("log origin".to_owned(), origin);
         Ok(made)
+    }
+
+    /// SHA-256 of the root that this ceremony made and that the chain ends with.
+    fn root_made(&self, chain: &Path) -> Result<[u8; 32], ScriptError> {
+        let given = chain::read_chain(chain).map_err(CeremonyError::from)?;
+        for step in &self.plan.steps {
+            if let Action::SelfSign { out, .. } = &step.action
+                && out.exists()
+            {
+                let root = chain::read_one(out).map_err(CeremonyError::from)?;
+                if given.contains(&root) {
+                    return Ok(certificate_sha256(&root)?);
+                }
+            }
+        }
+        Err(ScriptError::NoRoot {
+            path: chain.to_owned(),
+        })
     }
 
     fn record_attributes(
@@ -225,7 +263,7 @@ impl Performer<'_> {
             });
         }
         let mut made = Made::default();
-        add_file(&mut made.files, out)?;
+        self.add_file(&mut made.files, out)?;
         as_asked(name, &report)?;
         Ok(made)
     }
@@ -279,9 +317,9 @@ impl Performer<'_> {
             copies
         };
         for copy in &copies {
-            add_file(&mut made.copies, copy)?;
+            self.add_file(&mut made.copies, copy)?;
         }
-        made.removed.push(file.display().to_string());
+        made.removed.push(self.plan.record(file));
         Ok(made)
     }
 
@@ -295,35 +333,71 @@ impl Performer<'_> {
         let mut made = Made::default();
         let place = self.plan.keys.get(name).map(|key| &key.place);
         if let Some(file) = place.and_then(Place::file) {
-            made.removed.push(file.display().to_string());
+            made.removed.push(self.plan.record(file));
         }
         made.found.insert("destroyed".to_owned(), name.to_owned());
         Ok(made)
     }
+
+    /// The certificate says what it should (`ours`), and `issuer` signed it.
+    fn made_certificate(
+        &self,
+        out: &Path,
+        made: &Certificate,
+        issuer: &Certificate,
+        ours: bool,
+    ) -> Result<Made, ScriptError> {
+        if !ours || chain::check_signature(made, issuer).is_err() {
+            return Err(ScriptError::NotOurs {
+                path: out.to_owned(),
+            });
+        }
+        let mut files = Made::default();
+        self.add_file(&mut files.files, out)?;
+        let serial = made.tbs_certificate().serial_number().as_bytes();
+        files.found.insert("serial".to_owned(), hex::encode(serial));
+        let digest = hex::encode(&certificate_sha256(made)?);
+        files.found.insert("certificate sha256".to_owned(), digest);
+        Ok(files)
+    }
+
+    fn export(&self, files: &[PathBuf], to: &[PathBuf]) -> Result<Made, ScriptError> {
+        let mut made = Made::default();
+        for file in files {
+            for copy in copy(file, to)? {
+                self.add_file(&mut made.copies, &copy)?;
+            }
+        }
+        Ok(made)
+    }
+
+    fn add_file(
+        &self,
+        files: &mut BTreeMap<String, String>,
+        path: &Path,
+    ) -> Result<(), ScriptError> {
+        files.insert(self.plan.record(path), file_sha256(path)?);
+        Ok(())
+    }
 }
 
-/// The certificate says what it should (`ours`), and `issuer` signed it.
-fn made_certificate(
-    out: &Path,
-    made: &Certificate,
-    issuer: &Certificate,
-    ours: bool,
-) -> Result<Made, ScriptError> {
-    if !ours || chain::check_signature(made, issuer).is_err() {
-        return Err(ScriptError::NotOurs {
-            path: out.to_owned(),
-        });
+/// Whether both say the same place: a path may be written as it is seen from another directory.
+fn same_key(found: &SignerLocation, wanted: &SignerLocation) -> bool {
+    match (found, wanted) {
+        (SignerLocation::Software(found), SignerLocation::Software(wanted)) => {
+            std::path::absolute(wanted).is_ok_and(|wanted| wanted == *found)
+        }
+        _ => found == wanted,
     }
-    let mut files = Made::default();
-    add_file(&mut files.files, out)?;
-    let serial = made.tbs_certificate().serial_number().as_bytes();
-    files.found.insert("serial".to_owned(), hex::encode(serial));
-    Ok(files)
 }
 
 /// The CA certificate has the key.
 fn key_fits(certificate: &Certificate, key: &SigningPool) -> Result<(), ScriptError> {
-    let issuer = Issuer::from_der(&certificate.to_der()?).map_err(CeremonyError::from)?;
+    let mut issuer = Issuer::from_der(&certificate.to_der()?).map_err(CeremonyError::from)?;
+    if let Some(signature) = key.rsa_signature() {
+        let signing = issuer.with_rsa_signature(signature);
+        issuer = signing.map_err(CeremonyError::from)?;
+    }
     let fits = issuer.check_signer(key);
     Ok(fits.map_err(CeremonyError::from)?)
 }
@@ -344,24 +418,9 @@ fn not_ours(path: &Path) -> impl FnOnce(ConfigurationError) -> ScriptError {
     move |_| ScriptError::NotOurs { path }
 }
 
-fn export(files: &[PathBuf], to: &[PathBuf]) -> Result<Made, ScriptError> {
-    let mut made = Made::default();
-    for file in files {
-        for copy in copy(file, to)? {
-            add_file(&mut made.copies, &copy)?;
-        }
-    }
-    Ok(made)
-}
-
 fn write_certificate(out: &Path, certificate: &Certificate) -> Result<(), ScriptError> {
     let pem = certificate.to_pem(LineEnding::LF)?;
     Ok(write_whole(out, pem.as_bytes())?)
-}
-
-fn add_file(files: &mut BTreeMap<String, String>, path: &Path) -> Result<(), ScriptError> {
-    files.insert(path.display().to_string(), file_sha256(path)?);
-    Ok(())
 }
 
 /// SHA-256 of a file, in hexadecimal.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{self, SHA256};
 use birthmark_engine::Activation;
-use birthmark_hsm::{KeyAlgorithm, Pkcs11Uri};
+use birthmark_hsm::{KeyAlgorithm, Pkcs11Uri, RsaSignature};
 use birthmark_log::tlog::{KeyAlgorithm as NoteAlgorithm, VerifierKey};
 use serde::Deserialize;
 
@@ -42,7 +42,7 @@ struct RawPlan {
     approval: RawApproval,
     transcript: RawTranscript,
     keys: BTreeMap<String, RawKey>,
-    step: Vec<super::step::RawStep>,
+    step: Vec<super::raw_step::RawStep>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +64,7 @@ struct RawTranscript {
 struct RawKey {
     place: String,
     algorithm: Option<String>,
+    signature: Option<String>,
     file: Option<PathBuf>,
     passphrase_source: Option<String>,
     uri: Option<String>,
@@ -103,6 +104,8 @@ pub(super) struct Key {
     pub(super) place: Place,
     /// Of a key that is made.
     pub(super) algorithm: Option<KeyAlgorithm>,
+    /// How an RSA key signs; `None`: PKCS #1 v1.5.
+    pub(super) rsa_signature: Option<RsaSignature>,
     /// Of a key that exists: no other may be used in its place.
     pub(super) public_key_sha256: Option<String>,
 }
@@ -199,12 +202,29 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The directory that the plan's paths start from.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// How a path of the plan is recorded: from the plan's directory on, so that it means the same wherever that is.
+    pub(super) fn record(&self, path: &Path) -> String {
+        let path = path.strip_prefix(self.folder()).unwrap_or(path);
+        path.display().to_string()
+    }
+
+    /// The path that was recorded so.
+    pub(super) fn resolve(&self, recorded: &str) -> PathBuf {
+        self.folder().join(recorded)
+    }
+
     /// That every key is there when it is used, and every file is made once.
     fn check_order(&self, wrong: &Wrong<'_>) -> Result<(), ScriptError> {
         let existing = self.keys.iter().filter(|(_, key)| key.algorithm.is_none());
         let mut there: BTreeSet<&str> = existing.map(|(name, _)| name.as_str()).collect();
         let mut used = BTreeSet::new();
         let mut made = BTreeSet::new();
+        let mut has_root = false;
         for (index, step) in self.steps.iter().enumerate() {
             let fail = |problem: String| wrong.plan(&format!("step {}", index + 1), problem);
             for name in step.action.keys() {
@@ -226,6 +246,22 @@ impl Plan {
                         "the key '{name}' is not there: it is not made yet, or gone by then"
                     ));
                 }
+            }
+            has_root |= matches!(step.action, Action::SelfSign { .. });
+            if !has_root
+                && matches!(
+                    step.action,
+                    Action::Install {
+                        root_sha256: None,
+                        ..
+                    }
+                )
+            {
+                return fail(
+                    "nothing says which root is trusted: add root_sha256 = \"…\", as the root's keeper tells it (openssl \
+                     x509 -fingerprint -sha256), or make the root before by self-sign"
+                        .to_owned(),
+                );
             }
             if let Some(problem) = step.action.misplaced(&self.keys) {
                 return fail(problem);
@@ -364,11 +400,19 @@ fn key(raw: RawKey, folder: &Path) -> Result<Key, String> {
     };
     let algorithm = raw.algorithm.map(|name| name.parse::<KeyAlgorithm>());
     let algorithm = algorithm.transpose().map_err(|error| error.to_string())?;
+    let rsa_signature = raw.signature.map(|name| name.parse::<RsaSignature>());
+    let rsa_signature = rsa_signature
+        .transpose()
+        .map_err(|error| error.to_string())?;
+    if rsa_signature.is_some() && algorithm.is_some_and(|algorithm| !algorithm.is_rsa()) {
+        return Err("signature is for RSA keys; take it out".to_owned());
+    }
     let digest = |text: &String| hex::decode(text).filter(|digest| digest.len() == 32);
     match (raw.existing, algorithm, &raw.public_key_sha256) {
         (false, Some(algorithm), None) => Ok(Key {
             place,
             algorithm: Some(algorithm),
+            rsa_signature,
             public_key_sha256: None,
         }),
         (true, None, Some(text)) => {
@@ -376,6 +420,7 @@ fn key(raw: RawKey, folder: &Path) -> Result<Key, String> {
             Ok(Key {
                 place,
                 algorithm: None,
+                rsa_signature,
                 public_key_sha256: Some(hex::encode(&digest)),
             })
         }

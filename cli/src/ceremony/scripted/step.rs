@@ -3,37 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::plan::{Key, Place};
+use super::raw_step::{Parts, RawStep};
+use crate::ceremony::CONFIGURATION_FILE;
+use crate::ceremony::layout::ISSUING_CERTIFICATE_FILE;
+use crate::hex;
+use crate::subject::Subject;
 use birthmark_engine::Activation;
 use birthmark_hsm::SignerLocation;
-use serde::Deserialize;
-
-use super::plan::{Key, Place, activation};
-use crate::subject::Subject;
-
-/// Most files or directories that one step names.
-const PATHS_MAX: usize = 16;
-
-/// A step as it is written. Every step takes some of these.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawStep {
-    #[serde(rename = "do")]
-    action: String,
-    key: Option<String>,
-    issuer: Option<String>,
-    issuer_certificate: Option<PathBuf>,
-    subject: Option<String>,
-    out: Option<PathBuf>,
-    certificate: Option<PathBuf>,
-    chain: Option<PathBuf>,
-    directory: Option<PathBuf>,
-    origin: Option<String>,
-    activation: Option<String>,
-    files: Option<Vec<PathBuf>>,
-    to: Option<Vec<PathBuf>>,
-    text: Option<String>,
-    approval: Option<bool>,
-}
 
 /// A step, checked.
 #[derive(Debug)]
@@ -67,6 +44,8 @@ pub(super) enum Action {
         chain: PathBuf,
         directory: PathBuf,
         origin: Option<String>,
+        /// Of the root's certificate; `None`: the root is one that the ceremony makes.
+        root_sha256: Option<[u8; 32]>,
         activation: Activation,
     },
     RecordAttributes {
@@ -122,142 +101,6 @@ impl Step {
     }
 }
 
-/// Takes a raw step apart; what is not taken does not belong there.
-struct Parts<'a> {
-    raw: RawStep,
-    folder: &'a Path,
-}
-
-impl Parts<'_> {
-    fn action(&mut self) -> Result<Action, String> {
-        let name = self.raw.action.clone();
-        Ok(match name.as_str() {
-            "make-key" => Action::MakeKey { key: self.key()? },
-            "self-sign" => Action::SelfSign {
-                key: self.key()?,
-                subject: self.subject()?,
-                out: self.out()?,
-            },
-            "issue" => Action::Issue {
-                issuer: need(self.raw.issuer.take(), "issuer")?,
-                issuer_certificate: {
-                    let path = self.raw.issuer_certificate.take();
-                    self.path(path, "issuer_certificate")?
-                },
-                key: self.key()?,
-                subject: self.subject()?,
-                out: self.out()?,
-            },
-            "install" => Action::Install {
-                key: self.key()?,
-                certificate: self.certificate()?,
-                chain: {
-                    let path = self.raw.chain.take();
-                    self.path(path, "chain")?
-                },
-                directory: {
-                    let path = self.raw.directory.take();
-                    self.path(path, "directory")?
-                },
-                origin: self.raw.origin.take(),
-                activation: activation(self.raw.activation.take().as_deref())?,
-            },
-            "record-attributes" => Action::RecordAttributes {
-                key: self.key()?,
-                out: self.out()?,
-            },
-            "test-key" => Action::TestKey {
-                key: self.key()?,
-                certificate: self.certificate()?,
-            },
-            "export" => Action::Export {
-                files: {
-                    let files = self.raw.files.take();
-                    self.paths(files, "files")?
-                },
-                to: self.to()?,
-            },
-            "take-offline" => Action::TakeOffline {
-                key: self.key()?,
-                to: self.to()?,
-            },
-            "destroy" => Action::Destroy { key: self.key()? },
-            "manual" => Action::Manual {
-                text: need(self.raw.text.take(), "text")?,
-            },
-            other => {
-                return Err(format!(
-                    "there is no step do = {other:?}; there are make-key, self-sign, issue, install, \
-                     record-attributes, test-key, export, take-offline, destroy, manual"
-                ));
-            }
-        })
-    }
-
-    fn key(&mut self) -> Result<String, String> {
-        need(self.raw.key.take(), "key")
-    }
-
-    fn subject(&mut self) -> Result<Subject, String> {
-        let subject = need(self.raw.subject.take(), "subject")?;
-        subject.parse().map_err(|error| format!("subject: {error}"))
-    }
-
-    fn out(&mut self) -> Result<PathBuf, String> {
-        let path = self.raw.out.take();
-        self.path(path, "out")
-    }
-
-    fn certificate(&mut self) -> Result<PathBuf, String> {
-        let path = self.raw.certificate.take();
-        self.path(path, "certificate")
-    }
-
-    fn to(&mut self) -> Result<Vec<PathBuf>, String> {
-        let paths = self.raw.to.take();
-        self.paths(paths, "to")
-    }
-
-    fn path(&self, path: Option<PathBuf>, name: &str) -> Result<PathBuf, String> {
-        Ok(self.folder.join(need(path, name)?))
-    }
-
-    fn paths(&self, paths: Option<Vec<PathBuf>>, name: &str) -> Result<Vec<PathBuf>, String> {
-        let paths = need(paths, name)?;
-        if !(1..=PATHS_MAX).contains(&paths.len()) {
-            return Err(format!("{name} has 1 to {PATHS_MAX} entries"));
-        }
-        Ok(paths.iter().map(|path| self.folder.join(path)).collect())
-    }
-
-    fn nothing_left(&self, action: &str) -> Result<(), String> {
-        let raw = &self.raw;
-        let left = [
-            ("key", raw.key.is_some()),
-            ("issuer", raw.issuer.is_some()),
-            ("issuer_certificate", raw.issuer_certificate.is_some()),
-            ("subject", raw.subject.is_some()),
-            ("out", raw.out.is_some()),
-            ("certificate", raw.certificate.is_some()),
-            ("chain", raw.chain.is_some()),
-            ("directory", raw.directory.is_some()),
-            ("origin", raw.origin.is_some()),
-            ("activation", raw.activation.is_some()),
-            ("files", raw.files.is_some()),
-            ("to", raw.to.is_some()),
-            ("text", raw.text.is_some()),
-        ];
-        match left.iter().find(|(_, is_left)| *is_left) {
-            Some((name, _)) => Err(format!("{action} takes no {name}")),
-            None => Ok(()),
-        }
-    }
-}
-
-fn need<T>(value: Option<T>, name: &str) -> Result<T, String> {
-    value.ok_or_else(|| format!("{name} is missing"))
-}
-
 impl Action {
     /// As it stands in a plan.
     pub(super) fn name(&self) -> &'static str {
@@ -310,8 +153,30 @@ impl Action {
         }
     }
 
-    /// The copies that it makes.
-    pub(super) fn copied(&self, keys: &BTreeMap<String, Key>) -> Vec<PathBuf> {
+    /// The files whose digests it records as made.
+    pub(super) fn files(&self, keys: &BTreeMap<String, Key>) -> Vec<PathBuf> {
+        match self {
+            Action::MakeKey { key } => {
+                let file = keys.get(key).and_then(|key| key.place.file());
+                file.map(Path::to_owned).into_iter().collect()
+            }
+            Action::Install { directory, .. } => [CONFIGURATION_FILE, ISSUING_CERTIFICATE_FILE]
+                .map(|file| directory.join(file))
+                .into(),
+            other => other.makes().cloned().into_iter().collect(),
+        }
+    }
+
+    /// The key that it makes.
+    pub(super) fn made_key(&self) -> Option<&str> {
+        match self {
+            Action::MakeKey { key } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The copies that it makes, each after the file that it is of.
+    pub(super) fn copied(&self, keys: &BTreeMap<String, Key>) -> Vec<(PathBuf, PathBuf)> {
         let (files, to): (Vec<&Path>, _) = match self {
             Action::Export { files, to } => (files.iter().map(PathBuf::as_path).collect(), to),
             Action::TakeOffline { key, to } => {
@@ -320,10 +185,11 @@ impl Action {
             }
             _ => return Vec::new(),
         };
-        let names: Vec<_> = files.iter().filter_map(|file| file.file_name()).collect();
-        let copies = names
-            .iter()
-            .flat_map(|name| to.iter().map(move |directory| directory.join(name)));
+        let copies = files.iter().flat_map(|file| {
+            let name = file.file_name().unwrap_or_default();
+            let copy = move |directory: &PathBuf| ((*file).to_owned(), directory.join(name));
+            to.iter().map(copy)
+        });
         copies.collect()
     }
 
@@ -404,12 +270,17 @@ impl Action {
                 chain,
                 directory,
                 origin,
+                root_sha256,
                 activation,
             } => format!(
-                "Make the CA directory {} for the key '{key}', certificate {}, chain {}; log origin {}; activation {activation}.",
+                "Make the CA directory {} for the key '{key}', certificate {}, chain {} up to {}; log origin {}; activation {activation}.",
                 directory.display(),
                 certificate.display(),
                 chain.display(),
+                match root_sha256 {
+                    Some(digest) => format!("the root with SHA-256 {}", hex::encode(digest)),
+                    None => "the root made before".to_owned(),
+                },
                 origin.as_deref().unwrap_or("at random")
             ),
             Action::RecordAttributes { key, out } => format!(

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::support::{assert_code, error_line, text};
 use crate::token::write_private;
 
-use super::world::{World, openssl};
+use super::world::{NEW_CA_COUNT, World, openssl};
 
 const KEYS: &str = "[keys.root]\nplace = \"file\"\nfile = \"root.key\"\nalgorithm = \"p256\"\n";
 const MAKE: &str = "[[step]]\ndo = \"make-key\"\nkey = \"root\"\n";
@@ -29,6 +31,68 @@ fn cut_last_line(journal: &Path) {
     let end = text.trim_end().rfind('\n').unwrap() + 1;
     assert!(text[end..].contains("\"done\""), "{text}");
     fs::write(journal, &text[..end]).unwrap();
+}
+
+#[test]
+fn an_interrupted_ceremony_goes_on_and_does_nothing_twice() {
+    let world = World::new("resume");
+    let plan = world.new_ca();
+    world.approve(&plan, &["ada", "bob", "cleo"]);
+    let journal = world.journal(&plan);
+    let mut left = NEW_CA_COUNT;
+    // Stopped before every step; then every step is cut short: its last line did not reach the disk.
+    while left > 0 {
+        let stopped = world.run(&plan, 1);
+        assert_code(&stopped, if left == 1 { 0 } else { 1 });
+        left -= 1;
+        if left == 0 {
+            break;
+        }
+        let before = fs::read_to_string(&journal).unwrap();
+        let files: Vec<Vec<u8>> = made_files(&world);
+        let done = before.trim_end().rfind('\n').unwrap() + 1;
+        assert!(before[done..].contains("\"done\""), "{before}");
+        // Half of the line is there.
+        fs::write(&journal, &before[..done + 20]).unwrap();
+        let stopped = world.run(&plan, 1);
+        assert_code(&stopped, 1);
+        assert!(text(&stopped.stderr).contains("was begun before and not finished"));
+        let after = fs::read_to_string(&journal).unwrap();
+        assert_eq!(made_files(&world), files, "nothing was made again");
+        let facts = |text: &str| {
+            let line: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+            (
+                line["step"].clone(),
+                line["files"].clone(),
+                line["keys"].clone(),
+                line["found"].clone(),
+            )
+        };
+        assert_eq!(facts(&before), facts(&after));
+    }
+    let lines = world.transcript(&plan);
+    let done = lines.iter().filter(|line| line["event"] == "done").count();
+    assert_eq!(done, NEW_CA_COUNT);
+    let key = lines
+        .iter()
+        .find_map(|line| line["keys"]["issuing"].as_str());
+    assert_eq!(key.unwrap(), world.issuing_key());
+}
+
+/// The content of everything that the plan makes, as far as it is there.
+fn made_files(world: &World) -> Vec<Vec<u8>> {
+    let names = [
+        "root.key",
+        "root.pem",
+        "issuing.pem",
+        "attributes.json",
+        "ca/birthmark.toml",
+        "ca/log.key",
+    ];
+    names
+        .iter()
+        .filter_map(|name| fs::read(world.path(name)).ok())
+        .collect()
 }
 
 #[test]
@@ -68,10 +132,7 @@ fn a_certificate_that_says_something_else_is_not_taken_as_made() {
     let refused = world.run(&plan, 2);
     assert_code(&refused, 2);
     let line = error_line(&refused);
-    assert!(
-        line.contains("not the certificate that this step makes"),
-        "{line}"
-    );
+    assert!(line.contains("not what this step makes"), "{line}");
     fs::remove_file(world.path("root.pem")).unwrap();
     assert_code(&world.run(&plan, 2), 0);
 }

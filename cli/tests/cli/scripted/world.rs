@@ -95,7 +95,19 @@ impl World {
         self.plan("new-ca", "officer", &rest)
     }
 
+    /// Begins the ceremony, if it has not begun, and gives its id.
+    pub(super) fn open(&self, plan: &str) -> String {
+        let opened = birthmark(&["ca", "ceremony", "open", plan], b"");
+        assert_code(&opened, 0);
+        let shown = text(&opened.stdout);
+        let id = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("ceremony  "));
+        id.unwrap().to_owned()
+    }
+
     pub(super) fn approve(&self, plan: &str, officers: &[&str]) {
+        self.open(plan);
         for officer in officers {
             let key = self.text(&format!("{officer}.key"));
             let approved = birthmark(&["ca", "ceremony", "approve", plan, "--key", &key], b"");
@@ -202,7 +214,36 @@ pub(super) const NEW_CA_COUNT: usize = 10;
 
 /// Of a file, hexadecimal.
 pub(super) fn sha256(path: &str) -> String {
-    let content = fs::read(path).unwrap();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content);
+    sha256_of(&fs::read(path).unwrap())
+}
+
+fn sha256_of(content: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content);
     birthmark::hex::encode(digest.as_ref())
+}
+
+/// The lines of a journal or transcript, without what chains them.
+pub(super) fn lines_of(text: &str) -> Vec<String> {
+    text.lines()
+        .map(|line| match line.strip_prefix("{\"previous\":\"") {
+            Some(rest) => format!("{{{}", &rest[64 + 2..]),
+            None => line.to_owned(),
+        })
+        .collect()
+}
+
+/// Chains lines as the program does.
+pub(super) fn chained(lines: &[String]) -> String {
+    let mut text = String::new();
+    let mut previous: Option<String> = None;
+    for line in lines {
+        let line = match &previous {
+            Some(digest) => format!("{{\"previous\":\"{digest}\",{}", &line[1..]),
+            None => line.clone(),
+        };
+        previous = Some(sha256_of(line.as_bytes()));
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }
