@@ -8,6 +8,7 @@ mod error;
 mod keygen;
 mod list;
 pub(crate) mod pin;
+mod search;
 
 use birthmark_hsm::Pkcs11Uri;
 use serde::Serialize;

@@ -66,12 +66,12 @@ pub use pkcs11::{
     KeyAttribute, KeyReport, destroy_key_pair, generate_reported_key_pair, report_key,
 };
 pub use pkcs11::{
-    MechanismDescription, ModuleDescription, PinState, SLOTS_MAX, SessionLimit, SlotDescription,
-    TokenDescription, inspect_module, inspect_uri,
+    MODULE_DIRECTORIES, PIN_VARIABLE, Pkcs11Options, Pkcs11Uri, SESSIONS_MAX, UriError,
+    generate_key_pair, initialize_token,
 };
 pub use pkcs11::{
-    PIN_VARIABLE, Pkcs11Options, Pkcs11Uri, SESSIONS_MAX, UriError, generate_key_pair,
-    initialize_token,
+    MechanismDescription, ModuleDescription, PinState, SLOTS_MAX, SessionLimit, SlotDescription,
+    TokenDescription, inspect_module, inspect_uri,
 };
 pub use pool::{RawSigner, SigningPool};
 pub use public_key::PublicKey;

@@ -1,6 +1,7 @@
 //! Why a command on an HSM did not do what it was asked.
 
 use std::io;
+use std::path::PathBuf;
 
 use birthmark_engine::{ConfigurationError, IssuerError};
 use birthmark_hsm::{GenerateError, ModuleError, OpenError, SignError, UriError};
@@ -27,6 +28,24 @@ pub enum HsmError {
         /// The module's file.
         module: String,
     },
+    /// No module was found.
+    #[error(
+        "no PKCS#11 module was found; install the HSM vendor's client software, or name its module with \
+         --module"
+    )]
+    NoModule,
+    /// p11-kit's configuration cannot be read.
+    #[error("cannot read {}", path.display())]
+    Search {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A process for a module cannot be started.
+    #[error("cannot start a process of this command; check the limits of this process")]
+    Process(#[source] io::Error),
     /// `--id` is not hexadecimal, or too long.
     #[error("--id is 1 to {max} bytes in hexadecimal, such as 0a01")]
     Id {
@@ -113,6 +132,7 @@ impl HsmError {
             | HsmError::SignatureWrong { .. }
             | HsmError::Hung { .. }
             | HsmError::Thread(_)
+            | HsmError::Process(_)
             | HsmError::Output { .. } => Exit::Fault,
             _ => Exit::Usage,
         }

@@ -345,3 +345,92 @@ fn a_key_of_the_command_is_named_as_openssl_names_it() {
         birthmark::hex::encode(digest.as_ref())
     );
 }
+
+/// Modules that are found, as p11-kit's configuration names them: one that works, one that crashes, one that hangs,
+/// one that is none, one that is not there.
+#[test]
+fn list_finds_modules_and_outlives_broken_ones() {
+    let outer = tempfile::tempdir().unwrap();
+    let configuration = outer.path().join("modules");
+    fs::create_dir(&configuration).unwrap();
+    let name = |name: &str, module: &Path| {
+        let text = format!("# A module.\nmodule: {}\n", module.display());
+        fs::write(configuration.join(format!("{name}.module")), text).unwrap();
+    };
+    let sound = hsm(outer.path(), "sound", "");
+    name("1-sound", sound.module());
+    let fault = "[[faults]]\nfunction = 'C_GetInfo'\nat = [1]\n";
+    let hanging = hsm(outer.path(), "hanging", &format!("{fault}hang = true\n"));
+    name("2-hanging", hanging.module());
+    let failing = hsm(
+        outer.path(),
+        "failing",
+        &format!("{fault}code = 'CKR_DEVICE_ERROR'\n"),
+    );
+    name("3-failing", failing.module());
+    let crashing = crashing_library(outer.path());
+    name("4-crashing", &crashing);
+    let text_file = outer.path().join("text.so");
+    fs::write(&text_file, "no module\n").unwrap();
+    name("5-text", &text_file);
+    name("6-missing", Path::new("/nowhere/missing.so"));
+
+    let directory = configuration.to_str().unwrap();
+    let arguments = ["hsm", "list", "--search", directory];
+    let listed = birthmark(&[&arguments[..], &["--json"]].concat(), b"");
+    assert_code(&listed, 0);
+    let listed = json(&listed);
+    let modules = listed["modules"].as_array().unwrap();
+    assert_eq!(modules.len(), 1, "{listed}");
+    assert_eq!(modules[0]["slots"][0]["token"]["label"], "sound");
+    assert_eq!(
+        modules[0]["named_by"],
+        configuration.join("1-sound.module").to_str().unwrap()
+    );
+    let broken = listed["not_usable"].as_array().unwrap();
+    let reasons: Vec<&str> = broken
+        .iter()
+        .map(|one| one["why"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "did not answer within 10 s",
+        "C_GetInfo failed with CKR_DEVICE_ERROR",
+        "signal",
+        "text.so",
+        "no such file",
+    ];
+    assert_eq!(reasons.len(), expected.len(), "{reasons:#?}");
+    for (reason, expected) in reasons.iter().zip(expected) {
+        assert!(reason.contains(expected), "{reason} should say {expected}");
+    }
+
+    fs::remove_file(configuration.join("2-hanging.module")).unwrap();
+    let people = birthmark(&arguments, b"");
+    assert_code(&people, 0);
+    let people = text(&people.stdout);
+    assert!(people.contains("token         sound"), "{people}");
+    assert_eq!(people.matches("NOT USABLE: ").count(), 4, "{people}");
+    assert_eq!(people.matches("  named by ").count(), 5, "{people}");
+
+    fs::remove_file(configuration.join("1-sound.module")).unwrap();
+    assert_code(&birthmark(&arguments, b""), 3);
+    let empty = outer.path().to_str().unwrap();
+    let none = birthmark(&["hsm", "list", "--search", empty], b"");
+    assert_code(&none, 2);
+    assert!(error_line(&none).contains("no PKCS#11 module was found"));
+}
+
+/// A library that ends the process that loads it, by a signal.
+fn crashing_library(directory: &Path) -> std::path::PathBuf {
+    let source = directory.join("crash.c");
+    let text =
+        "#include <stdlib.h>\n__attribute__((constructor)) static void crash(void) { abort(); }\n";
+    fs::write(&source, text).unwrap();
+    let library = directory.join("crash.so");
+    let made = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    assert!(made.expect("there is a C compiler").success());
+    library
+}

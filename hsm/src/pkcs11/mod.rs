@@ -49,6 +49,7 @@ pub use inspect::{
     MechanismDescription, ModuleDescription, PinState, SLOTS_MAX, SessionLimit, SlotDescription,
     TokenDescription, inspect_module, inspect_uri,
 };
+pub use module::MODULE_DIRECTORIES;
 pub use pin::PIN_VARIABLE;
 pub use pool::{Pkcs11Options, SESSIONS_MAX};
 pub use uri::{Pkcs11Uri, UriError};
