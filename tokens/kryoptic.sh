@@ -6,7 +6,8 @@
 #
 # It needs OpenSSL 3.5, which Debian 12 has not: libcrypto is built from the sources in the crate openssl-src.
 # bindgen wants libclang, which is unpacked here where it is not installed. Everything is under target/kryoptic.
-# It takes about ten minutes of one processor, too many for every change, so that no test calls it.
+# It takes four minutes on two cores, too many for every change, so that no test calls it. make, perl, gcc and
+# pkg-config have to be there.
 set -eu
 umask 022
 
