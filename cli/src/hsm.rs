@@ -7,6 +7,7 @@ mod check;
 mod error;
 mod keygen;
 mod list;
+mod measure;
 pub(crate) mod pin;
 mod search;
 

@@ -80,10 +80,12 @@ pub(crate) struct HsmKeygenArguments {
     Logs in once; a refused PIN is never tried again. Signs a fixed text that cannot be taken for a\n\
     certificate, verifies one signature of every session, and measures with 1, 2, 4, … sessions, up to the\n\
     token's limit or 64. Recommended is the smallest number with at least 95 % of the best rate: it goes\n\
-    into issuer.sessions. Do not run it on an HSM that others need: it is kept busy for some seconds.\n\
+    into issuer.sessions, which counts per token. A token that fails does not keep the others from being\n\
+    checked, but for a refused PIN: no other PIN is tried then. Do not run it on an HSM that others\n\
+    need: it is kept busy for some seconds.\n\
     Exit code 2: PIN, token, key or certificate do not fit. 3: the token fails, hangs or signs wrongly.")]
 pub(crate) struct HsmCheckArguments {
-    /// The configuration whose signer is checked, against its issuer certificate.
+    /// The configuration whose signers are checked, one token after the other, against its issuer certificate.
     #[arg(long, value_name = "FILE", required_unless_present = "uri")]
     pub(crate) config: Option<PathBuf>,
     /// The key that is checked.
