@@ -26,8 +26,10 @@ if [ -f "$root/library-path" ]; then
     export LD_LIBRARY_PATH
 fi
 
-# Each run leaves its tokens behind; those of yesterday go.
-find "$(dirname "$SOFTHSM2_CONF")/tokens" -mindepth 1 -maxdepth 1 -type d -mmin +1440 \
-    -exec rm -rf {} +
+# Each run leaves its tokens behind. The newest hundred stay, those of a run beside this one among them:
+# with many the module is slow, and shows more than anybody lists.
+tokens=$(dirname "$SOFTHSM2_CONF")/tokens
+find "$tokens" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %f\n' | sort -rn | tail -n +101 |
+    while read -r _ token; do rm -rf "${tokens:?}/$token"; done
 
 exec "$@"

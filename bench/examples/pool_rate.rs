@@ -12,9 +12,9 @@
 // A measurement fails by panicking.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use birthmark_hsm::{
@@ -35,27 +35,52 @@ const SLICES: usize = 7;
 /// Longest wait for a signature.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// Before a rate is read.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Jobs in flight for each session: one that is signed, one that waits.
 const JOBS_PER_SESSION: usize = 4;
 
+/// Each answer asks for the next signature at once, on the session's thread: so the pool is
+/// measured and no thread that drives it.
 struct Done {
+    pool: Arc<SigningPool>,
+    input: SignInput,
     count: AtomicU64,
-    tickets: Sender<u64>,
+    stop: AtomicBool,
+    ended: Sender<()>,
+    itself: Weak<Done>,
+}
+
+impl Done {
+    fn submit(&self, ticket: u64) {
+        let Some(completion) = self.itself.upgrade() else {
+            return;
+        };
+        let input = self.input.clone();
+        self.pool.submit(SignJob {
+            ticket,
+            input,
+            completion,
+        });
+    }
 }
 
 impl SignCompletion for Done {
     fn signed(&self, ticket: u64, outcome: Result<Signature, SignError>) {
         outcome.unwrap();
         self.count.fetch_add(1, Ordering::Relaxed);
-        let _ = self.tickets.send(ticket);
+        if self.stop.load(Ordering::Relaxed) {
+            let _ = self.ended.send(());
+        } else {
+            self.submit(ticket);
+        }
     }
 }
 
 /// A pool kept busy by a closed loop.
 struct Drive {
-    pool: SigningPool,
-    done: Arc<Done>,
-    answers: Receiver<u64>,
+    pool: Arc<SigningPool>,
     input: SignInput,
 }
 
@@ -66,46 +91,35 @@ impl Drive {
             ..Pkcs11Options::default()
         };
         let pool = SigningPool::pkcs11(&uri.parse().unwrap(), options).unwrap();
-        let (tickets, answers) = channel();
         let input = pool.input_for(b"a rate is measured here");
-        let count = AtomicU64::new(0);
-        Drive {
-            pool,
-            done: Arc::new(Done { count, tickets }),
-            answers,
-            input,
-        }
-    }
-
-    fn submit(&self, ticket: u64) {
-        self.pool.submit(SignJob {
-            ticket,
-            input: self.input.clone(),
-            completion: self.done.clone(),
-        });
+        let pool = Arc::new(pool);
+        Drive { pool, input }
     }
 
     /// Signatures per second over this time. The pool is empty before and after.
     fn rate(&self, sessions: usize, time: Duration) -> f64 {
         let jobs = JOBS_PER_SESSION * sessions;
-        (0..jobs as u64).for_each(|ticket| self.submit(ticket));
-        // The first round fills every session.
-        (0..sessions).for_each(|_| self.again());
-        let (begin, before) = (Instant::now(), self.done.count.load(Ordering::Relaxed));
-        while begin.elapsed() < time {
-            self.again();
-        }
-        let signed = self.done.count.load(Ordering::Relaxed) - before;
+        let (ended, ends) = channel();
+        let done = Arc::new_cyclic(|itself| Done {
+            pool: Arc::clone(&self.pool),
+            input: self.input.clone(),
+            count: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            ended,
+            itself: Weak::clone(itself),
+        });
+        (0..jobs as u64).for_each(|ticket| done.submit(ticket));
+        // The first rounds fill every session.
+        std::thread::sleep(SETTLE);
+        let (begin, before) = (Instant::now(), done.count.load(Ordering::Relaxed));
+        std::thread::sleep(time);
+        let signed = done.count.load(Ordering::Relaxed) - before;
         let rate = signed as f64 / begin.elapsed().as_secs_f64();
+        done.stop.store(true, Ordering::Relaxed);
         for _ in 0..jobs {
-            self.answers.recv_timeout(ANSWER_MAX).unwrap();
+            ends.recv_timeout(ANSWER_MAX).unwrap();
         }
         rate
-    }
-
-    fn again(&self) {
-        let ticket = self.answers.recv_timeout(ANSWER_MAX).unwrap();
-        self.submit(ticket);
     }
 
     /// The same with bare loops on threads of their own.
@@ -180,7 +194,6 @@ fn table(time: Duration) {
                 },
                 rate / bound,
             );
-            drive.pool.close().unwrap();
         }
     }
 }

@@ -70,7 +70,8 @@ pub enum KeyPlace {
     /// A PKCS#8 PEM file in the CA's directory, mode 0600.
     Software,
     /// A new key pair on a PKCS#11 token, not extractable. The URI's `object` is the name that
-    /// the key gets; the URI goes into the configuration as it was written.
+    /// the key gets; the URI goes into the configuration as it was written. A refused PIN is remembered by this
+    /// process alone unless the URI has a state directory.
     Token(Box<Pkcs11Uri>),
 }
 

@@ -211,14 +211,18 @@ pub(crate) fn ceremony_exit(error: &CeremonyError) -> Exit {
         | CeremonyError::SameSubject
         | CeremonyError::NotRsa { .. }
         | CeremonyError::Origin { .. }
-        | CeremonyError::Generate { .. }
         | CeremonyError::NoKeyIdentifier { .. }
         | CeremonyError::Chain(_)
         | CeremonyError::Issuer(_)
         | CeremonyError::OtherRoot { .. }
         | CeremonyError::Location { .. }
         | CeremonyError::Activation(_) => Exit::Usage,
-        CeremonyError::OpenSigner { source, .. } => pin_exit(source).unwrap_or(Exit::Usage),
+        CeremonyError::OpenSigner { source, .. }
+        | CeremonyError::Generate {
+            source: birthmark_hsm::GenerateError::Open(source),
+            ..
+        } => pin_exit(source).unwrap_or(Exit::Usage),
+        CeremonyError::Generate { .. } => Exit::Usage,
         CeremonyError::Hsm(error) => error.exit(),
         CeremonyError::KeysLeft { source, .. } => ceremony_exit(source),
         _ => Exit::Fault,

@@ -1,12 +1,14 @@
 //! `birthmark hsm`: what an HSM is, a key on it, and how well it signs.
 //!
-//! `list` never logs in; `keygen` and `check` log in once, and a PIN that was refused is never tried again.
+//! `list` never logs in; `keygen` and `check` log in once, and a PIN that was refused is never tried again: [`marks`] says
+//! where that is remembered.
 
 mod args;
 mod check;
 mod error;
 mod keygen;
 mod list;
+mod marks;
 mod measure;
 pub(crate) mod pin;
 mod search;
@@ -18,9 +20,11 @@ use crate::command::Exit;
 use crate::console::Console;
 
 pub(crate) use args::HsmCommand;
-pub use check::{SESSIONS_TRIED_MAX, TEST_TEXT};
+pub use birthmark_hsm::TEST_TEXT;
+pub use check::SESSIONS_TRIED_MAX;
 pub use error::HsmError;
 pub(crate) use error::{generate_exit, open_exit};
+pub(crate) use marks::Marks;
 
 /// Runs one of the commands.
 ///

@@ -32,6 +32,12 @@ pub(crate) struct Finding {
     pub(crate) rule: &'static str,
 }
 
+/// The one finding that is the signer's doing. It is looked for last, so that there is no other.
+pub(crate) const WRONG_SIGNATURE: Finding = Finding {
+    finding: "the signature does not verify with the issuer's key",
+    rule: "RFC 5280 §4.1.1.3",
+};
+
 impl From<DerError> for Finding {
     fn from(DerError(finding): DerError) -> Self {
         Self {
@@ -97,10 +103,7 @@ pub(crate) fn check_issued_by(
     )?;
     form.key
         .verify_sig(view.tbs, signature)
-        .map_err(|_| Finding {
-            finding: "the signature does not verify with the issuer's key",
-            rule: "RFC 5280 §4.1.1.3",
-        })
+        .map_err(|_| WRONG_SIGNATURE)
 }
 
 fn check_serial(view: &CertificateView<'_>, reserved: &[u8]) -> Result<(), Finding> {

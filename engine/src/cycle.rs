@@ -10,7 +10,7 @@ use birthmark_log::{
     Append, AppendError, Commit, Committed, RecordIndex, Reservation, ReservationId,
 };
 
-use crate::check::Expectation;
+use crate::check::{Expectation, WRONG_SIGNATURE};
 use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
 use crate::fault::Fault;
@@ -228,13 +228,17 @@ impl Pipeline {
         let Work::Signing(reserved, asker) = work else {
             return self.slots.put(ticket, work);
         };
-        let input = reserved.sign_input();
+        let job = self.sign_job(ticket, &reserved);
         self.slots.put(ticket, Work::Signing(reserved, asker));
-        self.pool.submit(SignJob {
+        self.pool.submit(job);
+    }
+
+    fn sign_job(&self, ticket: Ticket, reserved: &ReservedCertificate) -> SignJob {
+        SignJob {
             ticket,
-            input,
+            input: reserved.sign_input(),
             completion: self.relay.clone(),
-        });
+        }
     }
 
     /// A signature, or the reason why there is none.
@@ -278,12 +282,38 @@ impl Pipeline {
         }
     }
 
+    /// Step 7 once more, for a signature that does not verify: the same TBS and serial number, by another
+    /// session. Where the pool has no attempt left, the reservation is lost.
+    fn sign_again(
+        &self,
+        ticket: Ticket,
+        reserved: ReservedCertificate,
+        signature: Signature,
+        asker: Asker,
+    ) -> Option<Append> {
+        let job = self.sign_job(ticket, &reserved);
+        // First: the next signature may be there before the call returns.
+        self.slots.put(ticket, Work::Signing(reserved, asker));
+        let why = self.pool.reject(signature, job).err()?;
+        match self.slots.take(ticket)? {
+            Work::Signing(reserved, asker) => {
+                let fault = Fault::Check(format!("{WRONG_SIGNATURE}: {why}"));
+                Some(self.lose(ticket, &reserved, fault, asker))
+            }
+            work => {
+                self.slots.put(ticket, work);
+                None
+            }
+        }
+    }
+
     /// Steps 8 and 9: verify and re-read finished certificates, then append their records.
     pub(crate) fn check_batch(self: &Arc<Self>) {
         let mut appends = Vec::with_capacity(CHECK_BATCH);
-        while appends.len() < CHECK_BATCH
-            && let Some(ticket) = self.signed.pop()
-        {
+        for _ in 0..CHECK_BATCH {
+            let Some(ticket) = self.signed.pop() else {
+                break;
+            };
             let Some(Work::Signed(reserved, signature, asker)) = self.slots.take(ticket) else {
                 continue;
             };
@@ -298,19 +328,24 @@ impl Pipeline {
                 subject_alt_name: profile.hardware_module_name.is_some(),
                 subject_key_identifier: profile.subject_key_identifier,
             });
-            appends.push(match checked {
+            appends.extend(match checked {
                 Ok(checked) => {
+                    self.pool.accept(&signature);
                     let record = self.issued_record(&checked, profile, &asker);
                     let reservation = checked.reservation();
                     self.slots.put(ticket, Work::Appending(checked, asker));
-                    Append {
+                    Some(Append {
                         ticket,
                         reservation,
                         record,
-                    }
+                    })
+                }
+                Err((WRONG_SIGNATURE, reserved)) => {
+                    self.sign_again(ticket, reserved, signature, asker)
                 }
                 Err((finding, reserved)) => {
-                    self.lose(ticket, &reserved, Fault::Check(finding.to_string()), asker)
+                    let fault = Fault::Check(finding.to_string());
+                    Some(self.lose(ticket, &reserved, fault, asker))
                 }
             });
         }

@@ -44,6 +44,7 @@ impl ReservedCertificate {
     /// Completes the certificate in the TBS's own buffer.
     pub(crate) fn signed(mut self, signature: &Signature, issuer: &Issuer) -> SignedCertificate {
         let buffer = &mut self.tbs.buffer;
+        let tbs_end = buffer.len();
         buffer.extend_from_slice(issuer.signature_algorithm());
         Writer::new(buffer).bit_string(signature.as_bytes());
         let length = length_octets(buffer.len() - HEADROOM);
@@ -59,6 +60,7 @@ impl ReservedCertificate {
         SignedCertificate {
             reserved: self,
             start,
+            tbs_end,
         }
     }
 }
@@ -68,20 +70,29 @@ impl ReservedCertificate {
 pub(crate) struct SignedCertificate {
     reserved: ReservedCertificate,
     start: usize,
+    /// Where the TBS ends in the buffer.
+    tbs_end: usize,
 }
 
 impl SignedCertificate {
-    /// Verifies the signature and re-reads the encoding. On failure the reserved TBS comes back, so that
-    /// its reservation can be closed as lost.
+    /// Verifies the signature and re-reads the encoding. On failure the TBS comes back as it was reserved:
+    /// it is signed again, or its reservation is closed as lost.
     pub(crate) fn check(
         self,
         expected: &Expectation<'_>,
     ) -> Result<CheckedCertificate, (Finding, ReservedCertificate)> {
-        let Self { reserved, start } = self;
+        let Self {
+            mut reserved,
+            start,
+            tbs_end,
+        } = self;
         let der = &reserved.tbs.buffer[start..];
         match check_certificate(der, &reserved.tbs.serial, expected) {
             Ok(()) => Ok(CheckedCertificate { reserved, start }),
-            Err(finding) => Err((finding, reserved)),
+            Err(finding) => {
+                reserved.tbs.buffer.truncate(tbs_end);
+                Err((finding, reserved))
+            }
         }
     }
 }

@@ -118,6 +118,7 @@ impl ReturnCode {
     pub(crate) const SESSION_HANDLE_INVALID: ReturnCode =
         ReturnCode(sys::CKR_SESSION_HANDLE_INVALID);
 
+    pub(crate) const SESSION_CLOSED: ReturnCode = ReturnCode(sys::CKR_SESSION_CLOSED);
     pub(crate) const USER_NOT_LOGGED_IN: ReturnCode = ReturnCode(sys::CKR_USER_NOT_LOGGED_IN);
     pub(crate) const HOST_MEMORY: ReturnCode = ReturnCode(sys::CKR_HOST_MEMORY);
     pub(crate) const GENERAL_ERROR: ReturnCode = ReturnCode(sys::CKR_GENERAL_ERROR);

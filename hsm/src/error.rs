@@ -12,7 +12,7 @@ mod pin;
 mod sign;
 
 pub use pin::{Mark, PinError};
-pub use sign::SignError;
+pub use sign::{NotSignedAgain, SignError};
 
 /// A signing pool could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -192,7 +192,7 @@ pub enum TokenError {
         seen: Vec<String>,
     },
     /// More than one token fits the URI.
-    #[error("{} tokens fit {wanted}: {}; add serial= to the URI", fitting.len(), fitting.join(", "))]
+    #[error("{} tokens fit {wanted}: {}; add serial= to the URI", fitting.len(), list(fitting, "none"))]
     Ambiguous {
         /// The URI's token attributes.
         wanted: String,
@@ -221,7 +221,7 @@ pub enum KeyError {
     /// More than one private key fits the URI.
     #[error(
         "{} private keys fit {wanted} on token '{token}': {}; name one by object= and id=",
-        fitting.len(), fitting.join(", ")
+        fitting.len(), list(fitting, "none")
     )]
     Ambiguous {
         /// The URI's object attributes.
@@ -497,11 +497,33 @@ pub enum LocationError {
     Uri(#[from] UriError),
 }
 
+/// Most names that a message shows.
+const NAMES_MAX: usize = 8;
+
 /// Names one after the other, or what to say when there are none.
 fn list(names: &[String], none: &str) -> String {
     if names.is_empty() {
-        none.to_owned()
-    } else {
-        names.join(", ")
+        return none.to_owned();
+    }
+    let shown = names.len().min(NAMES_MAX);
+    let mut text = names[..shown].join(", ");
+    if shown < names.len() {
+        let more = names.len() - shown;
+        text.push_str(&format!(" and {more} more"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::list;
+
+    #[test]
+    fn a_message_shows_eight_names_at_most() {
+        let names: Vec<String> = (0..11).map(|number| format!("t{number}")).collect();
+        assert_eq!(list(&[], "none"), "none");
+        assert_eq!(list(&names[..2], "none"), "t0, t1");
+        assert!(list(&names[..8], "none").ends_with("t6, t7"));
+        assert!(list(&names, "none").ends_with("t6, t7 and 3 more"));
     }
 }

@@ -17,6 +17,10 @@ pub enum TokenState {
     /// It holds another key under the same name. It is looked at again at the longest interval
     /// between probes.
     WrongKey,
+    /// Three of its signatures in a row did not verify. It is looked at again at the longest
+    /// interval between probes, and comes back when its key is the right one and a test signature
+    /// verifies.
+    WrongSignatures,
     /// It no longer lets the key sign: used up, or not permitted. A person has to act, then restart.
     KeyStopped,
     /// It refused the PIN, now or before the last restart. A person has to act, then restart.
@@ -28,11 +32,12 @@ pub enum TokenState {
 
 impl TokenState {
     /// Every state.
-    pub const ALL: [TokenState; 7] = [
+    pub const ALL: [TokenState; 8] = [
         TokenState::Opening,
         TokenState::Up,
         TokenState::Down,
         TokenState::WrongKey,
+        TokenState::WrongSignatures,
         TokenState::KeyStopped,
         TokenState::PinRefused,
         TokenState::RestartNeeded,
@@ -45,6 +50,7 @@ impl TokenState {
             TokenState::Up => "up",
             TokenState::Down => "down",
             TokenState::WrongKey => "wrong key",
+            TokenState::WrongSignatures => "wrong signatures",
             TokenState::KeyStopped => "key stopped",
             TokenState::PinRefused => "PIN refused",
             TokenState::RestartNeeded => "restart needed",
@@ -112,6 +118,11 @@ pub enum PoolEventKind {
         /// Calls that still hang inside the module.
         inside: usize,
     },
+    /// A signature does not verify with the key's public half. It was not used.
+    WrongSignature {
+        /// Whether its job is signed again; if not, its attempts are used up.
+        again: bool,
+    },
     /// The token opened fewer sessions than were asked for.
     FewerSessions {
         /// What was asked for.
@@ -147,6 +158,17 @@ impl fmt::Display for PoolEvent {
                 f,
                 "a call that was given up returned, and its answer was dropped; {inside} still hang"
             ),
+            PoolEventKind::WrongSignature { again } => {
+                let what = if *again {
+                    "its job is signed again"
+                } else {
+                    "its job has no attempt left"
+                };
+                write!(
+                    f,
+                    "a signature does not verify with the key's public half and was not used; {what}"
+                )
+            }
             PoolEventKind::FewerSessions { asked, open, why } => write!(
                 f,
                 "{open} sessions where {asked} were asked for: {why}; raise the token's limit or \
@@ -158,7 +180,7 @@ impl fmt::Display for PoolEvent {
 
 /// Hears of a pool's events. A stand-in in tests, a log or a metrics service elsewhere.
 pub trait PoolObserver: Send + Sync {
-    /// Called at each event, on one of the pool's threads. It must not block: the token does not
-    /// sign or is not looked after meanwhile.
+    /// Called at each event, on one of the pool's threads or on that of a caller who rejects a
+    /// signature. It must not block: the token does not sign or is not looked after meanwhile.
     fn event(&self, event: &PoolEvent);
 }

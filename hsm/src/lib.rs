@@ -48,6 +48,7 @@ mod public_key;
 mod signing;
 pub mod softhsm;
 mod software;
+mod verify;
 
 pub use algorithm::{
     Curve, DigestAlgorithm, KeyAlgorithm, MlDsaParameterSet, RsaSignature, UnknownKeyAlgorithm,
@@ -56,7 +57,7 @@ pub use algorithm::{
 pub use ckr::{CallError, ErrorClass, ReturnCode};
 pub use error::{
     CloseError, DestroyError, GenerateError, InitializeError, KeyError, LocationError, Mark,
-    ModuleError, OpenError, PinError, SignError, SoftwareKeyError, TokenError,
+    ModuleError, NotSignedAgain, OpenError, PinError, SignError, SoftwareKeyError, TokenError,
 };
 pub use event::{PoolEvent, PoolEventKind, PoolObserver, StateChange, TokenState};
 pub use location::SignerLocation;
@@ -77,3 +78,4 @@ pub use pool::{RawSigner, SigningPool};
 pub use public_key::PublicKey;
 pub use signing::{SignCompletion, SignInput, SignJob, Signature};
 pub use software::SoftwareKey;
+pub use verify::TEST_TEXT;

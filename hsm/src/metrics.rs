@@ -23,6 +23,8 @@ const LATENCY_MAX_US: u64 = 3_600_000_000;
 pub struct PoolMetrics {
     /// Signatures handed to a completion.
     pub signatures: u64,
+    /// Signatures among them that did not verify.
+    pub wrong_signatures: u64,
     /// Sessions that sign; 0 for a software key.
     pub sessions: usize,
     /// Tokens that sign; 0 for a software key.
@@ -56,7 +58,8 @@ impl PoolMetrics {
 
 /// What one token of a pool is doing and has done since the pool was opened.
 ///
-/// Once nothing is in flight, `attempts = signatures + retries + failed + abandoned`.
+/// Once nothing is in flight, `attempts = signatures + retries + failed + abandoned`. A signature that
+/// is [rejected](crate::SigningPool::reject) counts as a retry, or as failed, from then on.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TokenMetrics {
@@ -72,7 +75,7 @@ pub struct TokenMetrics {
     pub in_flight: usize,
     /// Signatures asked of the token: calls of `C_SignInit` for a job.
     pub attempts: u64,
-    /// Attempts that brought the signature that was handed to a completion.
+    /// Attempts that brought the signature that was handed to a completion, and not rejected there.
     pub signatures: u64,
     /// Attempts that failed and were followed by another, here or on another token.
     pub retries: u64,
@@ -80,11 +83,17 @@ pub struct TokenMetrics {
     pub failed: u64,
     /// Attempts given up because the call did not return.
     pub abandoned: u64,
+    /// Signatures that did not verify. Their attempts are among `retries` and `failed`.
+    pub wrong_signatures: u64,
+    /// Test signatures, made before the token was taken back after wrong ones. They are for no job
+    /// and not among the attempts.
+    pub tests: u64,
     /// Calls given up that came back later. Their answers were dropped.
     pub late: u64,
     /// Calls given up that hang inside the module now.
     pub inside: usize,
-    /// How long `C_SignInit` and `C_Sign` took together, of attempts that brought a signature.
+    /// How long `C_SignInit` and `C_Sign` took together, of attempts that brought a signature, also
+    /// a wrong one.
     pub latency: LatencyHistogram,
     /// The last 32 changes of state, oldest first.
     pub history: Vec<StateChange>,
@@ -175,6 +184,7 @@ impl fmt::Debug for LatencyHistogram {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     signatures: AtomicU64,
+    wrong_signatures: AtomicU64,
     sessions_reopened: AtomicU64,
     keys_found_again: AtomicU64,
     logins_renewed: AtomicU64,
@@ -195,6 +205,10 @@ impl Counters {
     pub(crate) fn answered(&self) -> u64 {
         let errors: u64 = self.errors.iter().map(get).sum();
         get(&self.signatures) + errors
+    }
+
+    pub(crate) fn wrong_signature(&self) {
+        add_one(&self.wrong_signatures);
     }
 
     pub(crate) fn session_reopened(&self) {
@@ -221,6 +235,7 @@ impl Counters {
     pub(crate) fn read(&self, queued: usize) -> PoolMetrics {
         PoolMetrics {
             signatures: get(&self.signatures),
+            wrong_signatures: get(&self.wrong_signatures),
             sessions: 0,
             tokens_up: 0,
             sessions_reopened: get(&self.sessions_reopened),

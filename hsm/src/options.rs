@@ -37,7 +37,7 @@ pub struct PoolOptions {
     pub abandoned_max: Option<usize>,
     /// Where the marks of a refused PIN and of a login under way are kept, so that no later process
     /// sends the PIN again. No PIN is sent while this directory cannot be written. `None` keeps a
-    /// refusal in this process alone.
+    /// refusal in this process alone, until it ends.
     pub state_directory: Option<PathBuf>,
     /// Who hears of changes.
     pub observer: Option<Arc<dyn PoolObserver>>,

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::algorithm::{KeyAlgorithm, RsaSignature};
-use crate::error::{CloseError, OpenError, SignError};
+use crate::error::{CloseError, NotSignedAgain, OpenError, SignError};
 use crate::location::SignerLocation;
 use crate::metrics::{Counters, PoolMetrics, TokenMetrics};
 use crate::options::PoolOptions;
@@ -145,6 +145,47 @@ impl SigningPool {
             }
             Kind::Tokens(pool) => pool.submit(job),
         }
+    }
+
+    /// Tells that a signature of this pool verified. It ends its token's row of wrong ones, so
+    /// whoever rejects signatures accepts the others. Costs two looks at memory.
+    pub fn accept(&self, signature: &Signature) {
+        if let Kind::Tokens(pool) = &self.0 {
+            pool.accept(signature);
+        }
+    }
+
+    /// Tells that a signature of this pool does not verify, and has its job signed again: the same
+    /// input, by whichever session is free. The completion is called once more, with another
+    /// signature or with the reason why there is none.
+    ///
+    /// `job` is the one that the signature was made for. The pool looks for itself whether the
+    /// signature is wrong. Three wrong ones in a row take their token out
+    /// ([`TokenState::WrongSignatures`](crate::TokenState::WrongSignatures)).
+    ///
+    /// # Errors
+    /// [`NotSignedAgain`]; the completion is not called then. A software key's signature is never
+    /// made again.
+    pub fn reject(&self, signature: Signature, job: SignJob) -> Result<(), NotSignedAgain> {
+        match &self.0 {
+            Kind::Software { key, counters } => {
+                let rsa = key.rsa_signature();
+                let bytes = signature.as_bytes();
+                if key.public_key().verifies_input(rsa, &job.input, bytes) {
+                    return Err(NotSignedAgain::Verifies);
+                }
+                counters.wrong_signature();
+                Err(NotSignedAgain::NoToken)
+            }
+            Kind::Tokens(pool) => pool.reject(&signature, job),
+        }
+    }
+
+    /// Whether `signature`, in X.509 form, is the pool's key's over `message`, signed the way this
+    /// pool signs.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.public_key()
+            .verifies(self.rsa_signature(), message, signature)
     }
 
     /// Whether [`SigningPool::submit`] signs on the calling thread.

@@ -66,9 +66,24 @@ impl SignInput {
 /// (RFC 3279 §2.2.3), RSA as the raw integer, Ed25519 as its 64 bytes (RFC 8410 §6), ML-DSA as its
 /// 2420, 3309 or 4627 bytes (RFC 9881 §3).
 ///
-/// Signatures of P-256, P-384 and Ed25519 are stored inline and cost no allocation.
+/// Signatures of P-256, P-384 and Ed25519 are stored inline and cost no allocation. Two are equal
+/// when their bytes are.
 #[derive(Debug, Clone)]
-pub struct Signature(Storage);
+pub struct Signature {
+    storage: Storage,
+    origin: Option<Origin>,
+}
+
+/// Which attempt of a pool made a signature, for when it does not verify.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// The token's place in the pool's list.
+    pub(crate) place: usize,
+    /// How often the token's breaker had opened.
+    pub(crate) generation: u64,
+    /// Attempts that the job has had, this one included.
+    pub(crate) attempts: u32,
+}
 
 #[derive(Debug, Clone)]
 enum Storage {
@@ -82,15 +97,28 @@ enum Storage {
 impl Signature {
     /// An empty signature, to be filled by [`RawSigner::sign`](crate::RawSigner::sign).
     pub fn empty() -> Signature {
-        Signature(Storage::Inline {
-            bytes: [0; INLINE_SIGNATURE_LEN],
-            len: 0,
-        })
+        Signature {
+            storage: Storage::Inline {
+                bytes: [0; INLINE_SIGNATURE_LEN],
+                len: 0,
+            },
+            origin: None,
+        }
+    }
+
+    /// Notes which attempt made it.
+    pub(crate) fn comes_from(&mut self, origin: Origin) {
+        self.origin = Some(origin);
+    }
+
+    /// Which attempt made it; `None` for a software key's and a bare signer's.
+    pub(crate) fn origin(&self) -> Option<Origin> {
+        self.origin
     }
 
     /// The signature in X.509 form.
     pub fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
+        match &self.storage {
             Storage::Inline { bytes, len } => &bytes[..usize::from(*len)],
             Storage::Heap(bytes) => bytes,
         }
@@ -98,10 +126,10 @@ impl Signature {
 
     /// Replaces the content by `len` bytes on the heap, which the caller fills in.
     pub(crate) fn on_heap(&mut self, len: usize) -> &mut [u8] {
-        if let Storage::Inline { .. } = self.0 {
-            self.0 = Storage::Heap(Vec::new());
+        if let Storage::Inline { .. } = self.storage {
+            self.storage = Storage::Heap(Vec::new());
         }
-        match &mut self.0 {
+        match &mut self.storage {
             Storage::Heap(bytes) => {
                 bytes.clear();
                 bytes.resize(len, 0);
@@ -113,7 +141,7 @@ impl Signature {
 
     /// Replaces the content. A buffer on the heap is used again.
     pub(crate) fn set(&mut self, signature: &[u8]) {
-        match &mut self.0 {
+        match &mut self.storage {
             Storage::Heap(bytes) => {
                 bytes.clear();
                 bytes.extend_from_slice(signature);
@@ -123,7 +151,7 @@ impl Signature {
                     place.copy_from_slice(signature);
                     *len = signature.len() as u8;
                 }
-                None => self.0 = Storage::Heap(signature.to_vec()),
+                None => self.storage = Storage::Heap(signature.to_vec()),
             },
         }
     }

@@ -51,7 +51,10 @@ fn a_module_is_initialized_once_and_finalized_by_the_last_to_go() {
         assert!(!initialized(), "closed again");
     }
     SigningPool::pkcs11(&token.uri("no such key"), Pkcs11Options::default()).unwrap_err();
-    SigningPool::pkcs11(&token.wrong_pin_uri("k"), Pkcs11Options::default()).unwrap_err();
+    let marks = tempfile::tempdir().unwrap();
+    let wrong_pin = token.wrong_pin_uri("k").with_state_directory(marks.path());
+    SigningPool::pkcs11(&wrong_pin, Pkcs11Options::default()).unwrap_err();
+    drop(marks);
     assert!(!initialized(), "a failed open leaves nothing behind");
 
     // Initialized by somebody else: used, and left to them to finalize.

@@ -343,6 +343,9 @@ fn a_pin_locks_for_every_process_until_the_officer_unlocks_it() {
         let file = directory.path().join("pin");
         fs::write(&file, pin).unwrap();
         let uri = Pkcs11Uri::new(hsm.module(), hsm.label(), "k", Some(&file));
+        let marks = tempfile::tempdir().unwrap();
+        // The marks go at once, as if a person had looked each time.
+        let uri = uri.with_state_directory(marks.path());
         SigningPool::pkcs11(&uri, options(1)).map(drop)
     };
     let refused = |outcome: Result<(), OpenError>| match outcome {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use birthmark_hsm::{
-    ErrorClass, GenerateError, InitializeError, KeyAlgorithm, KeyError, ModuleError, OpenError,
-    PinError, Pkcs11Options, Pkcs11Uri, Signature, SigningPool, TokenError, generate_key_pair,
-    initialize_token,
+    ErrorClass, GenerateError, InitializeError, KeyAlgorithm, KeyError, Mark, ModuleError,
+    OpenError, PinError, Pkcs11Options, Pkcs11Uri, Signature, SigningPool, TokenError,
+    generate_key_pair, initialize_token,
 };
 
 mod test_token;
@@ -162,10 +162,11 @@ fn many_pools_open_at_once() {
 }
 
 #[test]
-fn a_wrong_pin_is_refused_and_the_right_one_works_after_it() {
+fn a_wrong_pin_is_refused_and_the_right_one_works_once_the_mark_is_removed() {
     let token = TestToken::create();
+    let marks = tempfile::tempdir().unwrap();
     generate_key_pair(&token.uri("k"), KeyAlgorithm::EcP256).unwrap();
-    let error = open_error(&token.wrong_pin_uri("k"));
+    let error = open_error(&token.wrong_pin_uri("k").with_state_directory(marks.path()));
     assert!(
         matches!(&error, OpenError::Pin(PinError::Refused { .. })),
         "{error}"
@@ -178,6 +179,14 @@ fn a_wrong_pin_is_refused_and_the_right_one_works_after_it() {
         );
         assert!(!shown.contains("not the PIN"), "{shown}");
     }
+    let OpenError::Pin(PinError::Refused {
+        mark: Mark::Left(mark),
+        ..
+    }) = error
+    else {
+        panic!("no mark: {error}")
+    };
+    fs::remove_file(mark).unwrap();
     SigningPool::pkcs11(&token.uri("k"), options(1))
         .unwrap()
         .close()

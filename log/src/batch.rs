@@ -10,10 +10,10 @@
 //! padding  zeros
 //! ```
 //!
-//! `length` is that of all frames. `checksum` of the header is the CRC-32C of everything else in
-//! the batch, padding included; `previous` is the checksum of the batch before (of the segment
-//! header for the first one), which chains them. `checksum` of a frame is the CRC-32C of its
-//! payload alone and serves point reads.
+//! `length` is that of all frames. `checksum` of a frame is the CRC-32C of its payload; `checksum` of
+//! the batch is that of all frames' headers and then of its own header. So each payload is summed
+//! once, and who copies records can compare the payloads later, where they arrive. `previous` is the
+//! checksum of the batch before (of the segment header for the first one), which chains them.
 
 use crate::record::RECORD_BYTES_MAX;
 use crate::storage::AlignedBytes;
@@ -33,8 +33,8 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = RECORD_BYTES_MAX + RESERVATION_HEAD_
 /// Bytes of `record_bytes_max` in front of the lost record in a reservation's payload.
 pub(crate) const RESERVATION_HEAD_BYTES: usize = 4;
 
-/// `BMB1` in the file.
-const MAGIC: u32 = u32::from_le_bytes(*b"BMB1");
+/// `BMB2` in the file.
+const MAGIC: u32 = u32::from_le_bytes(*b"BMB2");
 
 /// Offset of the checksum in the batch header.
 const CHECKSUM_AT: usize = 44;
@@ -136,39 +136,49 @@ pub(crate) const fn padded(bytes: usize) -> usize {
     bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
 }
 
-/// Whether the checksum of a whole, padded batch holds.
-pub(crate) fn is_intact(batch: &[u8]) -> bool {
-    batch.len() >= BATCH_HEADER_BYTES && checksum(batch) == u32_at(batch, CHECKSUM_AT)
+/// Which payloads are compared with their checksums when a batch is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payloads {
+    /// All of them.
+    Compared,
+    /// None: who asks compares them later.
+    ComparedLater,
 }
 
-/// Gives an intact batch another salt and predecessor, and returns its new checksum.
-pub(crate) fn transplant(batch: &mut [u8], salt: u64, previous: u32) -> u32 {
-    batch[16..24].copy_from_slice(&salt.to_le_bytes());
-    batch[36..40].copy_from_slice(&previous.to_le_bytes());
-    seal(batch)
-}
-
-/// The frames of an intact batch; `None` when they do not add up, which a correct writer
-/// never produces.
-pub(crate) fn frames<'a>(header: &BatchHeader, batch: &'a [u8]) -> Option<Vec<Frame<'a>>> {
-    frames_unverified(header, batch)
-        .filter(|frames| frames.iter().all(|frame| frame.is_good(batch)))
-}
-
-/// [`frames`] for whoever compares the payloads with their checksums later.
-pub(crate) fn frames_unverified<'a>(
+/// The frames of a whole, padded batch; `None` when it is not what was sealed.
+pub(crate) fn open<'a>(
     header: &BatchHeader,
     batch: &'a [u8],
+    payloads: Payloads,
 ) -> Option<Vec<Frame<'a>>> {
+    let frames = parse_frames(header, batch)?;
+    let sealed = checksum(batch, &frames) == header.checksum;
+    let good = |frame: &Frame<'_>| frame.is_good(batch);
+    let intact = sealed && (payloads == Payloads::ComparedLater || frames.iter().all(good));
+    intact.then_some(frames)
+}
+
+/// Gives a batch with these frames another salt and predecessor, and returns its new checksum.
+pub(crate) fn transplant(
+    batch: &[u8],
+    frames: &[Frame<'_>],
+    salt: u64,
+    previous: u32,
+) -> (Vec<u8>, u32) {
+    let mut moved = batch.to_vec();
+    moved[16..24].copy_from_slice(&salt.to_le_bytes());
+    moved[36..40].copy_from_slice(&previous.to_le_bytes());
+    let checksum = checksum(&moved, frames);
+    moved[CHECKSUM_AT..BATCH_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    (moved, checksum)
+}
+
+fn parse_frames<'a>(header: &BatchHeader, batch: &'a [u8]) -> Option<Vec<Frame<'a>>> {
     let end = BATCH_HEADER_BYTES + header.length as usize;
     let mut offset = BATCH_HEADER_BYTES;
     // A frame has a header at least, so a wrong count cannot ask for much memory.
-    let mut frames = Vec::with_capacity(
-        batch
-            .len()
-            .div_ceil(FRAME_HEADER_BYTES)
-            .min(header.count as usize),
-    );
+    let frames_max = batch.len().div_ceil(FRAME_HEADER_BYTES);
+    let mut frames = Vec::with_capacity(frames_max.min(header.count as usize));
     for _ in 0..header.count {
         let frame = parse_frame(batch.get(..end)?, offset)?;
         offset += FRAME_HEADER_BYTES + frame.payload.len();
@@ -213,6 +223,8 @@ pub(crate) struct BatchBuffer {
     /// Where the batch starts: behind a segment header when it is the first of its segment.
     start: usize,
     count: u32,
+    /// Checksum of the frames' headers so far.
+    frames_checksum: u32,
 }
 
 impl BatchBuffer {
@@ -223,6 +235,7 @@ impl BatchBuffer {
         self.start = head.len();
         self.bytes.resize(self.start + BATCH_HEADER_BYTES);
         self.count = 0;
+        self.frames_checksum = 0;
     }
 
     /// Number of frames.
@@ -283,7 +296,9 @@ impl BatchBuffer {
         batch[24..32].copy_from_slice(&place.first_index.to_le_bytes());
         batch[32..36].copy_from_slice(&self.count.to_le_bytes());
         batch[36..40].copy_from_slice(&place.previous.to_le_bytes());
-        seal(batch)
+        let checksum = crc32c::crc32c_append(self.frames_checksum, &batch[..CHECKSUM_AT]);
+        batch[CHECKSUM_AT..BATCH_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        checksum
     }
 
     /// Everything to write.
@@ -292,20 +307,18 @@ impl BatchBuffer {
     }
 
     fn seal_frame(&mut self, offset: usize) {
-        let checksum = crc32c::crc32c(&self.bytes[offset + FRAME_HEADER_BYTES..]);
-        self.bytes[offset + 4..offset + 8].copy_from_slice(&checksum.to_le_bytes());
+        let (header, payload) = self.bytes[offset..].split_at_mut(FRAME_HEADER_BYTES);
+        header[4..8].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+        self.frames_checksum = crc32c::crc32c_append(self.frames_checksum, header);
     }
 }
 
-fn seal(batch: &mut [u8]) -> u32 {
-    let checksum = checksum(batch);
-    batch[CHECKSUM_AT..BATCH_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-    checksum
-}
-
-fn checksum(batch: &[u8]) -> u32 {
-    let head = crc32c::crc32c(&batch[..CHECKSUM_AT]);
-    crc32c::crc32c_append(head, &batch[BATCH_HEADER_BYTES..])
+fn checksum(batch: &[u8], frames: &[Frame<'_>]) -> u32 {
+    let header = |frame: &Frame<'_>| frame.offset..frame.offset + FRAME_HEADER_BYTES;
+    let headers = frames.iter().fold(0, |sum, frame| {
+        crc32c::crc32c_append(sum, &batch[header(frame)])
+    });
+    crc32c::crc32c_append(headers, &batch[..CHECKSUM_AT])
 }
 
 /// A little-endian integer inside `bytes`, which must be long enough.
@@ -360,6 +373,10 @@ mod tests {
         buffer.bytes().to_vec()
     }
 
+    fn frames_of(batch: &[u8], payloads: Payloads) -> Option<Vec<Frame<'_>>> {
+        open(&BatchHeader::decode(batch)?, batch, payloads)
+    }
+
     proptest! {
         #![proptest_config(crate::fixed_seed())]
 
@@ -373,11 +390,10 @@ mod tests {
         ) {
             let batch = build(&place, &content);
             prop_assert_eq!(batch.len() % BLOCK_BYTES, 0);
-            prop_assert!(is_intact(&batch));
             let header = BatchHeader::decode(&batch).expect("a header");
             prop_assert_eq!(header.place, place);
             prop_assert_eq!(header.padded_bytes(), batch.len());
-            let frames = frames(&header, &batch).expect("frames");
+            let frames = open(&header, &batch, Payloads::Compared).expect("frames");
             prop_assert_eq!(frames.len(), content.len());
             for (frame, (kind, reservation, payload)) in frames.iter().zip(&content) {
                 prop_assert_eq!(frame.kind, *kind);
@@ -390,14 +406,29 @@ mod tests {
         #[test]
         fn any_flipped_bit_breaks_the_batch(
             place in any_place(),
-            payload in prop::collection::vec(any::<u8>(), 0..900),
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..900), 1..4),
             at in any::<prop::sample::Index>(),
             bit in 0..8u32,
         ) {
-            let mut batch = build(&place, &[(FrameKind::Record, 7, payload)]);
+            let content: Vec<_> = payloads
+                .into_iter()
+                .map(|payload| (FrameKind::Record, 7, payload))
+                .collect();
+            let mut batch = build(&place, &content);
+            let sealed = frames_of(&batch, Payloads::Compared).map(|frames| {
+                let payload = |frame: &Frame<'_>| {
+                    let start = frame.offset + FRAME_HEADER_BYTES;
+                    start..start + frame.payload.len()
+                };
+                frames.iter().map(payload).collect::<Vec<_>>()
+            });
             let at = at.index(batch.len());
             batch[at] ^= 1 << bit;
-            prop_assert!(!is_intact(&batch) || BatchHeader::decode(&batch).is_none());
+            prop_assert_eq!(frames_of(&batch, Payloads::Compared), None);
+            // Whoever compares payloads later finds everything else by opening the batch.
+            let in_payload = sealed.expect("frames").iter().any(|payload| payload.contains(&at));
+            let opens = frames_of(&batch, Payloads::ComparedLater).is_some();
+            prop_assert_eq!(opens, in_payload);
         }
 
         #[test]
@@ -405,11 +436,10 @@ mod tests {
             let _ = frame_at(&bytes, at);
             if bytes.len() >= BATCH_HEADER_BYTES {
                 let mut bytes = bytes;
-                bytes[..4].copy_from_slice(b"BMB1");
+                bytes[..4].copy_from_slice(b"BMB2");
                 bytes[40..44].fill(0);
                 let header = BatchHeader::decode(&bytes).expect("a header");
-                let _ = frames(&header, &bytes);
-                let _ = is_intact(&bytes);
+                let _ = open(&header, &bytes, Payloads::ComparedLater);
             }
         }
     }
@@ -422,10 +452,10 @@ mod tests {
             first_index: 5,
             previous: 6,
         };
-        let mut batch = build(&place, &[(FrameKind::Record, 7, vec![8; 600])]);
-        transplant(&mut batch, 44, 66);
-        assert!(is_intact(&batch));
-        let header = BatchHeader::decode(&batch).expect("a header");
+        let batch = build(&place, &[(FrameKind::Record, 7, vec![8; 600])]);
+        let frames = frames_of(&batch, Payloads::Compared).expect("frames");
+        let (moved, checksum) = transplant(&batch, &frames, 44, 66);
+        let header = BatchHeader::decode(&moved).expect("a header");
         assert_eq!(
             header.place,
             BatchPlace {
@@ -434,10 +464,8 @@ mod tests {
                 ..place
             }
         );
-        assert_eq!(
-            frames(&header, &batch).expect("frames")[0].payload,
-            &[8; 600]
-        );
+        assert_eq!(header.checksum, checksum);
+        assert_eq!(frames_of(&moved, Payloads::Compared), Some(frames));
     }
 
     #[test]
@@ -454,6 +482,6 @@ mod tests {
         buffer.finish(&place);
         assert_eq!(offset, BLOCK_BYTES + BATCH_HEADER_BYTES);
         assert_eq!(buffer.bytes()[..BLOCK_BYTES], [0xEE; BLOCK_BYTES]);
-        assert!(is_intact(&buffer.bytes()[BLOCK_BYTES..]));
+        assert!(frames_of(&buffer.bytes()[BLOCK_BYTES..], Payloads::Compared).is_some());
     }
 }

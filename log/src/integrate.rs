@@ -282,7 +282,7 @@ impl Integrator {
             for (nth, (record, &checksum)) in records.iter().zip(&bundle.checksums).enumerate() {
                 let index = first + nth as u64;
                 if crc32c::crc32c(record) != checksum {
-                    let detail = "the record is not what was committed";
+                    let detail = "the record is not what was committed: this file is damaged, or the segment that it was copied from";
                     return Err(differs(&bundle.path, index, detail));
                 }
                 if index >= self.tree.size() {

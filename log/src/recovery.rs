@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::batch::{self, BLOCK_BYTES, FrameKind};
+use crate::batch::{self, BLOCK_BYTES, Payloads};
 use crate::clock::{ClockLimits, ClockRule, saturating_ms};
 use crate::commit::Append;
 use crate::committer::{Committer, Position};
@@ -305,21 +305,15 @@ fn copy_batches(
 ) -> Result<u32, PathError> {
     let (block, mut previous) = header.encode();
     file.write_all_at(&block, 0).map_err(at(&tail.path))?;
-    let mut scanner =
-        SegmentScanner::new(Arc::clone(&tail.file), &tail.header).map_err(at(&tail.path))?;
+    let mut scanner = SegmentScanner::new(Arc::clone(&tail.file), &tail.header, Payloads::Compared)
+        .map_err(at(&tail.path))?;
     let mut copied = BLOCK_BYTES as u64;
     while let Some(batch) = scanner.next_batch().map_err(at(&tail.path))? {
-        let frames = batch::frames(&batch.header, batch.bytes).unwrap_or_default();
-        let records = frames
-            .iter()
-            .filter(|frame| frame.kind == FrameKind::Record)
-            .count();
-        let mut bytes = batch.bytes.to_vec();
-        previous = batch::transplant(&mut bytes, header.salt, previous);
+        let bytes;
+        (bytes, previous) = batch::transplant(batch.bytes, &batch.frames, header.salt, previous);
         file.write_all_at(&bytes, batch.offset)
             .map_err(at(&tail.path))?;
         copied = batch.offset + bytes.len() as u64;
-        scanner.add_records(records as u64);
     }
     if copied == tail.end {
         return Ok(previous);

@@ -4,7 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::batch::{self, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Frame, FrameKind};
+use crate::batch::{
+    self, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Frame, FrameKind, Payloads,
+};
 use crate::error::Corruption;
 use crate::floor::read_floor;
 use crate::record::{ExtractError, RecordIndex};
@@ -215,27 +217,30 @@ pub(crate) fn read_header(
 pub(crate) struct SegmentScanner {
     window: Window,
     salt: u64,
+    payloads: Payloads,
     offset: u64,
     cursor: Cursor,
 }
 
 /// A good batch.
 pub(crate) struct Batch<'a> {
-    pub(crate) header: BatchHeader,
     /// Where it starts in the segment.
     pub(crate) offset: u64,
     /// All of it, padding included.
     pub(crate) bytes: &'a [u8],
+    pub(crate) frames: Vec<Frame<'a>>,
 }
 
 impl SegmentScanner {
     pub(crate) fn new(
         file: Arc<dyn StorageFile>,
         header: &SegmentHeader,
+        payloads: Payloads,
     ) -> io::Result<SegmentScanner> {
         Ok(SegmentScanner {
             window: Window::new(file)?,
             salt: header.salt,
+            payloads,
             offset: SEGMENT_HEADER_BYTES,
             cursor: Cursor::at_start_of(header),
         })
@@ -243,28 +248,36 @@ impl SegmentScanner {
 
     /// The next good batch, or `None` at the first that is not.
     pub(crate) fn next_batch(&mut self) -> io::Result<Option<Batch<'_>>> {
-        let offset = self.offset;
-        let Some(header) = intact_batch(&mut self.window, offset)? else {
+        let (offset, expected) = (self.offset, self.cursor);
+        let header = self.window.get(offset, BATCH_HEADER_BYTES)?;
+        let Some(header) = header.and_then(BatchHeader::decode) else {
             return Ok(None);
         };
-        let place = header.place;
-        let expected = (self.salt, self.cursor.sequence, self.cursor.previous);
-        if (place.salt, place.sequence, place.previous) != expected
-            || place.first_index != self.cursor.next_index
-        {
+        let found = Cursor {
+            sequence: header.place.sequence,
+            previous: header.place.previous,
+            next_index: header.place.first_index,
+        };
+        if header.place.salt != self.salt || found != expected {
             return Ok(None);
         }
-        self.offset += header.padded_bytes() as u64;
-        self.cursor.sequence += 1;
-        self.cursor.previous = header.checksum;
-        let bytes = self
-            .window
-            .get(offset, header.padded_bytes())?
-            .unwrap_or_default();
+        let Some(bytes) = self.window.get(offset, header.padded_bytes())? else {
+            return Ok(None);
+        };
+        let Some(frames) = batch::open(&header, bytes, self.payloads) else {
+            return Ok(None);
+        };
+        let is_record = |frame: &&Frame<'_>| frame.kind == FrameKind::Record;
+        self.offset += bytes.len() as u64;
+        self.cursor = Cursor {
+            sequence: expected.sequence + 1,
+            previous: header.checksum,
+            next_index: expected.next_index + frames.iter().filter(is_record).count() as u64,
+        };
         Ok(Some(Batch {
-            header,
             offset,
             bytes,
+            frames,
         }))
     }
 
@@ -277,11 +290,6 @@ impl SegmentScanner {
     pub(crate) fn forget_read_ahead(&mut self) {
         self.window.bytes.clear();
     }
-
-    /// Tells how many records the batch had that was just returned.
-    pub(crate) fn add_records(&mut self, records: u64) {
-        self.cursor.next_index += records;
-    }
 }
 
 fn walk_segment(
@@ -290,19 +298,15 @@ fn walk_segment(
     header: SegmentHeader,
     visitor: &mut dyn Visitor,
 ) -> Result<Tail, ScanError> {
-    let mut scanner = SegmentScanner::new(Arc::clone(&file), &header).map_err(at(&path))?;
+    let mut scanner =
+        SegmentScanner::new(Arc::clone(&file), &header, Payloads::Compared).map_err(at(&path))?;
     let mut clean = false;
     loop {
-        let first = scanner.cursor.next_index;
+        let mut index = scanner.cursor.next_index;
         let Some(batch) = scanner.next_batch().map_err(at(&path))? else {
             break;
         };
-        let Some(frames) = batch::frames(&batch.header, batch.bytes) else {
-            let detail = "the frames of an intact batch do not add up";
-            return Err(corrupt(&path, batch.offset, first, detail));
-        };
-        let mut index = first;
-        for frame in &frames {
+        for frame in &batch.frames {
             let offset = batch.offset + frame.offset as u64;
             // Segments are at most SEGMENT_BYTES_MAX long: the offset fits.
             visitor
@@ -318,7 +322,6 @@ fn walk_segment(
             clean = frame.kind == FrameKind::Closed;
         }
         visitor.batch_end(batch.offset + batch.bytes.len() as u64);
-        scanner.add_records(index - first);
     }
     let (end, cursor) = (scanner.offset, scanner.cursor);
     Ok(Tail {
@@ -408,7 +411,7 @@ fn find_intact(
     let mut offset = from;
     while let Some(block) = window.get(offset, BLOCK_BYTES)? {
         let candidate = BatchHeader::decode(block).is_some_and(|header| wanted(&header.place));
-        if candidate && intact_batch(window, offset)?.is_some() {
+        if candidate && is_intact_batch(window, offset)? {
             return Ok(Some(offset));
         }
         offset += BLOCK_BYTES as u64;
@@ -416,15 +419,16 @@ fn find_intact(
     Ok(None)
 }
 
-fn intact_batch(window: &mut Window, offset: u64) -> io::Result<Option<BatchHeader>> {
+fn is_intact_batch(window: &mut Window, offset: u64) -> io::Result<bool> {
     let header = window
         .get(offset, BATCH_HEADER_BYTES)?
         .and_then(BatchHeader::decode);
     let Some(header) = header else {
-        return Ok(None);
+        return Ok(false);
     };
     let batch = window.get(offset, header.padded_bytes())?;
-    Ok(batch.is_some_and(batch::is_intact).then_some(header))
+    let frames = batch.and_then(|batch| batch::open(&header, batch, Payloads::Compared));
+    Ok(frames.is_some())
 }
 
 pub(crate) fn corrupt(

@@ -29,7 +29,8 @@ pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 pub(crate) const SEGMENT_BYTES_UNIT: u64 = 4096;
 
 const MAGIC: [u8; 8] = *b"BMLOGSEG";
-const VERSION: u32 = 1;
+/// 2: payloads are summed once.
+const VERSION: u32 = 2;
 const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
 const FIELDS_END: usize = 72;
 

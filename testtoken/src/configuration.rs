@@ -128,6 +128,8 @@ struct Raw {
     pin: Option<Pin>,
     #[serde(default = "default_sessions")]
     session_max: usize,
+    #[serde(default)]
+    reuse_handles: bool,
     module: Option<PathBuf>,
     init_string: Option<CString>,
     key_file: Option<PathBuf>,
@@ -202,6 +204,8 @@ pub struct Configuration {
     pub(crate) serial: String,
     pub(crate) pin: Option<Pin>,
     pub(crate) session_max: usize,
+    /// A new session may get the number of one that is gone.
+    pub(crate) reuse_handles: bool,
     pub(crate) module: Option<PathBuf>,
     /// What that module gets with C_Initialize.
     pub(crate) init_string: Option<CString>,
@@ -328,6 +332,7 @@ impl Raw {
             serial: self.serial,
             pin: self.pin,
             session_max: self.session_max,
+            reuse_handles: self.reuse_handles,
             module: path(self.module),
             init_string: self.init_string,
             keys: Keys {

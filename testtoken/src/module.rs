@@ -213,7 +213,7 @@ impl Module {
             (Mode::Forward, Some(module), _) => {
                 let init_string = configuration.init_string.clone();
                 Backend::Forward(RealModule::load(module, init_string)?)
-            },
+            }
             (_, _, Some(pin)) => {
                 let token = Token::start(&configuration, pin.clone(), choice);
                 Backend::Own(token.map_err(|error| error.to_string())?)

@@ -55,7 +55,7 @@ pub struct PaceReport {
     pub calls: u64,
     /// Their latency as it really was, mean in microseconds.
     pub latency_mean_us: f64,
-    /// How long they waited for the cap on the rate, mean in microseconds.
+    /// How long the cap on the rate made them wait, mean in microseconds.
     pub rate_wait_mean_us: f64,
 }
 
@@ -129,8 +129,11 @@ impl Pace {
             let wait = state.reserve(Instant::now());
             (state.settings, state.seed, wait)
         };
-        sleep(rate_wait, &self.rate_wait_ns);
-        sleep(settings.latency(seed, call), &self.latency_ns);
+        // One sleep for both, as a real call has one answer to wait for. What it takes too long
+        // counts as latency.
+        let slept = sleep(rate_wait + settings.latency(seed, call));
+        add_ns(&self.rate_wait_ns, rate_wait);
+        add_ns(&self.latency_ns, slept.saturating_sub(rate_wait));
     }
 
     pub(crate) fn report(&self) -> PaceReport {
@@ -169,14 +172,19 @@ impl Settings {
     }
 }
 
-fn sleep(time: Duration, sum_ns: &AtomicU64) {
+/// Sleeps, and returns how long it really took.
+fn sleep(time: Duration) -> Duration {
     if time.is_zero() {
-        return;
+        return time;
     }
     let started = Instant::now();
     std::thread::sleep(time);
-    let slept = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    sum_ns.fetch_add(slept, Ordering::Relaxed);
+    started.elapsed()
+}
+
+fn add_ns(sum: &AtomicU64, time: Duration) {
+    let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    sum.fetch_add(ns, Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub const HANG_MAX: Duration = Duration::from_secs(600);
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FaultSetting {
     function: String,
+    except: Option<String>,
     at: Option<Vec<u64>>,
     every: Option<u64>,
     probability: Option<f64>,
@@ -107,6 +108,8 @@ impl Effect {
 pub(crate) struct Rule {
     /// `None` for every function.
     function: Option<Function>,
+    /// The one that is left out of every function.
+    except: Option<Function>,
     when: When,
     from: Duration,
     to: Duration,
@@ -131,14 +134,19 @@ impl FaultSetting {
     /// What is wrong with it, for a person.
     pub(crate) fn rule(self) -> Result<Rule, String> {
         let effect = self.effect()?;
+        let named = |name: &str| {
+            let function = Function::named(name);
+            function.ok_or_else(|| format!("'{name}' is no function of PKCS#11 v2.40"))
+        };
         let function = match self.function.as_str() {
             "" => return Err("a fault needs a function, such as function = \"C_Sign\"".into()),
             "*" => None,
-            name => Some(
-                Function::named(name)
-                    .ok_or_else(|| format!("'{name}' is no function of PKCS#11 v2.40"))?,
-            ),
+            name => Some(named(name)?),
         };
+        let except = self.except.as_deref().map(named).transpose()?;
+        if except.is_some() && function.is_some() {
+            return Err("except = … goes with function = \"*\"".into());
+        }
         if effect.signature.is_some() && function != Some(Function::C_Sign) {
             return Err("signature = … goes with function = \"C_Sign\"".into());
         }
@@ -164,6 +172,7 @@ impl FaultSetting {
         let (from, to) = window(self.from_s, self.to_s)?;
         Ok(Rule {
             function,
+            except,
             when,
             from,
             to,
@@ -226,7 +235,8 @@ pub(crate) fn window(
 impl Rule {
     /// Counts one call of a function, and tells whether it goes wrong.
     fn fires(&self, function: Function, now: Duration, seed: u64) -> bool {
-        if self.function.is_some_and(|wanted| wanted != function) {
+        let another = self.function.is_some_and(|wanted| wanted != function);
+        if another || self.except == Some(function) {
             return false;
         }
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
@@ -356,7 +366,7 @@ mod tests {
 
     #[test]
     fn other_functions_are_not_counted_but_by_a_star() {
-        for (function, expected) in [("C_Sign", 2), ("*", 4)] {
+        for (function, expected) in [("C_Sign", 2), ("*", 4), ("*'\nexcept = 'C_Login", 3)] {
             let schedule = Schedule::default();
             let text = format!("function = '{function}'\nhang = true\nat = [2, 3, 4, 5]");
             schedule.configure(vec![rule(&text).unwrap()], 0);
@@ -467,6 +477,14 @@ mod tests {
                 "less than",
             ),
             ("function = 'C_Login'\nsignature = 'wrong'", "C_Sign"),
+            (
+                "function = 'C_Sign'\nexcept = 'C_Login'\nhang = true",
+                "goes with",
+            ),
+            (
+                "function = '*'\nexcept = 'C_Sing'\nhang = true",
+                "is no function",
+            ),
             (
                 "function = 'C_Sign'\nextractable = true",
                 "C_GetAttributeValue",

@@ -1,4 +1,5 @@
-//! The sessions of the token: handles that are never used twice, each behind a lock of its own.
+//! The sessions of the token, each behind a lock of its own. Handles are never used twice, unless the
+//! configuration says so.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -32,6 +33,7 @@ pub(crate) struct Session {
 pub(crate) struct Sessions {
     places: Box<[Mutex<Option<Session>>]>,
     free: Mutex<Free>,
+    reuse_handles: bool,
     most: AtomicU64,
 }
 
@@ -43,14 +45,15 @@ struct Free {
 }
 
 impl Sessions {
-    pub(crate) fn new(max: usize) -> Sessions {
+    pub(crate) fn new(max: usize, reuse_handles: bool) -> Sessions {
         let max = max.min(SESSIONS_MAX);
         Sessions {
             places: (0..max).map(|_| Mutex::new(None)).collect(),
             free: Mutex::new(Free {
                 places: (0..max).rev().collect(),
-                generation: 0,
+                generation: 1,
             }),
+            reuse_handles,
             most: AtomicU64::new(0),
         }
     }
@@ -72,7 +75,7 @@ impl Sessions {
     pub(crate) fn open(&self, writable: bool) -> Outcome<CK_SESSION_HANDLE> {
         let mut free = lock(&self.free);
         let place = free.places.pop().ok_or(Code(CKR_SESSION_COUNT))?;
-        free.generation += 1;
+        free.generation += CK_SESSION_HANDLE::from(!self.reuse_handles);
         let handle = (free.generation << PLACE_BITS) | place as CK_SESSION_HANDLE;
         let open = (self.places.len() - free.places.len()) as u64;
         self.most.fetch_max(open, Ordering::Relaxed);
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn handles_are_never_used_twice() {
-        let sessions = Sessions::new(2);
+        let sessions = Sessions::new(2, false);
         let first = sessions.open(false).unwrap();
         assert_eq!(sessions.close(first), Ok(true));
         let second = sessions.open(false).unwrap();
@@ -154,8 +157,17 @@ mod tests {
     }
 
     #[test]
+    fn handles_are_used_again_where_it_is_asked_for() {
+        let sessions = Sessions::new(2, true);
+        let handles: Vec<_> = (0..2).map(|_| sessions.open(false).unwrap()).collect();
+        assert_ne!(handles[0], handles[1]);
+        assert_eq!(sessions.close(handles[1]), Ok(false));
+        assert_eq!(sessions.open(false), Ok(handles[1]));
+    }
+
+    #[test]
     fn no_more_than_the_most_are_open() {
-        let sessions = Sessions::new(3);
+        let sessions = Sessions::new(3, false);
         let handles: Vec<_> = (0..3).map(|_| sessions.open(false).unwrap()).collect();
         assert_eq!(sessions.open(false), Err(Code(CKR_SESSION_COUNT)));
         assert_eq!(sessions.close(handles[1]), Ok(false));

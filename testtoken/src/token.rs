@@ -72,7 +72,7 @@ impl Token {
             wrong,
             use_wrong: AtomicBool::new(choice == KeyChoice::Wrong),
             started: Instant::now(),
-            sessions: Sessions::new(configuration.session_max),
+            sessions: Sessions::new(configuration.session_max, configuration.reuse_handles),
             logged_in: AtomicBool::new(false),
             handles: AtomicU64::new(1),
             settings,

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{self, SHA256};
 use aws_lc_rs::rand;
-use aws_lc_rs::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use birthmark_hsm::{
     Curve, KeyAlgorithm, MlDsaParameterSet, PublicKey, RsaSignature, SignCompletion, SignError,
     SignJob, Signature, SigningPool,
@@ -118,6 +117,30 @@ pub(crate) fn issue(
         key_identifier,
         subject,
     })
+}
+
+/// Whether a certificate is one that [`issue`] makes of these, but for serial number, notBefore and signature.
+pub(crate) fn is_as_issued(
+    found: &Certificate,
+    role: &Role<'_>,
+    subject: &Name,
+    key: &PublicKey,
+    signer: &SigningPool,
+) -> Result<bool, CeremonyError> {
+    let (tbs, info) = (found.tbs_certificate(), public_key_info(key)?);
+    let algorithm = signature_algorithm(signer)?;
+    let issuer = match role {
+        Role::Root => subject,
+        Role::Issuing { root } => &root.subject,
+    };
+    let extensions = extensions(role, subject, &key_identifier(&info)?)?;
+    Ok(tbs.subject() == subject
+        && tbs.issuer() == issuer
+        && tbs.signature() == &algorithm
+        && found.signature_algorithm() == &algorithm
+        && tbs.subject_public_key_info() == &info
+        && tbs.extensions() == Some(&extensions)
+        && tbs.validity().not_after == Time::INFINITY)
 }
 
 /// ```text
@@ -350,40 +373,11 @@ pub(crate) fn verify(
     message: &[u8],
     sig: &[u8],
 ) -> Result<(), CeremonyError> {
-    let verified = match signer.public_key() {
-        PublicKey::Ec { curve, point } => {
-            let algorithm = match curve {
-                Curve::P256 => &signature::ECDSA_P256_SHA256_ASN1,
-                Curve::P384 => &signature::ECDSA_P384_SHA384_ASN1,
-                Curve::P521 => &signature::ECDSA_P521_SHA512_ASN1,
-            };
-            UnparsedPublicKey::new(algorithm, point).verify(message, sig)
-        }
-        PublicKey::Ed25519(key) => {
-            UnparsedPublicKey::new(&signature::ED25519, key).verify(message, sig)
-        }
-        PublicKey::MlDsa { parameter_set, key } => {
-            let algorithm = match parameter_set {
-                MlDsaParameterSet::MlDsa44 => &signature::ML_DSA_44,
-                MlDsaParameterSet::MlDsa65 => &signature::ML_DSA_65,
-                MlDsaParameterSet::MlDsa87 => &signature::ML_DSA_87,
-            };
-            UnparsedPublicKey::new(algorithm, key).verify(message, sig)
-        }
-        PublicKey::Rsa { modulus, exponent } => RsaPublicKeyComponents {
-            n: modulus,
-            e: exponent,
-        }
-        .verify(
-            match signer.rsa_signature() {
-                Some(RsaSignature::Pss) => &signature::RSA_PSS_2048_8192_SHA256,
-                _ => &signature::RSA_PKCS1_2048_8192_SHA256,
-            },
-            message,
-            sig,
-        ),
-    };
-    verified.map_err(|_| CeremonyError::SignatureWrong)
+    if signer.verifies(message, sig) {
+        Ok(())
+    } else {
+        Err(CeremonyError::SignatureWrong)
+    }
 }
 
 fn random_serial() -> Result<[u8; SERIAL_BYTES], CeremonyError> {

@@ -7,7 +7,7 @@ use super::args::{CaCsrArguments, CaInstallArguments};
 use super::{CeremonyError, InstallPlan, KeyPlace, RequestPlan, install, request};
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
-use crate::hsm::pin;
+use crate::hsm::{Marks, pin};
 
 /// `birthmark ca csr`.
 pub(crate) fn csr(
@@ -64,7 +64,7 @@ pub(crate) fn install_ca(
 pub(crate) fn with_pin(place: KeyPlace) -> Result<KeyPlace, CeremonyError> {
     Ok(match place {
         KeyPlace::Token(uri) => {
-            let uri = pin::with_pin(*uri).map_err(Box::new)?;
+            let uri = pin::with_pin(*uri, Marks::OfUser).map_err(Box::new)?;
             KeyPlace::Token(Box::new(uri))
         }
         KeyPlace::Software => KeyPlace::Software,
@@ -79,7 +79,7 @@ pub(super) fn location(text: &str) -> Result<SignerLocation, CeremonyError> {
         .map_err(|source| CeremonyError::Location { source })?
     {
         SignerLocation::Pkcs11(uri) => {
-            let uri = pin::with_pin(uri).map_err(Box::new)?;
+            let uri = pin::with_pin(uri, Marks::OfUser).map_err(Box::new)?;
             Ok(SignerLocation::Pkcs11(uri))
         }
         software => Ok(software),

@@ -28,7 +28,7 @@ use crate::command::Exit;
 use crate::console::Console;
 
 use approval::Approvals;
-use keys::KeyRing;
+use keys::{KeyRing, is_half_erased};
 use note::Officer;
 use perform::{Performer, file_sha256};
 use plan::{Plan, TranscriptSigner};
@@ -137,7 +137,7 @@ fn carry_out(
         plan,
         keys: KeyRing::new(plan),
     };
-    recall(&journal, &mut performer.keys)?;
+    recall(plan, &journal, &mut performer.keys)?;
     // A key that exists is of a kind that the plan does not tell: better known now than in the end.
     if let TranscriptSigner::Key(name) = &plan.transcript_signer
         && plan
@@ -245,7 +245,7 @@ fn one_step(
 }
 
 /// What earlier runs made, checked: every file is as it was, and every key is known.
-fn recall(journal: &Journal, keys: &mut KeyRing<'_>) -> Result<(), ScriptError> {
+fn recall(plan: &Plan, journal: &Journal, keys: &mut KeyRing<'_>) -> Result<(), ScriptError> {
     let mut files: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
     let done = journal.lines().iter();
     for line in done.filter(|line| line.event == Event::Done) {
@@ -261,15 +261,12 @@ fn recall(journal: &Journal, keys: &mut KeyRing<'_>) -> Result<(), ScriptError> 
         }
     }
     // The one step that may be half done may have removed what it was about to.
-    let begun = journal.lines().last();
-    let removes = |action: &str| action == "take-offline" || action == "destroy";
-    let unfinished = begun
-        .filter(|line| line.event == Event::Begun)
-        .and_then(|line| line.action.as_deref())
-        .is_some_and(removes);
+    let begun = plan.steps.get(journal.done());
+    let begun = begun.filter(|_| journal.was_begun(journal.done() + 1));
+    let goes = begun.and_then(|step| step.action.removed(&plan.keys));
     for (path, (digest, step)) in files {
         let file = PathBuf::from(path);
-        if unfinished && !file.exists() {
+        if goes == Some(&file) && (!file.exists() || is_half_erased(&file)?) {
             continue;
         }
         if !file.exists() || file_sha256(&file)? != digest {

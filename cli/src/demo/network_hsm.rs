@@ -74,7 +74,8 @@ pub(super) fn token(directory: &Path) -> Result<Pkcs11Uri, NetworkHsmError> {
         &*pin
     );
     write_private(&directory.join("network-hsm.so.toml"), &configuration)?;
-    Ok(Pkcs11Uri::new(&copy, LABEL, KEY_LABEL, Some(&pin_file)))
+    let uri = Pkcs11Uri::new(&copy, LABEL, KEY_LABEL, Some(&pin_file));
+    Ok(uri.with_state_directory(directory))
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), NetworkHsmError> {

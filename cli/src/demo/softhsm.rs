@@ -89,7 +89,8 @@ pub(super) fn token(directory: &Path) -> Result<Pkcs11Uri, SoftHsmError> {
         source,
     })?;
     initialize_token(&module, &label, &so_pin, &user_pin)?;
-    Ok(Pkcs11Uri::new(&module, &label, KEY_LABEL, Some(&pin_file)))
+    let uri = Pkcs11Uri::new(&module, &label, KEY_LABEL, Some(&pin_file));
+    Ok(uri.with_state_directory(directory))
 }
 
 fn module() -> Result<PathBuf, SoftHsmError> {

@@ -5,22 +5,17 @@ use std::fmt::Write as _;
 use birthmark_engine::{Configuration, Issuer};
 use birthmark_hsm::{
     ErrorClass, OpenError, Pkcs11Options, Pkcs11Uri, RawSigner, SessionLimit, Signature,
-    SignerLocation, SigningPool, inspect_uri, report_key,
+    SignerLocation, SigningPool, TEST_TEXT, inspect_uri, report_key,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::HsmCheckArguments;
 use super::measure::{Step, measure, recommended};
-use super::{HsmError, pin, uri, write_result};
+use super::{HsmError, Marks, pin, uri, write_result};
 use crate::ceremony::{public_key_sha256, verify_signature};
 use crate::command::{Exit, one_line};
 use crate::console::{Console, grouped};
-
-/// What is signed to test a key. It begins with the letter B (0x42) and is therefore not DER: no certificate, CRL
-/// or request begins with anything but a SEQUENCE (0x30), so a signature over it certifies nothing.
-pub const TEST_TEXT: &str = "Birthmark test signature. This text is signed to see whether a key works. \
-                             It is not a certificate, and nobody should believe anything because of it.\n";
 
 /// Most sessions tried. The largest HSMs are served best by 30 to 100.
 pub const SESSIONS_TRIED_MAX: usize = 64;
@@ -57,6 +52,10 @@ pub(super) fn run(
     console: &mut Console<'_>,
 ) -> Result<Exit, HsmError> {
     let (uris, issuer) = subject(arguments)?;
+    let marks = match &arguments.config {
+        Some(path) => Marks::Beside(path),
+        None => Marks::OfUser,
+    };
     let count = uris.len();
     let (mut tokens, mut failed, mut errors) = (Vec::new(), Vec::new(), Vec::<HsmError>::new());
     for uri in uris {
@@ -67,7 +66,9 @@ pub(super) fn run(
             failed.push(Failed { token, why });
             continue;
         }
-        match check(uri, issuer.as_ref(), arguments.seconds, &tokens, console) {
+        let checked = pin::with_pin(uri, marks)
+            .and_then(|uri| check(&uri, issuer.as_ref(), arguments.seconds, &tokens, console));
+        match checked {
             Ok(report) => tokens.push(report),
             Err(error) if count == 1 => return Err(error),
             Err(error) => {
@@ -108,24 +109,23 @@ fn subject(arguments: &HsmCheckArguments) -> Result<(Vec<Pkcs11Uri>, Option<Issu
 
 /// Checks one token. `before` are those that were checked already.
 fn check(
-    uri: Pkcs11Uri,
+    uri: &Pkcs11Uri,
     issuer: Option<&Issuer>,
     seconds: u16,
     before: &[TokenReport],
     console: &mut Console<'_>,
 ) -> Result<TokenReport, HsmError> {
-    let uri = pin::with_pin(uri)?;
     let options = Pkcs11Options {
         sessions: Some(1),
         ..Pkcs11Options::default()
     };
     // The one login. What follows finds the process logged in.
-    let pool = SigningPool::pkcs11(&uri, options)?;
+    let pool = SigningPool::pkcs11(uri, options)?;
     if let Some(issuer) = issuer {
         issuer.check_signer(&pool)?;
     }
-    let key = report_key(&uri)?;
-    let (serial, sessions_allowed) = described(&uri)?;
+    let key = report_key(uri)?;
+    let (serial, sessions_allowed) = described(uri)?;
     let same = |report: &TokenReport| report.token == key.token && report.serial == serial;
     if before.iter().any(same) {
         return Err(HsmError::SameToken { token: key.token });
@@ -301,14 +301,4 @@ fn step_text(step: &Step) -> String {
         step.p50_us as f64 / 1_000.0,
         step.p99_us as f64 / 1_000.0,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_test_text_is_no_der() {
-        assert_ne!(TEST_TEXT.as_bytes()[0], 0x30);
-    }
 }

@@ -121,6 +121,25 @@ pub enum HsmError {
     /// A thread could not be started.
     #[error("cannot start a thread; check the limits of this process")]
     Thread(#[source] io::Error),
+    /// The user has no place for state.
+    #[error(
+        "no PIN is sent, because there is no place to remember that it was refused: set XDG_STATE_HOME or HOME to a \
+         directory of this user"
+    )]
+    NoStateDirectory,
+    /// The user's place for state cannot be made.
+    #[error(
+        "no PIN is sent, because {} cannot be made to remember that it was refused; let this user write there, or set \
+         XDG_STATE_HOME to another directory",
+        path.display()
+    )]
+    StateDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The terminal does not give a PIN.
     #[error("cannot read the PIN from the terminal; use pin-source=file:… or BIRTHMARK_PIN")]
     Terminal(#[source] io::Error),

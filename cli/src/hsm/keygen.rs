@@ -6,7 +6,7 @@ use birthmark_hsm::{KeyAttribute, KeyReport, generate_reported_key_pair};
 use serde_json::{Value, json};
 
 use super::args::HsmKeygenArguments;
-use super::{HsmError, pin, uri, write_result};
+use super::{HsmError, Marks, pin, uri, write_result};
 use crate::ceremony::public_key_sha256;
 use crate::command::Exit;
 use crate::console::Console;
@@ -24,7 +24,8 @@ pub(super) fn run(
         let id = hex::decode(id).filter(|id| id.len() <= ID_BYTES_MAX);
         uri = uri.with_id(&id.ok_or(HsmError::Id { max: ID_BYTES_MAX })?)?;
     }
-    let report = generate_reported_key_pair(&pin::with_pin(uri)?, arguments.algorithm)?;
+    let uri = pin::with_pin(uri, Marks::OfUser)?;
+    let report = generate_reported_key_pair(&uri, arguments.algorithm)?;
     write_result(
         console,
         arguments.json,

@@ -8,16 +8,18 @@ use birthmark_hsm::{PIN_VARIABLE, Pkcs11Uri, SignerLocation, inspect_uri};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::HsmError;
+use super::{HsmError, Marks};
 
 /// Longest secret read, in bytes: as long as the longest PIN that a file may hold.
 const SECRET_BYTES_MAX: usize = 1024;
 
 const TERMINAL: &str = "/dev/tty";
 
-/// The URI, with a PIN that is asked for on the terminal where nothing else says what it is and the token
-/// wants one. Without a terminal the URI stays as it is, and opening the token says what is missing.
-pub(crate) fn with_pin(uri: Pkcs11Uri) -> Result<Pkcs11Uri, HsmError> {
+/// The URI as every command uses it that logs in: with the place of its marks, and with a PIN that is asked for on the
+/// terminal where nothing else says what it is and the token wants one. Without a terminal opening the token says
+/// what is missing.
+pub(crate) fn with_pin(uri: Pkcs11Uri, marks: Marks<'_>) -> Result<Pkcs11Uri, HsmError> {
+    let uri = uri.with_state_directory(marks.directory()?);
     if uri.has_pin() || std::env::var_os(PIN_VARIABLE).is_some() || open_terminal().is_err() {
         return Ok(uri);
     }

@@ -13,6 +13,7 @@ mod install;
 mod issue;
 mod keep;
 mod permit;
+mod pins;
 mod receipts;
 mod scripted;
 mod server;

@@ -1,5 +1,6 @@
 //! `birthmark ca ceremony`: plans, approvals, interruptions, transcripts.
 
+mod resume;
 mod world;
 
 use std::fs;
@@ -262,7 +263,7 @@ fn what_was_changed_or_is_in_the_way_stops_it() {
     fs::remove_file(world.path("root.pem")).unwrap();
     assert_code(&world.run(&plan, 1), 1);
     // A key of the name that step 4 makes.
-    let uri = world.token.uri("issuing");
+    let uri = world.uri("issuing");
     assert_code(
         &birthmark(
             &["hsm", "keygen", "--uri", &uri, "--algorithm", "p256"],
@@ -292,7 +293,7 @@ fn what_was_changed_or_is_in_the_way_stops_it() {
 #[test]
 fn a_key_is_destroyed_only_if_it_is_the_one() {
     let world = World::new("destroy");
-    let uri = world.token.uri("issuing");
+    let uri = world.uri("issuing");
     assert_code(
         &birthmark(
             &["hsm", "keygen", "--uri", &uri, "--algorithm", "p256"],

@@ -70,9 +70,21 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     assert!(copied.unwrap().success());
 }
 
+thread_local! {
+    /// The state directory of one test's user, gone with the test's thread.
+    static STATE: tempfile::TempDir = tempfile::tempdir().unwrap();
+}
+
+/// Where the commands of this test keep the user's state.
+pub(crate) fn state_home() -> PathBuf {
+    STATE.with(|directory| directory.path().to_owned())
+}
+
 /// The binary under test.
 pub(crate) fn command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_birthmark"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_birthmark"));
+    command.env("XDG_STATE_HOME", state_home());
+    command
 }
 
 pub(crate) fn birthmark<S: AsRef<str>>(arguments: &[S], stdin: &[u8]) -> Output {

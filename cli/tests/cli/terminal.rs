@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::{assert_code, birthmark, error_line, request, text};
+use crate::support::{assert_code, birthmark, error_line, request, state_home, text};
 use crate::token::{Token, write_private};
 
 const PIN: &str = "user-7391";
@@ -34,6 +34,7 @@ fn with_terminal(arguments: &[&str], answers: &[(&str, &str)]) -> (i32, String) 
         .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_birthmark")])
         .args(arguments)
         .env_remove("BIRTHMARK_PIN")
+        .env("XDG_STATE_HOME", state_home())
         .stdin(Stdio::from(OwnedFd::from(terminal())))
         .stdout(Stdio::from(OwnedFd::from(terminal())))
         .stderr(Stdio::from(OwnedFd::from(terminal())))
@@ -137,7 +138,17 @@ fn an_operator_types_the_pin_at_the_start() {
         shown.contains("refused the PIN") && !shown.contains("wrong-pin"),
         "{shown}"
     );
+    // Whoever typed it wrong looks once, before any command sends another.
     let check = ["hsm", "check", "--config", config];
+    let (code, shown) = with_terminal(&check, &[("PIN of", PIN)]);
+    assert_eq!(code, 5, "{shown}");
+    assert!(shown.contains("then remove"), "{shown}");
+    for entry in fs::read_dir(&ca).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains("pin-refused") {
+            fs::remove_file(path).unwrap();
+        }
+    }
     let (code, shown) = with_terminal(&check, &[("PIN of", PIN)]);
     assert_eq!(code, 0, "{shown}");
     assert!(shown.contains("recommended  sessions = "), "{shown}");

@@ -36,10 +36,10 @@ pub enum PinError {
         /// Longest PIN read, in bytes.
         max: usize,
     },
-    /// The token refused the PIN. It was sent once.
+    /// The token refused the PIN, or answered with a code that does not tell. It was sent once.
     #[error(
-        "token '{token}' refused the PIN with {code}; it was tried once. {}{mark}",
-        ErrorClass::Pin.advice()
+        "token '{token}' {}; it was tried once. {}{mark}",
+        LoginAnswer(*code), ErrorClass::Pin.advice()
     )]
     Refused {
         /// The token's label.
@@ -62,6 +62,17 @@ pub enum PinError {
         reason: String,
         /// The mark.
         mark: PathBuf,
+    },
+    /// The token refused the PIN before, in this process, and no file remembers it. It was not sent again.
+    #[error(
+        "token '{token}' refused the PIN before in this process ({reason}), and it is not sent again. \
+         Correct the PIN, make sure that the token is not locked, then restart this process"
+    )]
+    RefusedHere {
+        /// The token's label.
+        token: String,
+        /// What the login returned.
+        reason: String,
     },
     /// A process ended while a PIN was at the token. It was not sent again.
     #[error(
@@ -112,8 +123,25 @@ impl PinError {
             self,
             PinError::Refused { .. }
                 | PinError::RefusedBefore { .. }
+                | PinError::RefusedHere { .. }
                 | PinError::LoginCutShort { .. }
         )
+    }
+}
+
+/// What a login that did not succeed was told, as the end of a sentence about the token.
+pub(super) struct LoginAnswer(pub(super) ReturnCode);
+
+impl fmt::Display for LoginAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = self.0;
+        match code.class() {
+            ErrorClass::Pin => write!(f, "refused the PIN with {code}"),
+            _ => write!(
+                f,
+                "answered the login with {code}, which does not tell whether it refused the PIN"
+            ),
+        }
     }
 }
 

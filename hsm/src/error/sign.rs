@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Mark;
+use super::pin::LoginAnswer;
 use crate::algorithm::KeyAlgorithm;
 use crate::ckr::{CallError, ErrorClass, ReturnCode};
 
@@ -19,10 +20,10 @@ pub enum SignError {
         /// The call and what it returned.
         call: CallError,
     },
-    /// The PIN was refused earlier, when a lost login had to be renewed. It is not sent again.
+    /// The token refused the PIN, or may have, when a lost login had to be renewed. It is not sent again.
     #[error(
-        "token '{token}': the PIN was refused with {code} and is not tried again; {}{mark}",
-        ErrorClass::Pin.advice()
+        "token '{token}' {}, and it is not tried again; {}{mark}",
+        LoginAnswer(*code), ErrorClass::Pin.advice()
     )]
     PinRefused {
         /// The token's label.
@@ -52,6 +53,15 @@ pub enum SignError {
         token: Arc<str>,
         /// The URI's object attributes.
         key: String,
+    },
+    /// The token's signatures do not verify with the public half of its key.
+    #[error(
+        "token '{token}' makes signatures that do not verify with its key's public half; call the \
+         officer in charge of the HSM, it stays out until a test signature verifies"
+    )]
+    WrongSignature {
+        /// The token's label.
+        token: Arc<str>,
     },
     /// The last of the job's attempts did not return and was given up.
     #[error(
@@ -122,6 +132,7 @@ impl SignError {
             SignError::PinHeldBack { lasting: false, .. } => ErrorClass::Login,
             SignError::WrongKey { .. } => ErrorClass::Handle,
             SignError::MalformedSignature { .. }
+            | SignError::WrongSignature { .. }
             | SignError::Software { .. }
             | SignError::Hung { .. }
             | SignError::TokensDown { .. } => ErrorClass::Device,
@@ -147,4 +158,26 @@ impl SignError {
             _ => None,
         }
     }
+}
+
+/// Why the job of a [rejected](crate::SigningPool::reject) signature is not signed again. Its
+/// completion is not called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotSignedAgain {
+    /// The signature is the key's, over the very input of the job: no token is to blame.
+    #[error(
+        "the signature is right over what was to be signed; what it was checked against was changed \
+         since, or is another key's"
+    )]
+    Verifies,
+    /// No token of the pool made it: the key is a software key, which would make the same again.
+    #[error("no token made it, and the key itself would make it again")]
+    NoToken,
+    /// The job has had as many attempts as it may have.
+    #[error("the job has had {attempts} attempts, and no signature that verifies")]
+    AttemptsUsedUp {
+        /// Attempts made.
+        attempts: u32,
+    },
 }

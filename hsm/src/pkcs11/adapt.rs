@@ -14,6 +14,9 @@ const REST: u32 = 60;
 #[derive(Debug, Clone)]
 pub(super) struct Climb {
     max: usize,
+    /// Sessions that there should be, as far as is known. There may be fewer for a while, when some
+    /// were lost, and none while the token is down: that is not learned from.
+    wanted: usize,
     phase: Phase,
 }
 
@@ -30,43 +33,59 @@ enum Phase {
 }
 
 impl Climb {
-    pub(super) fn new(max: usize) -> Climb {
+    pub(super) fn new(wanted: usize, max: usize) -> Climb {
         Climb {
             max,
+            wanted,
             phase: Phase::Ready,
         }
     }
 
-    /// After a window with `sessions`, which signed at `rate` per second; `busy` when they all had
-    /// work all the time. Returns how many sessions there should be.
-    pub(super) fn observe(&mut self, sessions: usize, rate: f64, busy: bool) -> usize {
-        let (next, wanted) = match self.phase {
-            Phase::Resting(0) => (Phase::Ready, sessions),
-            Phase::Resting(left) => (Phase::Resting(left - 1), sessions),
-            // Without load a window tells nothing; a trial waits for the next with load.
-            phase if !busy => (phase, sessions),
-            Phase::Ready => self.step(sessions, rate),
-            Phase::Settling { before, rate } => (Phase::Trying { before, rate }, sessions),
-            Phase::Trying { rate: least, .. } if rate > least * GAIN => self.step(sessions, rate),
-            Phase::Trying { before, .. } => (Phase::Resting(REST), before.min(sessions)),
+    /// After a window with `open` sessions, which signed at `rate` per second; `busy` when they all
+    /// had work all the time. Returns how many sessions there should be.
+    pub(super) fn observe(&mut self, open: usize, rate: f64, busy: bool) -> usize {
+        self.phase = match self.phase {
+            Phase::Resting(0) => Phase::Ready,
+            Phase::Resting(left) => Phase::Resting(left - 1),
+            // Without load, or with other sessions than wanted, a window tells nothing; a trial
+            // waits for the next that does.
+            phase if !busy || open != self.wanted => phase,
+            Phase::Ready => self.step(rate),
+            Phase::Settling { before, rate } => Phase::Trying { before, rate },
+            Phase::Trying { rate: least, .. } if rate > least * GAIN => self.step(rate),
+            Phase::Trying { before, .. } => {
+                self.wanted = before;
+                Phase::Resting(REST)
+            }
         };
-        self.phase = next;
-        wanted
+        self.wanted
     }
 
     /// The token refused more than `open` sessions. Returns how many there should be.
     pub(super) fn refused(&mut self, open: usize) -> usize {
+        self.wanted = open.max(1);
         self.phase = Phase::Resting(REST);
-        open.max(1)
+        self.wanted
     }
 
-    fn step(&self, sessions: usize, rate: f64) -> (Phase, usize) {
-        let wanted = (sessions + sessions.div_ceil(2)).min(self.max);
-        if wanted <= sessions {
-            return (Phase::Resting(REST), sessions);
+    /// The token went down. What was learned is kept; a trial is begun anew. Returns how many
+    /// sessions there should be when it is back.
+    pub(super) fn interrupted(&mut self) -> usize {
+        if let Phase::Settling { before, .. } | Phase::Trying { before, .. } = self.phase {
+            self.wanted = before;
+            self.phase = Phase::Ready;
         }
-        let before = sessions;
-        (Phase::Settling { before, rate }, wanted)
+        self.wanted
+    }
+
+    fn step(&mut self, rate: f64) -> Phase {
+        let before = self.wanted;
+        self.wanted = (before + before.div_ceil(2)).min(self.max);
+        if self.wanted == before {
+            Phase::Resting(REST)
+        } else {
+            Phase::Settling { before, rate }
+        }
     }
 }
 
@@ -76,8 +95,8 @@ mod tests {
 
     /// Runs a token whose rate grows with its sessions up to `knee`.
     fn settle(knee: usize, max: usize, windows: usize) -> Vec<usize> {
-        let mut climb = Climb::new(max);
         let mut sessions = 2;
+        let mut climb = Climb::new(sessions, max);
         (0..windows)
             .map(|_| {
                 let rate = sessions.min(knee) as f64 * 100.0;
@@ -107,7 +126,7 @@ mod tests {
 
     #[test]
     fn idle_windows_change_nothing() {
-        let mut climb = Climb::new(256);
+        let mut climb = Climb::new(4, 256);
         for _ in 0..100 {
             assert_eq!(climb.observe(4, 0.0, false), 4);
         }
@@ -115,12 +134,46 @@ mod tests {
 
     #[test]
     fn a_refusal_is_kept_to() {
-        let mut climb = Climb::new(256);
+        let mut climb = Climb::new(4, 256);
         assert_eq!(climb.observe(4, 400.0, true), 6);
         assert_eq!(climb.refused(5), 5);
         for _ in 0..REST {
             assert_eq!(climb.observe(5, 500.0, true), 5);
         }
         assert_eq!(climb.refused(0), 1);
+    }
+
+    #[test]
+    fn sessions_that_are_lost_are_wanted_all_the_same() {
+        let mut climb = Climb::new(40, 256);
+        // All are busy, some hang and were not replaced yet.
+        for open in [39, 7, 0] {
+            assert_eq!(climb.observe(open, 100.0, true), 40);
+        }
+        assert_eq!(climb.observe(40, 4000.0, true), 60);
+        assert_eq!(climb.observe(55, 5000.0, true), 60, "they are still coming");
+        assert_eq!(
+            climb.observe(60, 5500.0, true),
+            60,
+            "the window they came in"
+        );
+        assert_eq!(climb.observe(59, 0.0, true), 60, "no judgement on a loss");
+        assert_eq!(climb.observe(60, 6000.0, true), 90);
+    }
+
+    #[test]
+    fn what_was_learned_lasts_over_an_outage() {
+        let mut climb = Climb::new(40, 256);
+        assert_eq!(climb.observe(40, 4000.0, true), 60);
+        assert_eq!(climb.observe(60, 5500.0, true), 60);
+        // Down in the middle of a trial: 60 were not found to be worth it.
+        assert_eq!(climb.interrupted(), 40);
+        assert_eq!(climb.observe(40, 4000.0, true), 60, "the trial begins anew");
+        assert_eq!(climb.observe(60, 5500.0, true), 60);
+        assert_eq!(climb.observe(60, 4000.0, true), 40);
+        assert_eq!(climb.interrupted(), 40);
+        for _ in 0..REST {
+            assert_eq!(climb.observe(40, 4000.0, true), 40, "it goes on resting");
+        }
     }
 }

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::adapt::Climb;
 use super::breaker;
 use super::key::TokenKey;
-use super::member::{Member, Trip};
+use super::member::Member;
 use super::module::ModuleUser;
 use super::opening::{self, Opened};
 use super::pool::SESSIONS_MAX;
@@ -19,16 +19,11 @@ use super::shared::{self, Shared};
 use super::start::{Report, Seen};
 use super::token::Token;
 use super::verdict::{self, Verdict};
-use super::worker;
-use crate::ckr::{CallError, ReturnCode};
 use crate::error::{CloseError, OpenError, SignError};
-use crate::event::{PoolEventKind, TokenState};
+use crate::event::TokenState;
 
-/// How long a token that refused a session is not asked for more.
-const GROW_AGAIN: Duration = Duration::from_secs(10);
-
-/// Length of a window in which a token's rate is measured.
-const WINDOW: Duration = Duration::from_secs(1);
+mod sessions;
+use sessions::WINDOW;
 
 /// Longest wait for a ring of the bell: nothing depends on it but a bell that was not heard.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -63,8 +58,8 @@ struct Shift {
     /// When more sessions may be asked for, and whether it was told that there are too few.
     grow_at: Instant,
     told: bool,
-    /// Attempts and signatures when they were last looked at, and when that was.
-    window: (u64, u64, Instant),
+    /// Signatures when they were last looked at, and when that was.
+    window: (u64, Instant),
     /// When the token was last used or pinged, and the attempts then.
     used: (u64, Instant),
 }
@@ -72,6 +67,7 @@ struct Shift {
 /// The life of a keeper's thread.
 pub(super) fn run(shared: Arc<Shared>, place: usize, report: Sender<Report>) -> Ended {
     shared::enter_thread(&shared);
+    let sessions = shared.members[place].target.load(Ordering::Relaxed);
     let mut keeper = Keeper {
         shared,
         place,
@@ -80,7 +76,7 @@ pub(super) fn run(shared: Arc<Shared>, place: usize, report: Sender<Report>) -> 
         panicked: 0,
         probes: Probes::default(),
         probe_at: None,
-        climb: Climb::new(SESSIONS_MAX),
+        climb: Climb::new(sessions, SESSIONS_MAX),
         shift: None,
     };
     keeper.begin(&report);
@@ -152,76 +148,6 @@ impl Keeper {
         Opened::open(&self.shared, member, &mut self.module)
     }
 
-    /// Compares the key and lets the token sign.
-    fn take_up(&mut self, opened: Opened, why: &str) -> Result<(), OpenError> {
-        let shared = Arc::clone(&self.shared);
-        let member = &shared.members[self.place];
-        if let Some(error) = shared
-            .reference
-            .get()
-            .and_then(|reference| opened.wrong_key(reference))
-        {
-            self.call(|_| drop(opened));
-            self.probe_at = None;
-            let why = error.to_string();
-            member.stay_down(&shared, TokenState::WrongKey, why, Some(error));
-            return Ok(());
-        }
-        let Opened {
-            key,
-            sessions,
-            refused,
-        } = opened;
-        let asked = member.target.load(Ordering::Relaxed);
-        let mut failed = None;
-        let mut started = self.started;
-        self.probes.taken_up(member.progress().1);
-        let shift = member.take_up(&shared, &key, why, |seats| {
-            for session in sessions {
-                started += 1;
-                if let Err(error) = worker::start(&shared, member, seats, session, started) {
-                    failed = Some(error);
-                    break;
-                }
-            }
-            let now = Instant::now();
-            Shift {
-                generation: seats.generation,
-                gone: seats.gone.clone(),
-                key: Arc::clone(&key),
-                grow_at: refused.map_or(now, |_| now + GROW_AGAIN),
-                told: refused.is_some(),
-                window: (0, 0, now),
-                used: (0, now),
-            }
-        });
-        self.started = started;
-        self.shift = Some(shift);
-        self.probe_at = None;
-        if let Some(call) = refused {
-            self.tell_fewer(asked, &call);
-        }
-        match failed {
-            Some(error) if member.sessions() == 0 => {
-                let trip = Trip {
-                    to: TokenState::Down,
-                    why: OpenError::Thread(std::io::Error::from(error.kind())).to_string(),
-                    fault: SignError::Stopped,
-                };
-                member.trip(&shared, member.generation(), trip);
-                Err(OpenError::Thread(error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn tell_fewer(&self, asked: usize, call: &CallError) {
-        let why = Arc::from(call.to_string());
-        let open = self.member().sessions();
-        let kind = PoolEventKind::FewerSessions { asked, open, why };
-        self.shared.tell(self.member(), kind);
-    }
-
     /// Looks after a token that signs.
     fn tend(&mut self) {
         let Some(shift) = &self.shift else {
@@ -248,102 +174,6 @@ impl Keeper {
         }
         self.fill(remaining);
         self.keep_alive();
-    }
-
-    /// Replaces sessions that were lost, and opens those that were not to be had before.
-    fn fill(&mut self, remaining: usize) {
-        let shared = Arc::clone(&self.shared);
-        let member = &shared.members[self.place];
-        let missing = member
-            .target
-            .load(Ordering::Relaxed)
-            .saturating_sub(remaining);
-        let Some(shift) = &self.shift else { return };
-        let (key, now) = (Arc::clone(&shift.key), Instant::now());
-        if missing == 0 || (now < shift.grow_at && remaining > 0) {
-            return;
-        }
-        let (generation, gone) = (shift.generation, shift.gone.clone());
-        let (sessions, refused) = self.call(|_| {
-            let (sessions, refused) = opening::open_sessions(&key, missing);
-            let refused = refused.map(|call| SignError::Call {
-                token: Arc::clone(key.token().label()),
-                call,
-            });
-            // Whatever took the sessions may have changed the token.
-            (sessions, key.confirm().err().or(refused))
-        });
-        let mut started = self.started;
-        if !matches!(refused, Some(SignError::WrongKey { .. })) {
-            member.add_workers(generation, &gone, |seats| {
-                for session in sessions {
-                    started += 1;
-                    if worker::start(&shared, member, seats, session, started).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        self.started = started;
-        match (refused, &mut self.shift) {
-            (Some(error), _) => self.refused_more(&error, missing + remaining),
-            // No thread was to be had: not again at once.
-            (None, Some(shift)) if member.sessions() < missing + remaining => {
-                shift.grow_at = Instant::now() + GROW_AGAIN;
-            }
-            _ => {}
-        }
-    }
-
-    /// The token opens no more sessions, or worse.
-    fn refused_more(&mut self, error: &SignError, asked: usize) {
-        let open = self.member().sessions();
-        let Some(shift) = &mut self.shift else { return };
-        let (generation, key) = (shift.generation, Arc::clone(&shift.key));
-        let told_before = std::mem::replace(&mut shift.told, true);
-        shift.grow_at = Instant::now() + GROW_AGAIN;
-        if self.shared.options.adaptive {
-            let target = self.climb.refused(open);
-            self.member().target.store(target, Ordering::Relaxed);
-        }
-        let (shared, member) = (&self.shared, self.member());
-        match verdict::of_remedy(error) {
-            Verdict::ModuleLost => breaker::stop_module(shared, member, &key, error),
-            Verdict::Stop(TokenState::Down) | Verdict::NoSession | Verdict::Suspicious
-                if open > 0 =>
-            {
-                // No memory or no room for more; what is open signs.
-                if let (SignError::Call { call, .. }, false) = (error, told_before) {
-                    self.tell_fewer(asked, call);
-                }
-            }
-            Verdict::Stop(to) => {
-                breaker::stop_token(shared, member, generation, &key, to, error);
-            }
-            _ => breaker::stop_token(shared, member, generation, &key, TokenState::Down, error),
-        }
-    }
-
-    /// Looks for the number of sessions that signs fastest.
-    fn adapt(&mut self, sessions: usize) {
-        let shared = Arc::clone(&self.shared);
-        let member = &shared.members[self.place];
-        let Some(shift) = &mut self.shift else { return };
-        let (_, before, since) = shift.window;
-        let elapsed = since.elapsed();
-        if elapsed < WINDOW {
-            return;
-        }
-        let (attempts, signatures) = member.progress();
-        shift.window = (attempts, signatures, Instant::now());
-        let rate = signatures.saturating_sub(before) as f64 / elapsed.as_secs_f64();
-        let busy = !shared.queue.is_empty();
-        let wanted = self.climb.observe(sessions.max(1), rate, busy);
-        if wanted != member.target.swap(wanted, Ordering::Relaxed) {
-            shift.grow_at = Instant::now();
-        }
-        let surplus = sessions.saturating_sub(wanted);
-        member.surplus.store(surplus, Ordering::Relaxed);
     }
 
     /// Uses the anchor session of a token that is idle.
@@ -396,7 +226,7 @@ impl Keeper {
             .is_some_and(|key| key.token().module().is_lost());
         let shift = self.shift.take();
         if shift.is_some() {
-            self.back_off();
+            self.keep_number();
         }
         if key.is_some() || shift.is_some() {
             self.call(|keeper| {
@@ -405,16 +235,6 @@ impl Keeper {
                     keeper.module = None;
                 }
             });
-        }
-    }
-
-    /// A token that went down for want of memory comes back with a third fewer sessions.
-    fn back_off(&mut self) {
-        let fault = self.member().fault().and_then(|fault| fault.code());
-        if self.shared.options.adaptive && fault == Some(ReturnCode::HOST_MEMORY) {
-            let target = self.member().target.load(Ordering::Relaxed);
-            let fewer = self.climb.refused(target - target / 3);
-            self.member().target.store(fewer, Ordering::Relaxed);
         }
     }
 
@@ -441,7 +261,7 @@ impl Keeper {
 
     fn interval(&mut self, state: TokenState) -> Duration {
         let max = self.shared.options.probe_interval_max;
-        if state == TokenState::WrongKey {
+        if matches!(state, TokenState::WrongKey | TokenState::WrongSignatures) {
             return max;
         }
         let signatures = self.member().progress().1;

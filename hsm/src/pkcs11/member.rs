@@ -9,15 +9,18 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use self::wrong::Wrong;
 use super::handover::Seat;
 use super::key::TokenKey;
 use super::module::lock;
-use super::shared::{Bell, FAILURES_IN_A_ROW, Queued, Shared};
+use super::shared::{Bell, FAILURES_IN_A_ROW, Queued, REFUSALS_IN_A_ROW, Shared};
 use super::tally::Tally;
 use super::uri::Pkcs11Uri;
 use crate::error::SignError;
 use crate::event::{PoolEventKind, StateChange, TokenState};
-use crate::metrics::TokenMetrics;
+
+mod figures;
+mod wrong;
 
 /// Changes of state that are kept: some hours of a token that comes and goes.
 const HISTORY_LEN: usize = 32;
@@ -33,6 +36,11 @@ pub(super) struct Member {
     generation: AtomicU64,
     /// Failures since the last signature.
     failures: AtomicU32,
+    /// Requests refused since the last signature, also over an outage: who comes back and refuses is
+    /// out again at once.
+    refusals: AtomicU32,
+    /// Wrong signatures since the last one that verified or the token's test.
+    wrong_in_a_row: AtomicU32,
     /// Sessions that there should be.
     pub(super) target: AtomicUsize,
     /// Sessions that are to leave, because there are more than there should be.
@@ -56,6 +64,7 @@ struct Control {
     entries: Vec<Entry>,
     inside: usize,
     late: u64,
+    wrong: Wrong,
     /// Of the seats that are gone.
     totals: Tally,
     history: VecDeque<StateChange>,
@@ -92,6 +101,7 @@ impl Member {
             entries: Vec::new(),
             inside: 0,
             late: 0,
+            wrong: Wrong::default(),
             totals: Tally::default(),
             history: VecDeque::new(),
         };
@@ -100,6 +110,8 @@ impl Member {
             uri,
             generation: AtomicU64::new(0),
             failures: AtomicU32::new(0),
+            refusals: AtomicU32::new(0),
+            wrong_in_a_row: AtomicU32::new(0),
             target: AtomicUsize::new(sessions),
             surplus: AtomicUsize::new(0),
             keeper: Seat::new(Tally::default()),
@@ -140,14 +152,21 @@ impl Member {
     /// A signature came: failures before it were moments.
     pub(super) fn works(&self) {
         // Looked at first, so that sessions that all sign do not fight for the cache line.
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
+        for row in [&self.failures, &self.refusals] {
+            if row.load(Ordering::Relaxed) != 0 {
+                row.store(0, Ordering::Relaxed);
+            }
         }
     }
 
     /// A failure came that may be a moment's. Returns whether it is one too many.
     pub(super) fn fails_again(&self) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_IN_A_ROW
+    }
+
+    /// A request was refused. Returns whether that is one too many.
+    pub(super) fn refuses_again(&self) -> bool {
+        self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= REFUSALS_IN_A_ROW
     }
 
     /// Whether a worker is to leave because there are too many.
@@ -177,6 +196,7 @@ impl Member {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.failures.store(0, Ordering::Relaxed);
         control.up = None;
+        control.wrong.suspected |= trip.to == TokenState::WrongSignatures;
         control.fault = Some(trip.fault);
         control.change(trip.to, Arc::from(trip.why))
     }
@@ -196,6 +216,9 @@ impl Member {
         control.key = Some(Arc::clone(key));
         control.fault = None;
         self.surplus.store(0, Ordering::Relaxed);
+        if std::mem::take(&mut control.wrong.suspected) {
+            self.wrong_in_a_row.store(0, Ordering::Relaxed);
+        }
         // First: the workers' first look is at the state that they were made for.
         let change = control.change(TokenState::Up, Arc::from(why));
         let generation = self.generation();
@@ -399,46 +422,6 @@ impl Member {
         drop(control);
         self.bell.ring();
         shared.tell(self, PoolEventKind::CallReturned { inside });
-    }
-
-    /// Attempts and signatures so far.
-    pub(super) fn progress(&self) -> (u64, u64) {
-        let control = lock(&self.control);
-        let totals = (control.totals.attempts, control.totals.signatures);
-        control
-            .entries
-            .iter()
-            .map(|entry| entry.seat.read(|tally| (tally.attempts, tally.signatures)))
-            .fold(totals, |sum, one| (sum.0 + one.0, sum.1 + one.1))
-    }
-
-    pub(super) fn metrics(&self) -> TokenMetrics {
-        let control = lock(&self.control);
-        let mut sum = control.totals.clone();
-        let mut in_flight = 0;
-        for entry in &control.entries {
-            entry.seat.read(|tally| {
-                sum.add(tally);
-                in_flight += usize::from(tally.in_attempt);
-            });
-        }
-        TokenMetrics {
-            label: Arc::clone(&control.label),
-            state: control.state,
-            why: Arc::clone(&control.why),
-            sessions: control.entries.iter().filter(|entry| !entry.left).count(),
-            in_flight,
-            attempts: sum.attempts,
-            signatures: sum.signatures,
-            retries: sum.retries,
-            failed: sum.failed,
-            abandoned: sum.abandoned,
-            late: control.late,
-            inside: control.inside,
-            latency: sum.latency,
-            history: control.history.iter().cloned().collect(),
-            errors: sum.errors,
-        }
     }
 }
 

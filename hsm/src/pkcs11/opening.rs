@@ -12,6 +12,8 @@ use super::token::Token;
 use crate::ckr::CallError;
 use crate::error::{ModuleError, OpenError, PinError, SignError};
 use crate::event::TokenState;
+use crate::signing::{SignInput, Signature};
+use crate::verify::TEST_TEXT;
 
 /// A token that was opened: its key was found, its sessions are open.
 pub(super) struct Opened {
@@ -50,13 +52,38 @@ impl Opened {
         }
     }
 
-    /// The error when the token holds another key than the pool signs with.
-    pub(super) fn wrong_key(&self, reference: &Reference) -> Option<SignError> {
-        let key = &self.key;
-        (reference.public_key != *key.public_key()).then(|| SignError::WrongKey {
-            token: Arc::clone(key.token().label()),
-            key: key.describe(),
-        })
+    /// Compares the token's key with the pool's, and asks a token that is suspected for a test
+    /// signature, which has to verify.
+    ///
+    /// # Errors
+    /// [`SignError::WrongKey`], [`SignError::WrongSignature`], and what the test signature's calls
+    /// return.
+    pub(super) fn examine(
+        &mut self,
+        reference: &Reference,
+        member: &Member,
+    ) -> Result<(), SignError> {
+        let token = Arc::clone(self.key.token().label());
+        if reference.public_key != *self.key.public_key() {
+            let key = self.key.describe();
+            return Err(SignError::WrongKey { token, key });
+        }
+        // There is at least one session.
+        let tester = self.sessions.first_mut().filter(|_| member.is_suspected());
+        let Some(session) = tester else {
+            return Ok(());
+        };
+        member.counts_test();
+        let text = TEST_TEXT.as_bytes();
+        let input = SignInput::for_key(reference.algorithm, text);
+        let mut signature = Signature::empty();
+        session.sign(&input, &mut signature)?;
+        let (rsa, bytes) = (self.key.rsa_signature(), signature.as_bytes());
+        if reference.public_key.verifies(rsa, text, bytes) {
+            Ok(())
+        } else {
+            Err(SignError::WrongSignature { token })
+        }
     }
 }
 

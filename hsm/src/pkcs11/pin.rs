@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cryptoki::types::AuthPin;
@@ -16,29 +17,42 @@ pub const PIN_VARIABLE: &str = "BIRTHMARK_PIN";
 /// Longest PIN read, in bytes: four times the longest of the HSMs known (Luna: 255).
 const PIN_LEN_MAX: usize = 1024;
 
-/// A PIN that a person typed. It is wiped when dropped, never shown, and no part of what a URI is.
+/// What goes with a URI and is no part of what it names: a PIN that a person typed, wiped when dropped
+/// and never shown, and where the marks of its logins are kept.
 #[derive(Clone, Default)]
-pub(super) struct TypedPin(pub(super) Option<Arc<Zeroizing<String>>>);
+pub(super) struct PinCare {
+    typed: Option<Arc<Zeroizing<String>>>,
+    pub(super) state_directory: Option<PathBuf>,
+}
 
-impl PartialEq for TypedPin {
-    fn eq(&self, _: &TypedPin) -> bool {
+impl PartialEq for PinCare {
+    fn eq(&self, _: &PinCare) -> bool {
         true
     }
 }
 
-impl Eq for TypedPin {}
+impl Eq for PinCare {}
 
 impl Pkcs11Uri {
     /// The same URI with a PIN that a person typed: it is used in place of `pin-source` and of `BIRTHMARK_PIN`.
     #[must_use]
     pub fn with_typed_pin(mut self, pin: Zeroizing<String>) -> Pkcs11Uri {
-        self.pin = TypedPin(Some(Arc::new(pin)));
+        self.pin.typed = Some(Arc::new(pin));
+        self
+    }
+
+    /// The same URI with the directory in which the marks of a refused PIN and of a login under way are kept,
+    /// in place of [`PoolOptions::state_directory`](crate::PoolOptions::state_directory). No PIN is sent while
+    /// it cannot be written. Without either, a refusal is remembered by this process alone.
+    #[must_use]
+    pub fn with_state_directory(mut self, directory: impl Into<PathBuf>) -> Pkcs11Uri {
+        self.pin.state_directory = Some(directory.into());
         self
     }
 
     /// Whether the URI says where the PIN is, or carries one that was typed.
     pub fn has_pin(&self) -> bool {
-        self.pin_source.is_some() || self.pin.0.is_some()
+        self.pin_source.is_some() || self.pin.typed.is_some()
     }
 
     /// Whether the URI says where the PIN is.
@@ -50,7 +64,7 @@ impl Pkcs11Uri {
 /// Gives the PIN that was typed, or reads it from the file that the URI's `pin-source` names, without its last line break, or
 /// from `BIRTHMARK_PIN`; `None` when neither is there. Wiped when dropped.
 pub(super) fn read(uri: &Pkcs11Uri) -> Result<Option<AuthPin>, PinError> {
-    let (place, bytes) = match (&uri.pin.0, &uri.pin_source) {
+    let (place, bytes) = match (&uri.pin.typed, &uri.pin_source) {
         (Some(typed), _) => {
             let bytes = Zeroizing::new(typed.as_bytes().to_vec());
             ("what was typed", bytes)

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::ckr::ReturnCode;
+use super::pin_memory::{self, TokenName, UnderWay};
+use super::uri::Pkcs11Uri;
+use crate::ckr::{ErrorClass, ReturnCode};
 use crate::error::{Mark, PinError};
 
 /// Most bytes that are read of a mark: ours have under 500.
@@ -43,14 +45,21 @@ impl PinMarks {
         PinMarks { directory }
     }
 
-    /// Fails where a mark says that the token refused a PIN before. A mark that cannot be looked
-    /// for counts as one: a PIN too few is better than one too many.
-    pub(super) fn check(&self, label: &str, serial: &str) -> Result<(), PinError> {
-        let Some(path) = self.path("pin-refused", label, serial) else {
+    /// The marks where the URI says that they are kept.
+    pub(super) fn of(uri: &Pkcs11Uri) -> Option<PinMarks> {
+        let directory = uri.pin.state_directory.clone();
+        directory.map(|directory| PinMarks::new(Some(directory)))
+    }
+
+    /// Fails where the token refused a PIN in this process, or a mark says that it did before. A mark that
+    /// cannot be looked for counts as one: a PIN too few is better than one too many.
+    pub(super) fn check(&self, token: &TokenName) -> Result<(), PinError> {
+        pin_memory::check(token)?;
+        let Some(path) = self.path("pin-refused", token) else {
             return Ok(());
         };
         let refused_before = |reason: String| PinError::RefusedBefore {
-            token: label.to_owned(),
+            token: token.label.clone(),
             reason,
             mark: path.clone(),
         };
@@ -63,22 +72,29 @@ impl PinMarks {
 
     /// Writes down that a PIN is about to be sent: durable when this returns. Logins of every
     /// process to one token come one after the other, so that the second hears what the first was
-    /// told. `None` where nothing is kept.
+    /// told. Where no file is kept, this process alone knows.
     ///
     /// # Errors
     /// Nothing is sent then: the token refused a PIN, a process ended in the middle of a login, another
     /// login goes on, or the mark cannot be written.
-    pub(super) fn login_begins(
-        &self,
-        label: &str,
-        serial: &str,
-    ) -> Result<Option<LoginMark>, PinError> {
-        let Some(path) = self.path("pin-login", label, serial) else {
+    pub(super) fn login_begins(&self, token: &TokenName) -> Result<LoginMark, PinError> {
+        let here = pin_memory::begin(token, LOGIN_WAIT_MAX)?;
+        match self.write_login(token) {
+            Ok(file) => Ok(LoginMark { file, here }),
+            Err(error) => {
+                here.ends();
+                Err(error)
+            }
+        }
+    }
+
+    fn write_login(&self, token: &TokenName) -> Result<Option<File>, PinError> {
+        let Some(path) = self.path("pin-login", token) else {
             return Ok(None);
         };
-        let token = || label.to_owned();
+        let label = || token.label.clone();
         let unwritable = |source| PinError::MarkUnwritable {
-            token: token(),
+            token: label(),
             mark: path.clone(),
             source,
         };
@@ -87,11 +103,11 @@ impl PinMarks {
         let mut file = options.open(&path).map_err(unwritable)?;
         if !lock_within(&file, LOGIN_WAIT_MAX).map_err(unwritable)? {
             return Err(PinError::LoginElsewhere {
-                token: token(),
+                token: label(),
                 waited: LOGIN_WAIT_MAX,
             });
         }
-        self.check(label, serial)?;
+        self.check(token)?;
         let mut line = Vec::new();
         let read = (&mut file)
             .take(NO_LOGIN.len() as u64)
@@ -100,14 +116,14 @@ impl PinMarks {
         // Empty: made just now, or by a process that ended before it sent anything.
         if !line.is_empty() && line != NO_LOGIN {
             return Err(PinError::LoginCutShort {
-                token: token(),
+                token: label(),
                 mark: path.clone(),
             });
         }
         let begin = || {
             file.write_all_at(UNDER_WAY, 0)?;
             if line.is_empty() {
-                file.write_all_at(login_text(label, serial).as_bytes(), UNDER_WAY.len() as u64)?;
+                file.write_all_at(login_text(token).as_bytes(), UNDER_WAY.len() as u64)?;
                 file.sync_all()?;
                 sync_directory(&path)
             } else {
@@ -115,12 +131,15 @@ impl PinMarks {
             }
         };
         begin().map_err(unwritable)?;
-        Ok(Some(LoginMark { file }))
+        Ok(Some(file))
     }
 
-    /// Leaves the mark, and tells what became of it.
-    pub(super) fn remember(&self, label: &str, serial: &str, code: ReturnCode) -> Mark {
-        match self.leave(label, serial, code) {
+    /// Leaves the mark of a PIN that was refused, or may have been, and tells what became of it.
+    pub(super) fn remember(&self, token: &TokenName, code: ReturnCode) -> Mark {
+        let left = self.leave(token, code);
+        let path = left.as_ref().ok().and_then(|path| path.as_deref());
+        pin_memory::refused(token, reason(code), path);
+        match left {
             Ok(None) => Mark::None,
             Ok(Some(path)) => Mark::Left(Arc::from(path)),
             Err(error) => Mark::Failed(Arc::from(error.to_string())),
@@ -131,20 +150,26 @@ impl PinMarks {
     ///
     /// # Errors
     /// Those of the file system: the PIN is refused, but nothing will remember it.
-    fn leave(&self, label: &str, serial: &str, code: ReturnCode) -> io::Result<Option<PathBuf>> {
-        let Some(path) = self.path("pin-refused", label, serial) else {
+    fn leave(&self, token: &TokenName, code: ReturnCode) -> io::Result<Option<PathBuf>> {
+        let Some(path) = self.path("pin-refused", token) else {
             return Ok(None);
         };
         let seconds = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
+        let TokenName { label, serial, .. } = token;
+        let did = match code.class() {
+            ErrorClass::Pin => "refused the PIN",
+            _ => "may have refused the PIN",
+        };
         let text = format!(
-            "C_Login returned {code}\n\n\
-             Token '{label}', serial number '{serial}', refused the PIN at {seconds} s since \
+            "{}\n\n\
+             Token '{label}', serial number '{serial}', {did} at {seconds} s since \
              1970-01-01 UTC.\n\
              No PIN is sent to it while this file is here. Correct the PIN, make sure that the \
              token is not\n\
-             locked, then remove this file.\n"
+             locked, then remove this file.\n",
+            reason(code)
         );
         let mut file = OpenOptions::new()
             .write(true)
@@ -159,14 +184,15 @@ impl PinMarks {
     }
 
     /// One file of a kind per token.
-    fn path(&self, kind: &str, label: &str, serial: &str) -> Option<PathBuf> {
+    fn path(&self, kind: &str, token: &TokenName) -> Option<PathBuf> {
         let directory = self.directory.as_ref()?;
         let directory = if directory.as_os_str().is_empty() {
             Path::new(".")
         } else {
             directory
         };
-        let name = format!("{kind}.{}.{}", file_name(label), file_name(serial));
+        let (label, serial) = (file_name(&token.label), file_name(&token.serial));
+        let name = format!("{kind}.{label}.{serial}");
         Some(directory.join(name))
     }
 }
@@ -175,18 +201,21 @@ impl PinMarks {
 #[derive(Debug)]
 #[must_use = "the login has an end too"]
 pub(super) struct LoginMark {
-    file: File,
+    file: Option<File>,
+    here: UnderWay,
 }
 
 impl LoginMark {
     /// The token's answer is known, and a refusal is written down. Durable when this returns: a power
     /// cut must not leave a mark of a login that went well.
     pub(super) fn ends(self) {
-        // A disk that does not take it leaves the mark: the next start says what to do.
-        let _ = self
-            .file
-            .write_all_at(NO_LOGIN, 0)
-            .and_then(|()| self.file.sync_data());
+        if let Some(file) = &self.file {
+            // A disk that does not take it leaves the mark: the next start says what to do.
+            let _ = file
+                .write_all_at(NO_LOGIN, 0)
+                .and_then(|()| file.sync_data());
+        }
+        self.here.ends();
     }
 }
 
@@ -203,7 +232,13 @@ fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
     }
 }
 
-fn login_text(label: &str, serial: &str) -> String {
+/// The first line of a mark of refusal.
+fn reason(code: ReturnCode) -> String {
+    format!("C_Login returned {code}")
+}
+
+fn login_text(token: &TokenName) -> String {
+    let TokenName { label, serial, .. } = token;
     format!(
         "\n\
          Logins to token '{label}', serial number '{serial}'. If the line above says that one is under \
@@ -249,42 +284,62 @@ fn file_name(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// A token of one test: what this process remembers of it is no other test's.
+    fn token(directory: &tempfile::TempDir, label: &str, serial: &str) -> TokenName {
+        TokenName {
+            module: directory.path().to_owned(),
+            label: label.to_owned(),
+            serial: serial.to_owned(),
+        }
+    }
+
     #[test]
     fn a_mark_stops_its_own_token_until_it_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let marks = PinMarks::new(Some(directory.path().to_owned()));
-        marks.check("a/b", "1").unwrap();
+        let token = |label, serial| token(&directory, label, serial);
+        marks.check(&token("a/b", "1")).unwrap();
         let code = ReturnCode::new(0xa0);
-        let path = marks.leave("a/b", "1", code).unwrap().unwrap();
+        let path = marks.leave(&token("a/b", "1"), code).unwrap().unwrap();
         assert_eq!(path, directory.path().join("pin-refused.a%2Fb.1"));
-        let error = marks.check("a/b", "1").unwrap_err().to_string();
+        let error = marks.check(&token("a/b", "1")).unwrap_err().to_string();
         assert!(error.contains("CKR_PIN_INCORRECT"), "{error}");
         assert!(error.contains(&path.display().to_string()), "{error}");
-        marks.check("a/b", "2").unwrap();
-        marks.check("a", "1").unwrap();
+        marks.check(&token("a/b", "2")).unwrap();
+        marks.check(&token("a", "1")).unwrap();
         // A second refusal writes over the first.
-        marks.leave("a/b", "1", code).unwrap();
+        marks.leave(&token("a/b", "1"), code).unwrap();
         fs::remove_file(&path).unwrap();
-        marks.check("a/b", "1").unwrap();
+        marks.check(&token("a/b", "1")).unwrap();
 
-        PinMarks::default().leave("a", "1", code).unwrap();
-        PinMarks::default().check("a", "1").unwrap();
+        PinMarks::default().leave(&token("a", "1"), code).unwrap();
+        PinMarks::default().check(&token("a", "1")).unwrap();
+
+        // What a file does not say, this process still knows.
+        for (marks, label) in [(marks, "kept"), (PinMarks::default(), "not kept")] {
+            let token = token(label, "3");
+            marks.login_begins(&token).unwrap().ends();
+            marks.remember(&token, code);
+            assert!(PinMarks::default().check(&token).unwrap_err().is_lasting());
+        }
     }
 
     #[test]
     fn a_login_that_did_not_end_stops_the_next_until_its_mark_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let marks = PinMarks::new(Some(directory.path().to_owned()));
+        let token = |label, serial| token(&directory, label, serial);
         for _ in 0..3 {
-            marks.login_begins("a", "1").unwrap().unwrap().ends();
+            marks.login_begins(&token("a", "1")).unwrap().ends();
         }
-        drop(marks.login_begins("a", "1").unwrap());
-        marks.login_begins("b", "1").unwrap().unwrap().ends();
+        // As a killed process leaves it: its memory is gone.
+        drop(marks.write_login(&token("a", "1")).unwrap());
+        marks.login_begins(&token("b", "1")).unwrap().ends();
         let path = directory.path().join("pin-login.a.1");
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("a login is under way "), "{text}");
         for _ in 0..3 {
-            let error = marks.login_begins("a", "1").unwrap_err();
+            let error = marks.login_begins(&token("a", "1")).unwrap_err();
             assert!(matches!(&error, PinError::LoginCutShort { mark, .. } if *mark == path));
             assert!(
                 error
@@ -293,25 +348,22 @@ mod tests {
             );
         }
         fs::remove_file(&path).unwrap();
-        marks.login_begins("a", "1").unwrap().unwrap().ends();
-        assert!(
-            PinMarks::default()
-                .login_begins("a", "1")
-                .unwrap()
-                .is_none()
-        );
+        marks.login_begins(&token("a", "1")).unwrap().ends();
     }
 
     #[test]
     fn a_login_waits_for_the_one_before_and_hears_what_it_was_told() {
         let directory = tempfile::tempdir().unwrap();
         let marks = PinMarks::new(Some(directory.path().to_owned()));
-        let first = marks.login_begins("a", "1").unwrap().unwrap();
+        let token = |label, serial| token(&directory, label, serial);
+        let first = marks.login_begins(&token("a", "1")).unwrap();
         let file = File::open(directory.path().join("pin-login.a.1")).unwrap();
         assert!(!lock_within(&file, Duration::from_millis(20)).unwrap());
         thread::scope(|scope| {
-            let second = scope.spawn(|| marks.login_begins("a", "1"));
-            marks.leave("a", "1", ReturnCode::new(0xa0)).unwrap();
+            let second = scope.spawn(|| marks.login_begins(&token("a", "1")));
+            marks
+                .leave(&token("a", "1"), ReturnCode::new(0xa0))
+                .unwrap();
             first.ends();
             let error = second.join().unwrap().unwrap_err();
             assert!(matches!(error, PinError::RefusedBefore { .. }), "{error}");
@@ -324,9 +376,14 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         let marks = PinMarks::new(Some(file));
-        assert!(marks.check("a", "1").is_err());
-        assert!(marks.leave("a", "1", ReturnCode::new(0xa0)).is_err());
-        let error = marks.login_begins("a", "1").unwrap_err();
+        let token = |label, serial| token(&directory, label, serial);
+        assert!(marks.check(&token("a", "1")).is_err());
+        assert!(
+            marks
+                .leave(&token("a", "1"), ReturnCode::new(0xa0))
+                .is_err()
+        );
+        let error = marks.login_begins(&token("a", "1")).unwrap_err();
         assert!(matches!(error, PinError::MarkUnwritable { .. }), "{error}");
     }
 }

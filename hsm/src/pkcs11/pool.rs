@@ -11,13 +11,13 @@ use super::start;
 use super::uri::Pkcs11Uri;
 use super::watch;
 use crate::algorithm::{KeyAlgorithm, RsaSignature};
-use crate::error::{CloseError, OpenError};
+use crate::error::{CloseError, NotSignedAgain, OpenError};
 use crate::event::TokenState;
 use crate::metrics::{PoolMetrics, TokenMetrics};
 use crate::options::{PoolOptions, TOKENS_MAX};
 use crate::pool::describe_signature;
 use crate::public_key::PublicKey;
-use crate::signing::SignJob;
+use crate::signing::{SignJob, Signature};
 
 /// Most sessions of one token. The largest HSMs are served best by 30 to 100; each session is a
 /// thread here and memory there.
@@ -127,7 +127,37 @@ impl TokenPool {
     }
 
     pub(crate) fn submit(&self, job: SignJob) {
-        self.shared.submit(job);
+        self.shared.submit(job, 0);
+    }
+
+    pub(crate) fn accept(&self, signature: &Signature) {
+        if let Some(origin) = signature.origin()
+            && let Some(member) = self.shared.members.get(origin.place)
+        {
+            member.signed_rightly(origin.generation);
+        }
+    }
+
+    pub(crate) fn reject(&self, signature: &Signature, job: SignJob) -> Result<(), NotSignedAgain> {
+        let shared = &self.shared;
+        let origin = signature.origin().ok_or(NotSignedAgain::NoToken)?;
+        let member = shared.members.get(origin.place);
+        let member = member.ok_or(NotSignedAgain::NoToken)?;
+        // A token is not blamed for what happened to the certificate elsewhere.
+        let (rsa, bytes) = (self.rsa_signature, signature.as_bytes());
+        if self.public_key.verifies_input(rsa, &job.input, bytes) {
+            return Err(NotSignedAgain::Verifies);
+        }
+        shared.counters.wrong_signature();
+        let attempts = origin.attempts;
+        let again = attempts < shared.attempts_max;
+        // The breaker first, so that this token does not take the job once more.
+        member.signed_wrongly(shared, origin.generation, again);
+        if !again {
+            return Err(NotSignedAgain::AttemptsUsedUp { attempts });
+        }
+        shared.submit(job, attempts);
+        Ok(())
     }
 
     pub(crate) fn queue_len(&self) -> usize {

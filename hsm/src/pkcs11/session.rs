@@ -9,7 +9,6 @@ use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
-use cryptoki::session::Session;
 use cryptoki::types::Ulong;
 use cryptoki_sys::{
     CK_RSA_PKCS_PSS_PARAMS, CKG_MGF1_SHA256, CKM_ECDSA, CKM_EDDSA, CKM_ML_DSA, CKM_RSA_PKCS,
@@ -17,10 +16,11 @@ use cryptoki_sys::{
 };
 
 use super::key::TokenKey;
+use super::open_session::OpenSession;
 use super::raw::SignMechanism;
 use super::token;
 use crate::algorithm::{Curve, DigestAlgorithm, KeyAlgorithm, MlDsaParameterSet, RsaSignature};
-use crate::ckr::{CallError, ErrorClass};
+use crate::ckr::{CallError, ErrorClass, ReturnCode};
 use crate::der;
 use crate::error::SignError;
 use crate::metrics::Counters;
@@ -48,7 +48,7 @@ const PSS_SALT_LEN: cryptoki_sys::CK_ULONG = 32;
 
 /// A session with everything a signature needs. It belongs to one thread at a time.
 pub(crate) struct SigningSession {
-    session: Session,
+    session: OpenSession,
     handle: ObjectHandle,
     mechanism: SignMechanism,
     /// Last, so that the session closes before the token may.
@@ -141,12 +141,23 @@ impl SigningSession {
         self.key.token().logins()
     }
 
-    /// The remedy for a lost session. The token may have been another one's for a while, so that
-    /// the key is looked at before it signs again.
-    pub(super) fn reopen(&mut self, counters: &Counters) -> Result<(), SignError> {
+    /// Whether it can sign: not when a remedy gave the session up and got no other.
+    pub(super) fn is_open(&self) -> bool {
+        self.session.is_open()
+    }
+
+    /// The remedy for a session that is lost or stuck, as `code` says. The token may have been
+    /// another one's for a while, so that the key is looked at before it signs again.
+    pub(super) fn reopen(
+        &mut self,
+        code: Option<ReturnCode>,
+        counters: &Counters,
+    ) -> Result<(), SignError> {
+        self.session.give_up(code);
         let session = self.key.token().open_session();
-        self.session = session.map_err(|call| self.failed(call))?;
+        let session = session.map_err(|call| self.failed(call))?;
         self.handle = self.look_up(counters, TokenKey::confirm)?;
+        self.session = session;
         counters.session_reopened();
         Ok(())
     }
@@ -185,15 +196,16 @@ impl SigningSession {
 
     /// Asks the token something small, so that it sees the session used.
     pub(super) fn ping(&self) -> Result<(), SignError> {
-        token::ping(&self.session).map_err(|call| self.failed(call))
+        let ping = self.session.get().and_then(token::ping);
+        ping.map_err(|call| self.failed(call))
     }
 
     /// One signature's calls; the answer has to be `expected` bytes long.
     fn call(&mut self, data: &[u8], raw: &mut [u8], expected: usize) -> Result<usize, SignError> {
         let found = match self.key.token().sign_functions() {
-            Some(functions) => {
-                functions.sign(&mut self.session, &self.mechanism, self.handle, data, raw)
-            }
+            Some(functions) => self.session.get_mut().and_then(|session| {
+                functions.sign(session, &self.mechanism, self.handle, data, raw)
+            }),
             None => self.call_wrapper(data, raw),
         }
         .map_err(|call| self.failed(call))?;
@@ -229,6 +241,7 @@ impl SigningSession {
         };
         let signature = self
             .session
+            .get()?
             .sign(&mechanism, self.handle, data)
             .map_err(|error| {
                 let function = match error {

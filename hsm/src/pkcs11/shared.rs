@@ -27,6 +27,10 @@ const ATTEMPTS_SPARE: u32 = 4;
 /// job's or a moment's; what fails three times in a row fails for good, and jobs have few attempts.
 pub(super) const FAILURES_IN_A_ROW: u32 = 3;
 
+/// Refused requests without a signature between them that take a token out while others sign. Every
+/// job of a pool is for the same key and of the same form: one may be odd, sixteen are not.
+pub(super) const REFUSALS_IN_A_ROW: u32 = 16;
+
 /// A job on its way to a session.
 pub(super) struct Queued {
     pub(super) job: SignJob,
@@ -97,12 +101,12 @@ impl Shared {
         self.micros(Instant::now())
     }
 
-    /// Takes a job from the caller.
-    pub(super) fn submit(&self, job: SignJob) {
+    /// Takes a job from the caller, which has had so many attempts before.
+    pub(super) fn submit(&self, job: SignJob, attempts: u32) {
         self.submitted.fetch_add(1, Ordering::Relaxed);
         self.put_back(Queued {
             job,
-            attempts: 0,
+            attempts,
             since_us: self.now_us(),
         });
     }
@@ -167,6 +171,12 @@ impl Shared {
         };
         // An observer that panics is its own loss.
         let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&event)));
+    }
+
+    /// Whether a token other than this one signs.
+    pub(super) fn another_signs(&self, place: usize) -> bool {
+        let mut others = self.members.iter().filter(|member| member.place != place);
+        others.any(|member| member.state() == TokenState::Up)
     }
 
     /// Why no token signs: `None` while one does, or may do so again without a person.

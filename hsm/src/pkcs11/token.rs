@@ -3,25 +3,25 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::{Slot, TokenInfo};
-use cryptoki::types::AuthPin;
 
+use super::login::{self, Login, LoginError};
 use super::module::{Module, ModuleUser, lock};
-use super::pin;
+use super::open_session::OpenSession;
 use super::pin_mark::PinMarks;
+use super::pin_memory::TokenName;
 use super::raw::SignFunctions;
 use super::uri::Pkcs11Uri;
 use crate::ckr::{CallError, ErrorClass, ReturnCode};
-use crate::error::{CloseError, Mark, ModuleError, OpenError, PinError, SignError, TokenError};
+use crate::error::{CloseError, ModuleError, OpenError, PinError, SignError, TokenError};
 
 /// A token with its anchor session. The login belongs to all sessions of the process on this
 /// token (PKCS#11 v3.1 §5.6.8), so one is enough, and it lasts as long as the anchor is open.
 /// There is no `C_Logout`: it would log out the sessions of every other pool too.
 pub(super) struct Token {
     label: Arc<str>,
-    serial: String,
+    name: TokenName,
     slot: Slot,
     marks: PinMarks,
     /// The calls that sign know this token's sessions.
@@ -35,36 +35,37 @@ pub(super) struct Token {
 }
 
 struct Anchor {
-    session: Option<Session>,
+    session: OpenSession,
     /// How to log in again; `None` where the token wants no login.
     login: Option<Login>,
     /// The token refused the PIN: it is never sent again.
     refused: Option<SignError>,
 }
 
-enum Login {
-    Pin(AuthPin),
-    /// The token asks for the PIN on its own keypad (`CKF_PROTECTED_AUTHENTICATION_PATH`).
-    Keypad,
-}
-
 impl Token {
     /// Finds the token that the URI names, opens the anchor session and logs in, once. A token
-    /// with a mark of a refused PIN gets no PIN; a PIN that is refused leaves one.
+    /// with a mark of a refused PIN gets no PIN; a PIN that is refused leaves one. `marks` are for a URI
+    /// that does not say where they are kept.
     pub(super) fn open(uri: &Pkcs11Uri, marks: &PinMarks) -> Result<Token, OpenError> {
         let module = ModuleUser::acquire(uri)?;
         let setup = module.setup();
         let (slot, info) = find(&module, uri)?;
         let label: Arc<str> = Arc::from(info.label());
-        let login = login(uri, &info, marks)?;
+        let name = TokenName {
+            module: module.path().to_owned(),
+            label: info.label().to_owned(),
+            serial: info.serial_number().to_owned(),
+        };
+        let marks = PinMarks::of(uri).unwrap_or_else(|| marks.clone());
+        let login = login::find(uri, &info, &name, &marks)?;
         let failed = |call| OpenError::Call {
             token: info.label().to_owned(),
             call,
         };
-        let session = open_session(&module, slot, false).map_err(failed)?;
+        let anchor = OpenSession::open(module.context(), slot).map_err(failed)?;
+        let session = anchor.get().map_err(failed)?;
         if let Some(login) = &login {
-            let sent = marked_login(&session, login, marks, info.label(), info.serial_number());
-            sent.map_err(|error| match error {
+            login::marked(session, login, &marks, &name).map_err(|error| match error {
                 LoginError::HeldBack(error) => error.into(),
                 LoginError::Refused(code, mark) => PinError::Refused {
                     token: label.to_string(),
@@ -76,18 +77,18 @@ impl Token {
             })?;
         }
         drop(setup);
-        let direct = module.sign_functions().know(&session);
+        let direct = module.sign_functions().know(session);
         let wants_login = login.is_some();
         let anchor = Anchor {
-            session: Some(session),
+            session: anchor,
             login,
             refused: None,
         };
         Ok(Token {
             label,
-            serial: info.serial_number().to_owned(),
+            name,
             slot,
-            marks: marks.clone(),
+            marks,
             direct,
             wants_login,
             anchor: Mutex::new(anchor),
@@ -113,13 +114,14 @@ impl Token {
     }
 
     /// Opens a session that only signs.
-    pub(super) fn open_session(&self) -> Result<Session, CallError> {
-        open_session(&self.module, self.slot, false)
+    pub(super) fn open_session(&self) -> Result<OpenSession, CallError> {
+        OpenSession::open(self.module.context(), self.slot)
     }
 
     /// Opens a session that can make keys.
     pub(super) fn open_writing_session(&self) -> Result<Session, CallError> {
-        open_session(&self.module, self.slot, true)
+        let session = self.module.context().open_rw_session(self.slot);
+        session.map_err(|error| CallError::from_wrapper("C_OpenSession", &error))
     }
 
     /// Runs `work` on the anchor session. A lost anchor is opened anew, once.
@@ -128,13 +130,12 @@ impl Token {
         work: impl Fn(&Session) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
         let mut anchor = lock(&self.anchor);
-        if let Some(session) = &anchor.session {
-            match work(session) {
-                Err(call) if call.class() == ErrorClass::Session => {}
-                outcome => return outcome,
+        match anchor.session.get().and_then(&work) {
+            Err(call) if call.class() == ErrorClass::Session => {
+                work(self.replace_anchor(&mut anchor, call.code)?)
             }
+            outcome => outcome,
         }
-        work(self.replace_anchor(&mut anchor)?)
     }
 
     /// Tells a lost login from a key that is not there: without it private keys are not shown.
@@ -174,16 +175,17 @@ impl Token {
         if self.logins() != seen {
             return Ok(());
         }
-        let attempt = |anchor: &Anchor| match (&anchor.session, &anchor.login) {
-            (Some(session), Some(login)) => {
-                marked_login(session, login, &self.marks, &self.label, &self.serial)
-            }
-            (Some(_), None) => Ok(()),
-            (None, _) => Err(LoginError::Call(SESSION_LOST)),
+        let attempt = |anchor: &Anchor| match (anchor.session.get(), &anchor.login) {
+            (Ok(session), Some(login)) => login::marked(session, login, &self.marks, &self.name),
+            (Ok(_), None) => Ok(()),
+            (Err(call), _) => Err(LoginError::Call(call)),
         };
         let mut outcome = attempt(&anchor);
-        if matches!(&outcome, Err(LoginError::Call(call)) if call.class() == ErrorClass::Session) {
-            self.replace_anchor(&mut anchor).map_err(failed)?;
+        if let Err(LoginError::Call(call)) = &outcome
+            && call.class() == ErrorClass::Session
+        {
+            self.replace_anchor(&mut anchor, call.code)
+                .map_err(failed)?;
             outcome = attempt(&anchor);
         }
         match outcome {
@@ -216,7 +218,7 @@ impl Token {
         SignError::PinRefused {
             token: Arc::clone(&self.label),
             code,
-            mark: self.marks.remember(&self.label, &self.serial, code),
+            mark: self.marks.remember(&self.name, code),
         }
     }
 
@@ -236,17 +238,22 @@ impl Token {
         self.module.release()
     }
 
-    /// Opens the anchor anew and closes what is left of the old one. A session copy of the key goes
+    /// Opens the anchor anew after the old one gave an error with this code. A session copy of the key goes
     /// with it: the workers find the key again when their handle is refused.
-    fn replace_anchor<'a>(&self, anchor: &'a mut Anchor) -> Result<&'a Session, CallError> {
-        let session = open_session(&self.module, self.slot, false)?;
-        Ok(anchor.session.insert(session))
+    fn replace_anchor<'a>(
+        &self,
+        anchor: &'a mut Anchor,
+        code: ReturnCode,
+    ) -> Result<&'a Session, CallError> {
+        anchor.session.give_up(Some(code));
+        anchor.session = self.open_session()?;
+        anchor.session.get()
     }
 
     fn close_anchor(&mut self) {
         // The last session of a token must not close while another one opens.
         let _setup = self.module.setup();
-        lock(&self.anchor).session = None;
+        lock(&self.anchor).session.close();
     }
 }
 
@@ -256,34 +263,12 @@ impl Drop for Token {
     }
 }
 
-/// How to log in; `None` where the token wants no login.
-fn login(uri: &Pkcs11Uri, info: &TokenInfo, marks: &PinMarks) -> Result<Option<Login>, PinError> {
-    if !info.login_required() {
-        return Ok(None);
-    }
-    marks.check(info.label(), info.serial_number())?;
-    if let Some(pin) = pin::read(uri)? {
-        Ok(Some(Login::Pin(pin)))
-    } else if info.protected_authentication_path() {
-        Ok(Some(Login::Keypad))
-    } else {
-        Err(PinError::Missing {
-            token: info.label().to_owned(),
-        })
-    }
-}
-
 /// Asks the token something small.
 pub(super) fn ping(session: &Session) -> Result<(), CallError> {
     let info = session.get_session_info();
     info.map(drop)
         .map_err(|error| CallError::from_wrapper("C_GetSessionInfo", &error))
 }
-
-const SESSION_LOST: CallError = CallError {
-    function: "C_Login",
-    code: ReturnCode::SESSION_HANDLE_INVALID,
-};
 
 /// The one token that fits the URI's `token`, `serial`, `manufacturer` and `model`.
 fn find(module: &Module, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), OpenError> {
@@ -327,61 +312,4 @@ pub(super) fn initialized_tokens(module: &Module) -> Result<Vec<(Slot, TokenInfo
     let mut tokens = module.tokens()?;
     tokens.retain(|(_, info)| info.token_initialized());
     Ok(tokens)
-}
-
-fn open_session(module: &Module, slot: Slot, write: bool) -> Result<Session, CallError> {
-    let context = module.context();
-    let session = if write {
-        context.open_rw_session(slot)
-    } else {
-        context.open_ro_session(slot)
-    };
-    session.map_err(|error| CallError::from_wrapper("C_OpenSession", &error))
-}
-
-/// Why there is no login.
-enum LoginError {
-    /// Nothing was sent.
-    HeldBack(PinError),
-    /// The PIN was refused, and that is written down.
-    Refused(ReturnCode, Mark),
-    Call(CallError),
-}
-
-/// Logs in, with a mark around it while a PIN is on its way. A keypad gets no PIN from here.
-fn marked_login(
-    session: &Session,
-    login: &Login,
-    marks: &PinMarks,
-    label: &str,
-    serial: &str,
-) -> Result<(), LoginError> {
-    let mark = match login {
-        Login::Pin(_) => marks
-            .login_begins(label, serial)
-            .map_err(LoginError::HeldBack)?,
-        Login::Keypad => None,
-    };
-    let outcome = log_in(session, login).map_err(|call| match call.class() {
-        ErrorClass::Pin => LoginError::Refused(call.code, marks.remember(label, serial, call.code)),
-        _ => LoginError::Call(call),
-    });
-    // A refusal that could not be written down is remembered by the mark of the login.
-    let unwritten = matches!(&outcome, Err(LoginError::Refused(_, Mark::Failed(_))));
-    if let Some(mark) = mark.filter(|_| !unwritten) {
-        mark.ends();
-    }
-    outcome
-}
-
-fn log_in(session: &Session, login: &Login) -> Result<(), CallError> {
-    let pin = match login {
-        Login::Pin(pin) => Some(pin),
-        Login::Keypad => None,
-    };
-    match session.login(UserType::User, pin) {
-        // Another pool of this process logged in: the login is everybody's.
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-        Err(error) => Err(CallError::from_wrapper("C_Login", &error)),
-    }
 }

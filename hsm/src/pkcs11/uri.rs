@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::pin::TypedPin;
+use super::pin::PinCare;
 
 /// Longest URI read, in bytes: two paths of 4,096 bytes (Linux's `PATH_MAX`) and ample names.
 const URI_LEN_MAX: usize = 16 * 1024;
@@ -31,7 +31,7 @@ pub struct Pkcs11Uri {
     pub(super) module_path: Option<PathBuf>,
     pub(super) module_name: Option<String>,
     pub(super) pin_source: Option<String>,
-    pub(super) pin: TypedPin,
+    pub(super) pin: PinCare,
 }
 
 /// A PKCS#11 URI could not be read. The message never repeats a value.
@@ -117,7 +117,7 @@ impl Pkcs11Uri {
             model: None,
             id: None,
             module_name: None,
-            pin: TypedPin::default(),
+            pin: PinCare::default(),
         }
     }
 
@@ -280,7 +280,7 @@ impl FromStr for Pkcs11Uri {
             module_path: None,
             module_name: None,
             pin_source: None,
-            pin: TypedPin::default(),
+            pin: PinCare::default(),
         };
         let path_parts = path.split(';').filter(|part| !part.is_empty());
         let path_count = path_parts.clone().count();

@@ -12,6 +12,8 @@ pub(super) enum Verdict {
     Remedy,
     /// The job gets the error: it would be refused again.
     Answer,
+    /// As answer; but a token that refuses many in a row while others sign goes down.
+    Refused,
     /// The job goes elsewhere; the token goes down if that happens in a row.
     Suspicious,
     /// As suspicious, and this session waits before it takes the next job.
@@ -30,6 +32,7 @@ pub(super) fn of(error: &SignError) -> Verdict {
         SignError::WrongInput { .. } | SignError::Software { .. } => Verdict::Answer,
         SignError::MalformedSignature { .. } => Verdict::Suspicious,
         SignError::WrongKey { .. } => Verdict::Stop(TokenState::WrongKey),
+        SignError::WrongSignature { .. } => Verdict::Stop(TokenState::WrongSignatures),
         SignError::PinRefused { .. } => Verdict::Stop(TokenState::PinRefused),
         _ => match error.class() {
             ErrorClass::Session | ErrorClass::Handle | ErrorClass::Login | ErrorClass::Pin => {
@@ -43,7 +46,7 @@ pub(super) fn of(error: &SignError) -> Verdict {
             ErrorClass::Busy => Verdict::Busy,
             ErrorClass::Module => Verdict::ModuleLost,
             ErrorClass::UsedUp => Verdict::Stop(TokenState::KeyStopped),
-            ErrorClass::Request => Verdict::Answer,
+            ErrorClass::Request => Verdict::Refused,
         },
     }
 }
@@ -54,7 +57,7 @@ pub(super) fn of_remedy(error: &SignError) -> Verdict {
         // The session could not be opened anew: the token has no more of them, or has no room.
         Verdict::Busy => Verdict::NoSession,
         _ if error.class() == ErrorClass::Pin => Verdict::Stop(TokenState::PinRefused),
-        Verdict::Remedy | Verdict::Answer => Verdict::Suspicious,
+        Verdict::Remedy | Verdict::Answer | Verdict::Refused => Verdict::Suspicious,
         other => other,
     }
 }
@@ -102,9 +105,9 @@ mod tests {
             (0xa0, Verdict::Remedy, refused),             // PIN_INCORRECT
             (0xa4, Verdict::Remedy, refused),             // PIN_LOCKED
             (0xa3, Verdict::Remedy, refused),             // PIN_EXPIRED
-            (0x70, Verdict::Answer, Verdict::Suspicious), // MECHANISM_INVALID
-            (0x21, Verdict::Answer, Verdict::Suspicious), // DATA_LEN_RANGE
-            (0x63, Verdict::Answer, Verdict::Suspicious), // KEY_TYPE_INCONSISTENT
+            (0x70, Verdict::Refused, Verdict::Suspicious), // MECHANISM_INVALID
+            (0x21, Verdict::Refused, Verdict::Suspicious), // DATA_LEN_RANGE
+            (0x63, Verdict::Refused, Verdict::Suspicious), // KEY_TYPE_INCONSISTENT
         ];
         for (code, attempt, remedy) in table {
             let error = error(code);

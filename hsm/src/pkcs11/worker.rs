@@ -18,7 +18,7 @@ use super::verdict::{self, Verdict};
 use crate::ckr::ErrorClass;
 use crate::error::SignError;
 use crate::event::TokenState;
-use crate::signing::Signature;
+use crate::signing::{Origin, Signature};
 
 /// First wait of a session whose token is busy.
 const BUSY_WAIT_MIN: Duration = Duration::from_millis(10);
@@ -201,7 +201,12 @@ impl Worker {
         }
     }
 
-    fn deliver(&mut self, job: Queued, signature: Signature) -> Next {
+    fn deliver(&mut self, job: Queued, mut signature: Signature) -> Next {
+        signature.comes_from(Origin {
+            place: self.place,
+            generation: self.generation,
+            attempts: job.attempts,
+        });
         self.member().works();
         self.busy_wait = BUSY_WAIT_MIN;
         self.shared.answer(job, Ok(signature));
@@ -218,7 +223,7 @@ impl Worker {
         self.seat.enter(Some(job), self.shared.now_us(), |_| ());
         let counters = &self.shared.counters;
         let outcome = match (error.class(), error) {
-            (ErrorClass::Session, _) => self.session.reopen(counters),
+            (ErrorClass::Session, _) => self.session.reopen(error.code(), counters),
             (ErrorClass::Handle, _) => self.session.find_key_again(counters),
             // There is none: it is remembered.
             (ErrorClass::Pin, SignError::Call { call, .. }) => {
@@ -235,7 +240,14 @@ impl Worker {
         let mut next = Next::Stay;
         let mut wait = None;
         match verdict {
-            Verdict::Answer => {
+            // With none that signs, each is told what the token says.
+            Verdict::Refused
+                if self.member().refuses_again() && self.shared.another_signs(self.place) =>
+            {
+                self.stop_token(TokenState::Down, &error);
+                next = Next::Leave;
+            }
+            Verdict::Answer | Verdict::Refused => {
                 self.answer_error(job, error);
                 return Next::Stay;
             }
@@ -257,6 +269,10 @@ impl Worker {
                     self.busy_wait = (self.busy_wait * 2).min(BUSY_WAIT_MAX);
                 }
             }
+        }
+        if !self.session.is_open() {
+            // The keeper opens another in its place.
+            (next, wait) = (Next::Leave, None);
         }
         // The breaker first, so that no other session of this token takes the job meanwhile.
         if job.attempts >= self.shared.attempts_max {
@@ -293,7 +309,7 @@ impl Worker {
         if let Err(error) = &outcome
             && error.class() == ErrorClass::Session
         {
-            outcome = self.session.reopen(&self.shared.counters);
+            outcome = self.session.reopen(error.code(), &self.shared.counters);
         }
         if self.seat.leave(|_| ()).is_err() {
             return Next::Alone;
@@ -305,7 +321,8 @@ impl Worker {
             Verdict::Stop(to) => self.stop_token(to, &error),
             Verdict::ModuleLost => self.stop_module(&error),
             Verdict::NoSession => {}
-            _ => return Next::Stay,
+            _ if self.session.is_open() => return Next::Stay,
+            _ => {}
         }
         Next::Leave
     }

@@ -163,6 +163,53 @@ fn a_refused_request_is_not_tried_elsewhere() {
     }
 }
 
+/// One odd request is its own; a token that refuses every one is at fault, if others sign.
+#[test]
+fn a_token_that_refuses_every_request_goes_down_while_another_signs() {
+    let code = "CKR_MECHANISM_INVALID";
+    let world = World::two();
+    let pool = world.open();
+    world.fail(0, "C_SignInit", "every = 1", code);
+    let mut refused = Vec::new();
+    wait_for(&pool, "sixteen in a row", || {
+        refused.extend(errors(&pool, 20));
+        states(&pool.tokens()[0]).contains(&DOWN)
+    });
+    // The sixteenth is signed elsewhere, and so is each that it refuses when it is back.
+    assert_eq!(refused.len(), 15);
+    for error in &refused {
+        assert_eq!(error.code().unwrap().to_string(), code);
+    }
+    wait_for(&pool, "it comes back, and goes at once", || {
+        sign_ok(&pool, 20);
+        states(&pool.tokens()[0]).len() >= 6
+    });
+    let told = &pool.tokens()[0];
+    assert_eq!((told.failed, told.signatures), (15, 0), "{told:#?}");
+    world.command(0, "clear-faults");
+    wait_for(&pool, "it signs", || {
+        sign_ok(&pool, 20);
+        pool.tokens()[0].signatures > 0
+    });
+    assert_eq!(states(&pool.tokens()[1]), [UP]);
+    assert_adds_up(&pool.tokens());
+}
+
+#[test]
+fn a_token_that_refuses_every_request_alone_goes_on_saying_so() {
+    let world = World::new([("a", "")]);
+    let pool = world.open();
+    world.fail(0, "C_SignInit", "every = 1", "CKR_DATA_LEN_RANGE");
+    let errors = errors(&pool, 50);
+    assert_eq!(errors.len(), 50);
+    for error in errors {
+        assert_eq!(error.class(), ErrorClass::Request, "{error}");
+    }
+    world.command(0, "clear-faults");
+    sign_ok(&pool, 20);
+    assert_eq!(states(&pool.tokens()[0]), [UP]);
+}
+
 #[test]
 fn a_module_that_lost_its_state_is_initialized_anew_once_nobody_is_inside() {
     let code = "CKR_CRYPTOKI_NOT_INITIALIZED";

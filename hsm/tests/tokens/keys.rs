@@ -71,3 +71,19 @@ fn a_token_that_was_away_at_the_start_is_compared_when_it_comes() {
     sign_ok(&pool, 20);
     assert_eq!(world.report(0).signatures, 0);
 }
+
+/// A look-up that fails in a fresh session leaves it unproved: it does not sign with what it had.
+#[test]
+fn a_session_that_could_not_look_at_the_key_does_not_sign() {
+    let world = World::two();
+    let pool = world.open();
+    sign_ok(&pool, 20);
+    let fails = "at = [1, 2, 3]";
+    world.fail(0, "C_FindObjectsInit", fails, "CKR_GENERAL_ERROR");
+    world.command(0, "lose-sessions");
+    world.command(0, "key = 'wrong'");
+    wait_for(&pool, "it is found out", || {
+        sign_ok(&pool, 20);
+        pool.tokens()[0].state == TokenState::WrongKey
+    });
+}

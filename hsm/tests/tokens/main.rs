@@ -21,3 +21,4 @@ mod siblings;
 #[path = "../test_token/mod.rs"]
 mod test_token;
 mod world;
+mod wrong_signatures;

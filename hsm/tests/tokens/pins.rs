@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use birthmark_hsm::{ErrorClass, Mark, OpenError, PinError, PoolOptions, SignError, TokenState};
+use birthmark_hsm::{
+    DestroyError, ErrorClass, GenerateError, KeyAlgorithm, Mark, OpenError, PinError, PoolOptions,
+    SignError, TokenState, destroy_key_pair, generate_key_pair, generate_reported_key_pair,
+    report_key,
+};
 
 use crate::world::{World, errors, sign_ok, wait_for, wait_for_state};
 
@@ -153,4 +157,180 @@ fn a_pin_that_locks_while_the_token_signs_stops_it() {
     assert_eq!(marks(&world).len(), 1);
     assert_eq!(world.report(0).logins, 1, "the start's");
     crate::world::assert_adds_up(&pool.tokens());
+}
+
+/// Codes that do not tell whether the token judged the PIN.
+const NOT_TOLD: [&str; 8] = [
+    "CKR_GENERAL_ERROR",
+    "CKR_FUNCTION_FAILED",
+    "CKR_DEVICE_ERROR",
+    "CKR_DEVICE_REMOVED",
+    "CKR_SESSION_CLOSED",
+    "CKR_HOST_MEMORY",
+    "CKR_FUNCTION_CANCELED",
+    "CKR 0x80000001",
+];
+
+/// Logins fail so. Codes without a name are numbers.
+fn fail_logins(world: &World, when: &str, code: &str) {
+    let code = match code.strip_prefix("CKR ") {
+        Some(number) => number.to_owned(),
+        None => format!("'{code}'"),
+    };
+    let fault = format!("fault = {{ function = 'C_Login', {when}, code = {code} }}");
+    world.command(0, &fault);
+}
+
+#[test]
+fn a_login_with_an_answer_that_does_not_tell_is_not_repeated_by_later_starts() {
+    for told in NOT_TOLD {
+        let world = World::new([("a", COUNTED)]);
+        fail_logins(&world, "times = 1", told);
+        let error = world.try_open(remembering(&world)).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(told) && text.contains("does not tell"),
+            "{text}"
+        );
+        assert_eq!(error.class(), Some(ErrorClass::Pin), "{told}");
+        let [mark] = &marks(&world)[..] else {
+            panic!("no mark for {told}")
+        };
+        let text = fs::read_to_string(mark).unwrap();
+        assert!(text.contains("may have refused"), "{text}");
+        for _ in 0..3 {
+            let error = world.try_open(remembering(&world)).unwrap_err();
+            let before = matches!(error, OpenError::Pin(PinError::RefusedBefore { .. }));
+            assert!(before, "{told}: {error}");
+        }
+        assert_eq!(world.report(0).calls("C_Login"), 1, "{told}");
+        fs::remove_file(mark).unwrap();
+        sign_ok(&world.try_open(remembering(&world)).unwrap(), 20);
+        assert_eq!(world.report(0).calls("C_Login"), 2, "{told}");
+    }
+}
+
+#[test]
+fn a_renewed_login_with_an_answer_that_does_not_tell_is_not_repeated_by_probes() {
+    for told in NOT_TOLD {
+        let world = World::new([("a", COUNTED), ("b", "")]);
+        let pool = world.try_open(remembering(&world)).unwrap();
+        sign_ok(&pool, 20);
+        fail_logins(&world, "every = 1", told);
+        world.command(0, "lose-login");
+        wait_for(&pool, "the PIN is held back", || {
+            sign_ok(&pool, 20);
+            pool.tokens()[0].state == TokenState::PinRefused
+        });
+        sign_ok(&pool, 50);
+        pool.close().unwrap();
+        assert_eq!(
+            world.report(0).calls("C_Login"),
+            2,
+            "{told}: the start's and one"
+        );
+        assert_eq!(marks(&world).len(), 1, "{told}");
+    }
+}
+
+#[test]
+fn a_login_that_did_not_come_to_the_pin_is_tried_again() {
+    for told in [
+        "CKR_TOKEN_NOT_PRESENT",
+        "CKR_TOKEN_NOT_RECOGNIZED",
+        "CKR_SESSION_HANDLE_INVALID",
+        "CKR_ARGUMENTS_BAD",
+    ] {
+        let world = World::new([("a", COUNTED)]);
+        fail_logins(&world, "times = 1", told);
+        let error = world.try_open(remembering(&world)).unwrap_err();
+        assert!(matches!(error, OpenError::Call { .. }), "{told}: {error}");
+        assert!(marks(&world).is_empty(), "{told}");
+        sign_ok(&world.try_open(remembering(&world)).unwrap(), 20);
+    }
+}
+
+/// Whatever the process does next, and though nothing is kept in files.
+#[test]
+fn a_refused_pin_is_remembered_by_the_process_where_no_file_remembers_it() {
+    let world = World::new([("a", COUNTED)]);
+    world.open().close().unwrap();
+    fs::write(world.file("a.pin"), "wrong").unwrap();
+    let error = world.try_open(world.options()).unwrap_err();
+    let refused = matches!(
+        error,
+        OpenError::Pin(PinError::Refused {
+            mark: Mark::None,
+            ..
+        })
+    );
+    assert!(refused, "{error}");
+    let uri = &world.uris()[0];
+    let key = birthmark_hsm::PublicKey::Ed25519([0; 32]);
+    let mut errors = vec![
+        world.try_open(world.options()).unwrap_err(),
+        world.try_open(remembering(&world)).unwrap_err(),
+        report_key(uri).unwrap_err(),
+    ];
+    for error in [
+        generate_key_pair(uri, KeyAlgorithm::EcP256).unwrap_err(),
+        generate_reported_key_pair(uri, KeyAlgorithm::EcP256).unwrap_err(),
+    ] {
+        let GenerateError::Open(error) = error else {
+            panic!("{error}")
+        };
+        errors.push(error);
+    }
+    let DestroyError::Open(error) = destroy_key_pair(uri, &key).unwrap_err() else {
+        panic!("it was opened")
+    };
+    errors.push(error);
+    for error in errors {
+        let here = matches!(error, OpenError::Pin(PinError::RefusedHere { .. }));
+        assert!(here, "{error}");
+        assert!(error.to_string().contains("restart this process"));
+        assert_eq!(error.class(), Some(ErrorClass::Pin));
+    }
+    assert_eq!(world.report(0).calls("C_Login"), 2, "one right, one wrong");
+}
+
+/// What is made and read beside a pool keeps marks where the URI says.
+#[test]
+fn every_use_of_a_uri_keeps_its_marks() {
+    let world = World::new([("a", COUNTED)]);
+    let uri = world.uris()[0]
+        .clone()
+        .with_state_directory(world.directory.path());
+    let key = birthmark_hsm::PublicKey::Ed25519([0; 32]);
+    fs::write(world.file("a.pin"), "wrong").unwrap();
+    let uses: [&dyn Fn() -> String; 5] = [
+        &|| report_key(&uri).unwrap_err().to_string(),
+        &|| {
+            generate_key_pair(&uri, KeyAlgorithm::EcP256)
+                .unwrap_err()
+                .to_string()
+        },
+        &|| {
+            let made = generate_reported_key_pair(&uri, KeyAlgorithm::EcP256);
+            made.unwrap_err().to_string()
+        },
+        &|| destroy_key_pair(&uri, &key).unwrap_err().to_string(),
+        &|| {
+            let pool = birthmark_hsm::SigningPool::pkcs11(&uri, world.options().tokens);
+            pool.unwrap_err().to_string()
+        },
+    ];
+    for (sent, first) in uses.iter().enumerate() {
+        let told = first();
+        let [mark] = &marks(&world)[..] else {
+            panic!("no mark: {told}")
+        };
+        assert!(told.contains(&mark.display().to_string()), "{told}");
+        for other in uses {
+            let told = other();
+            assert!(told.contains("refused the PIN before"), "{told}");
+        }
+        assert_eq!(world.report(0).calls("C_Login"), sent as u64 + 1);
+        fs::remove_file(mark).unwrap();
+    }
 }

@@ -95,6 +95,46 @@ fn a_session_that_was_dropped_while_idle_is_replaced_before_the_next_job() {
     assert_eq!(pool.tokens()[0].errors_total(), 0);
 }
 
+/// HSMs give the number of a lost session to the next one: closing the lost one would close that.
+#[test]
+fn a_lost_session_is_not_closed() {
+    let world = World::new([("a", "reuse_handles = true")]);
+    let mut options = world.options();
+    options.tokens.sessions = Some(1);
+    let pool = world.try_open(options).unwrap();
+    for lost in [
+        "sessions = 'lose'",
+        "sessions = 'lose', code = 'CKR_SESSION_CLOSED'",
+    ] {
+        let fault = format!("fault = {{ function = 'C_SignInit', at = [3, 9], {lost} }}");
+        world.command(0, &fault);
+        sign_ok(&pool, 40);
+    }
+    let report = world.report(0);
+    assert_eq!(report.calls("C_CloseSession"), 0);
+    assert_eq!(report.calls("C_OpenSession"), 2 + 4);
+    assert_eq!(pool.metrics().sessions_reopened, 4);
+    let told = &pool.tokens()[0];
+    assert_eq!((told.retries, states(told)), (4, vec![TokenState::Up]));
+}
+
+/// And one that is stuck makes room for the next: the token has no more of them.
+#[test]
+fn a_stuck_session_is_closed_before_another_is_opened() {
+    let world = World::new([("a", "session_max = 2")]);
+    let mut options = world.options();
+    options.tokens.sessions = Some(1);
+    let pool = world.try_open(options).unwrap();
+    world.fail(0, "C_SignInit", "at = [3]", "CKR_OPERATION_ACTIVE");
+    sign_ok(&pool, 40);
+    let report = world.report(0);
+    assert_eq!(report.calls("C_CloseSession"), 1);
+    assert_eq!(report.calls("C_OpenSession"), 2 + 1);
+    assert_eq!(report.faults("CKR_SESSION_COUNT"), 0);
+    let told = &pool.tokens()[0];
+    assert_eq!((told.retries, states(told)), (1, vec![TokenState::Up]));
+}
+
 #[test]
 fn limits_out_of_range_are_refused() {
     let world = World::new([("a", "")]);

@@ -1,9 +1,10 @@
 //! The tail of the index: the newest entries, in memory until they are written as a run.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use super::asked::{Asked, Places};
 use super::entry::{Entry, masked};
-use super::large_memory::LargeMemory;
+use super::table::{Table, TableCursor};
 use crate::record::{IndexKey, KEY_SPACES, RELEASE_SPACES, RecordIndex, RecordKeys};
 
 /// The entries of one stretch of the log.
@@ -13,6 +14,9 @@ pub(crate) struct Memtable {
     /// Part of the hash that is used: all of it outside tests.
     hash_mask: u64,
     tables: RwLock<Tables>,
+    /// Spaces off the release path, which nobody on it waits for: in the order of the records, and sorted
+    /// before they are written.
+    others: RwLock<[Vec<Unordered>; KEY_SPACES - RELEASE_SPACES]>,
 }
 
 struct Tables {
@@ -21,8 +25,15 @@ struct Tables {
     /// One past the last record.
     end: u64,
     release: [Table; RELEASE_SPACES],
-    /// Spaces off the release path, in the order of the records.
-    others: [Vec<Entry>; KEY_SPACES - RELEASE_SPACES],
+}
+
+/// An entry in 12 bytes. Ordered like [`Entry`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Unordered {
+    hash_high: u32,
+    hash_low: u32,
+    /// Counted from the base.
+    position: u32,
 }
 
 impl Memtable {
@@ -32,12 +43,12 @@ impl Memtable {
             base: first,
             end: first,
             release: std::array::from_fn(|_| Table::with_capacity(entries)),
-            others: std::array::from_fn(|_| Vec::with_capacity(entries)),
         };
         Memtable {
             first,
             hash_mask,
             tables: RwLock::new(tables),
+            others: RwLock::new(std::array::from_fn(|_| Vec::with_capacity(entries))),
         }
     }
 
@@ -46,17 +57,19 @@ impl Memtable {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         tables.base = tables.base_for(self.first, batch);
         let base = tables.base;
-        for space in 0..KEY_SPACES {
+        let position = |record: &RecordIndex| (record.0 - base) as u32;
+        for (space, table) in tables.release.iter_mut().enumerate() {
             for (record, keys) in batch {
                 if let Some(key) = &keys[space] {
-                    let hash = self.hash(key);
-                    match space.checked_sub(RELEASE_SPACES) {
-                        None => tables.release[space].insert(hash, (record.0 - base) as u32),
-                        Some(other) => tables.others[other].push(Entry {
-                            hash,
-                            position: record.0,
-                        }),
-                    }
+                    table.insert(self.hash(key), position(record));
+                }
+            }
+        }
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        for (space, entries) in (RELEASE_SPACES..).zip(others.iter_mut()) {
+            for (record, keys) in batch {
+                if let Some(key) = &keys[space] {
+                    entries.push(Unordered::new(self.hash(key), position(record)));
                 }
             }
         }
@@ -77,10 +90,10 @@ impl Memtable {
 
     /// Entries of each space.
     pub(crate) fn entries(&self) -> [usize; KEY_SPACES] {
-        let tables = self.read();
+        let (tables, others) = (self.read(), self.read_others());
         std::array::from_fn(|space| match space.checked_sub(RELEASE_SPACES) {
-            None => tables.release[space].len,
-            Some(other) => tables.others[other].len(),
+            None => tables.release[space].len(),
+            Some(other) => others[other].len(),
         })
     }
 
@@ -97,8 +110,9 @@ impl Memtable {
                 .with_hash(hash)
                 .map(|position| RecordIndex(tables.base + u64::from(position)))
                 .collect(),
-            Some(other) => tables.others[other]
+            Some(other) => self.read_others()[other]
                 .iter()
+                .map(|entry| entry.entry(tables.base))
                 .filter(|entry| entry.hash == hash)
                 .map(|entry| RecordIndex(entry.position))
                 .collect(),
@@ -107,32 +121,16 @@ impl Memtable {
         found
     }
 
-    /// Sets the flag of each hash that is here.
-    pub(crate) fn flag(&self, space: usize, hashes: &[u64], flags: &mut [bool]) {
+    /// Notes `place`, which is this table's, for each hash that is here.
+    pub(crate) fn ask(&self, space: usize, asked: &mut Asked, place: Places) {
         let tables = self.read();
-        match space.checked_sub(RELEASE_SPACES) {
-            None => {
-                let table = &tables.release[space];
-                table.touch(hashes);
-                for (hash, flag) in hashes.iter().zip(flags) {
-                    *flag |= table.with_hash(*hash).next().is_some();
-                }
-            }
-            // No table to ask quickly.
-            Some(_) => flags.fill(true),
+        if space >= RELEASE_SPACES {
+            return asked.add_to_all(place);
         }
-    }
-
-    /// Puts all entries of a space into `out`, in order.
-    pub(crate) fn sorted(&self, space: usize, out: &mut Vec<Entry>) {
-        let tables = self.read();
-        out.clear();
-        match space.checked_sub(RELEASE_SPACES) {
-            None => tables.release[space].sorted(tables.base, out),
-            Some(other) => {
-                out.extend_from_slice(&tables.others[other]);
-                out.sort_unstable();
-            }
+        let table = &tables.release[space];
+        table.touch(&asked.hashes);
+        for (hash, places) in asked.hashes.iter().zip(&mut asked.places) {
+            places.add_if(table.with_hash(*hash).next().is_some(), place);
         }
     }
 
@@ -146,7 +144,11 @@ impl Memtable {
         for table in &mut tables.release {
             table.clear();
         }
-        tables.others.iter_mut().for_each(Vec::clear);
+        let others = self
+            .others
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        others.iter_mut().for_each(Vec::clear);
     }
 
     /// Begins the stretch of an empty one.
@@ -161,12 +163,11 @@ impl Memtable {
 
     /// Bytes of memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let tables = self.read();
+        let (tables, others) = (self.read(), self.read_others());
         let release = tables.release.iter().map(Table::memory_bytes);
-        let others = tables
-            .others
+        let others = others
             .iter()
-            .map(|entries| entries.capacity() * size_of::<Entry>());
+            .map(|entries| entries.capacity() * size_of::<Unordered>());
         release.chain(others).sum::<usize>() as u64
     }
 
@@ -177,6 +178,67 @@ impl Memtable {
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
         self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_others(&self) -> RwLockReadGuard<'_, [Vec<Unordered>; KEY_SPACES - RELEASE_SPACES]> {
+        self.others.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the entries of one space of a full table in order.
+pub(crate) struct MemtableReader {
+    table: Arc<Memtable>,
+    space: usize,
+    /// Where it stands in a table of the release path.
+    cursor: TableCursor,
+    /// Where it stands in another one.
+    taken: usize,
+}
+
+impl MemtableReader {
+    pub(crate) fn new(table: Arc<Memtable>, space: usize) -> MemtableReader {
+        if let Some(other) = space.checked_sub(RELEASE_SPACES) {
+            let mut others = table.others.write().unwrap_or_else(PoisonError::into_inner);
+            others[other].sort_unstable();
+        }
+        MemtableReader {
+            table,
+            space,
+            cursor: TableCursor::default(),
+            taken: 0,
+        }
+    }
+
+    /// Moves the entries with hashes below `end` to `out`; all that are left for `None`.
+    pub(crate) fn take(&mut self, end: Option<u64>, out: &mut Vec<Entry>) {
+        let tables = self.table.read();
+        let Some(other) = self.space.checked_sub(RELEASE_SPACES) else {
+            let table = &tables.release[self.space];
+            return self.cursor.take(table, tables.base, end, out);
+        };
+        let others = self.table.read_others();
+        let rest = others[other][self.taken..].iter();
+        let before = out.len();
+        let entries = rest.map(|entry| entry.entry(tables.base));
+        out.extend(entries.take_while(|entry| end.is_none_or(|end| entry.hash < end)));
+        self.taken += out.len() - before;
+    }
+}
+
+impl Unordered {
+    fn new(hash: u64, position: u32) -> Unordered {
+        Unordered {
+            hash_high: (hash >> 32) as u32,
+            hash_low: hash as u32,
+            position,
+        }
+    }
+
+    fn entry(self, base: u64) -> Entry {
+        Entry {
+            hash: u64::from(self.hash_high) << 32 | u64::from(self.hash_low),
+            position: base + u64::from(self.position),
+        }
     }
 }
 
@@ -190,152 +252,13 @@ impl Tables {
     }
 }
 
-/// Slots of the smallest table.
-const SLOTS_MIN: usize = 1 << 10;
-
-/// Slots behind the last home, for the entries that find theirs taken. If they do not do there are twice as
-/// many: who chooses keys with hashes at the end may ask for a slot for each of these, and for no more.
-const SLOTS_BEHIND: usize = 1 << 10;
-
-const HASH_BYTES: usize = 8;
-const POSITION_BYTES: usize = 4;
-
-/// A hash table with linear probing whose slots are in the order of the hashes, nearly: the home
-/// of an entry is the top of its hash. So it grows and is sorted in one pass each.
-struct Table {
-    /// Little-endian; 0 where there is no entry.
-    hashes: LargeMemory,
-    /// Little-endian positions, counted from the base.
-    positions: LargeMemory,
-    /// How far a hash is shifted to get its home.
-    shift: u32,
-    /// Slots behind the last home.
-    behind: usize,
-    len: usize,
-}
-
-impl Table {
-    /// Three quarters full with `entries`.
-    fn with_capacity(entries: usize) -> Table {
-        let homes = (entries * 4).div_ceil(3).next_power_of_two().max(SLOTS_MIN);
-        Table::with_slots(homes, SLOTS_BEHIND)
-    }
-
-    fn with_slots(homes: usize, behind: usize) -> Table {
-        Table {
-            hashes: LargeMemory::zeroed((homes + behind) * HASH_BYTES),
-            positions: LargeMemory::zeroed((homes + behind) * POSITION_BYTES),
-            behind,
-            shift: 64 - homes.trailing_zeros(),
-            len: 0,
-        }
-    }
-
-    fn insert(&mut self, hash: u64, position: u32) {
-        let homes = 1usize << (64 - self.shift);
-        if (self.len + 1) * 4 > homes * 3 {
-            self.rebuild(homes * 2, self.behind);
-        }
-        while !self.place(hash, position) {
-            self.rebuild(1 << (64 - self.shift), self.behind * 2);
-        }
-    }
-
-    /// Moves everything to so many slots, or more behind the homes until everything has one.
-    fn rebuild(&mut self, homes: usize, mut behind: usize) {
-        let mut rebuilt = Table::with_slots(homes, behind);
-        while !self
-            .entries()
-            .all(|(hash, position)| rebuilt.place(hash, position))
-        {
-            behind *= 2;
-            rebuilt = Table::with_slots(homes, behind);
-        }
-        *self = rebuilt;
-    }
-
-    /// `false` when there is no slot from the home on.
-    fn place(&mut self, hash: u64, position: u32) -> bool {
-        let home = (hash >> self.shift) as usize;
-        let slots = self.hashes.chunks_mut::<HASH_BYTES>();
-        for (at, slot) in slots.iter_mut().enumerate().skip(home) {
-            if *slot == [0; HASH_BYTES] {
-                *slot = hash.to_le_bytes();
-                self.positions.chunks_mut()[at] = position.to_le_bytes();
-                self.len += 1;
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Forgets the entries and keeps the memory.
-    fn clear(&mut self) {
-        self.hashes.bytes_mut().fill(0);
-        self.len = 0;
-    }
-
-    /// Brings the homes of these hashes into the cache, all at once. Searching for one ends with
-    /// a branch that nobody can predict, so otherwise the cache misses come one after the other.
-    fn touch(&self, hashes: &[u64]) {
-        let slots = self.hashes.chunks::<HASH_BYTES>();
-        let home = |hash: &u64| slots.get((hash >> self.shift) as usize);
-        let sum = hashes
-            .iter()
-            .filter_map(home)
-            .fold(0, |sum: u8, slot| sum.wrapping_add(slot[0]));
-        // Otherwise the compiler sees that nobody wants the sum and leaves the loop out.
-        std::hint::black_box(sum);
-    }
-
-    fn with_hash(&self, hash: u64) -> impl Iterator<Item = u32> {
-        let home = (hash >> self.shift) as usize;
-        self.slots(home)
-            .take_while(|(slot, _)| *slot != 0)
-            .filter(move |(slot, _)| *slot == hash)
-            .map(|(_, position)| position)
-    }
-
-    /// Hash and position of each slot from one on.
-    fn slots(&self, from: usize) -> impl Iterator<Item = (u64, u32)> {
-        let hashes = self.hashes.chunks()[from..].iter();
-        let slots = hashes.zip(&self.positions.chunks()[from..]);
-        slots.map(|(hash, position)| (u64::from_le_bytes(*hash), u32::from_le_bytes(*position)))
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (u64, u32)> {
-        self.slots(0).filter(|(hash, _)| *hash != 0)
-    }
-
-    fn sorted(&self, base: u64, entries: &mut Vec<Entry>) {
-        entries.reserve(self.len);
-        // Entries leave their homes only within a stretch of taken slots.
-        let mut stretch = 0;
-        for (hash, position) in self.slots(0) {
-            if hash == 0 {
-                if entries.len() - stretch > 1 {
-                    entries[stretch..].sort_unstable();
-                }
-                stretch = entries.len();
-            } else {
-                let position = base + u64::from(position);
-                entries.push(Entry { hash, position });
-            }
-        }
-        entries[stretch..].sort_unstable();
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.hashes.bytes().len() + self.positions.bytes().len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
 
+    use super::super::entry::part_end;
     use super::*;
 
     proptest! {
@@ -345,6 +268,7 @@ mod tests {
         fn behaves_like_an_ordered_set(
             mask_bits in 0..64u32,
             top in any::<bool>(),
+            parts in 1..20u32,
             keys in prop::collection::vec(any::<[Option<u64>; KEY_SPACES]>(), 0..3000),
         ) {
             let mask = if top { !0 << mask_bits } else { (1 << mask_bits) - 1 };
@@ -352,7 +276,6 @@ mod tests {
             table.insert(&[(RecordIndex(5), [Some(IndexKey([7; 32])); KEY_SPACES])]);
             table.recycle();
             table.begin(1000);
-            let mut sorted = Vec::new();
             let mut model: [BTreeSet<Entry>; KEY_SPACES] = Default::default();
             for (position, keys) in (1000..).zip(&keys) {
                 let keys = keys.map(|key| {
@@ -367,9 +290,16 @@ mod tests {
                     }
                 }
             }
+            let table = Arc::new(table);
             for (space, model) in model.iter().enumerate() {
                 let expected: Vec<Entry> = model.iter().copied().collect();
-                table.sorted(space, &mut sorted);
+                let mut reader = MemtableReader::new(Arc::clone(&table), space);
+                let mut sorted = Vec::new();
+                for part in 0..parts {
+                    let end = part_end(part, parts);
+                    reader.take(end, &mut sorted);
+                    prop_assert!(sorted.iter().all(|entry| end.is_none_or(|end| entry.hash < end)));
+                }
                 prop_assert_eq!(&sorted, &expected);
                 for entry in expected.iter().step_by(100) {
                     let mut positions: Vec<RecordIndex> = expected
@@ -379,30 +309,12 @@ mod tests {
                         .collect();
                     positions.reverse();
                     prop_assert_eq!(table.candidates(space, entry.hash), positions);
-                    let mut flag = [false];
-                    table.flag(space, &[entry.hash], &mut flag);
-                    prop_assert!(flag[0]);
+                    let mut asked = Asked::new(vec![entry.hash]);
+                    table.ask(space, &mut asked, Places::nth(1));
+                    prop_assert_eq!(asked.places[0], Places::nth(1));
                 }
                 prop_assert_eq!(table.entries()[space], expected.len());
             }
         }
-    }
-
-    #[test]
-    fn hashes_at_the_very_end_cost_a_slot_each() {
-        let mut table = Table::with_capacity(1 << 12);
-        let before = table.memory_bytes();
-        for position in 0..5000 {
-            table.insert(u64::MAX - u64::from(position % 7), position);
-        }
-        assert_eq!(table.with_hash(u64::MAX).count(), 5000usize.div_ceil(7));
-        assert!(
-            table.memory_bytes() < 3 * before,
-            "{}",
-            table.memory_bytes()
-        );
-        let mut sorted = Vec::new();
-        table.sorted(0, &mut sorted);
-        assert!(sorted.len() == 5000 && sorted.is_sorted());
     }
 }

@@ -23,6 +23,7 @@ use crate::error::ReadError;
 use crate::record::{IndexKey, KEY_SPACES, RecordIndex, RecordKeys};
 use crate::storage::{PathError, Storage};
 
+mod asked;
 #[doc(hidden)]
 pub mod bench_access;
 mod block;
@@ -37,6 +38,7 @@ mod open;
 mod run;
 mod run_writer;
 mod shared;
+mod table;
 mod verify;
 mod worker;
 
@@ -45,6 +47,7 @@ pub(crate) use open::Opened;
 pub(crate) use shared::Limits;
 pub(crate) use verify::{Verified, verify};
 
+use asked::Places;
 use shared::{Shared, Snapshot, count};
 
 /// The records below are in the index on the disk: a start reads the later ones only. 0 when there is no
@@ -156,7 +159,7 @@ impl Index {
         space: usize,
         key: &IndexKey,
     ) -> Result<Option<RecordIndex>, ReadError> {
-        self.find_in(&self.shared.snapshot(), space, key)
+        self.find_in(&self.shared.snapshot(), Places::ALL, space, key)
     }
 
     /// [`find`](Index::find) for many keys, one answer each in the same order.
@@ -174,20 +177,13 @@ impl Index {
                 .collect();
         }
         let snapshot = self.shared.snapshot();
-        let mut flags = vec![false; keys.len()];
-        let hashes: Vec<u64> = keys.iter().map(|key| self.shared.hash(key)).collect();
-        for table in &snapshot.tables {
-            table.flag(space, &hashes, &mut flags);
-        }
-        let mixed: Vec<u64> = hashes.iter().map(|&hash| entry::mix(hash)).collect();
-        for run in &snapshot.runs {
-            run.flag(space, &hashes, &mixed, &mut flags);
-        }
-        let find = |(key, flag): (&IndexKey, bool)| match flag {
-            true => self.find_in(&snapshot, space, key),
-            false => Ok(None),
+        let hashes = keys.iter().map(|key| self.shared.hash(key)).collect();
+        let places = snapshot.places(space, hashes);
+        let find = |(key, places): (&IndexKey, Places)| match places.is_empty() {
+            true => Ok(None),
+            false => self.find_in(&snapshot, places, space, key),
         };
-        keys.iter().zip(flags).map(find).collect()
+        keys.iter().zip(places).map(find).collect()
     }
 
     /// Whether the index can be written. While it cannot, nothing new may be begun: what is
@@ -240,9 +236,11 @@ impl Index {
         self.shared.problem()
     }
 
+    /// [`find`](Index::find) at these places alone.
     fn find_in(
         &self,
         snapshot: &Snapshot,
+        places: Places,
         space: usize,
         key: &IndexKey,
     ) -> Result<Option<RecordIndex>, ReadError> {
@@ -251,7 +249,10 @@ impl Index {
         }
         let hash = self.shared.hash(key);
         let source = &*self.shared.source;
-        for table in snapshot.tables.iter().rev() {
+        for (number, table) in snapshot.tables.iter().enumerate().rev() {
+            if !places.has(snapshot.runs.len() + number) {
+                continue;
+            }
             for record in table.candidates(space, hash) {
                 if source.has_key(space, key, record)? {
                     return Ok(Some(record));
@@ -260,8 +261,8 @@ impl Index {
         }
         let mut confirm = |record| source.has_key(space, key, record);
         let mut probes = 0;
-        for run in snapshot.runs.iter().rev() {
-            if run.may_contain(space, hash) {
+        for (number, run) in snapshot.runs.iter().enumerate().rev() {
+            if places.has(number) && run.may_contain(space, hash) {
                 let (found, blocks) = run.find(space, hash, &mut confirm)?;
                 probes += blocks;
                 if found.is_some() {

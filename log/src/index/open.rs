@@ -64,9 +64,9 @@ pub(crate) fn open(
         garbage: Vec::new(),
         retired: Vec::new(),
         written: Vec::new(),
-        entries: Vec::new(),
         write_after: None,
         merge_after: None,
+        merging: Vec::new(),
     };
     let thread = thread::Builder::new()
         .name("log-index".to_owned())

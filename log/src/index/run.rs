@@ -192,13 +192,9 @@ impl Run {
         }
     }
 
-    /// Sets the flag of each hash that may be here, without reading the disk. `mixed` are the hashes,
-    /// [`mix`](super::entry::mix)ed.
-    pub(crate) fn flag(&self, space: usize, hashes: &[u64], mixed: &[u64], flags: &mut [bool]) {
-        match self.filters.get(space) {
-            Some(filter) => filter.flag(hashes, mixed, flags),
-            None => flags.fill(true),
-        }
+    /// The filter of a space of the release path.
+    pub(crate) fn filter(&self, space: usize) -> Option<&Filter> {
+        self.filters.get(space)
     }
 
     /// The newest record with this hash that `confirm` takes. Gives the number of blocks that were

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::RecordSource;
+use super::asked::{Asked, Places};
 use super::entry::masked;
 use super::memtable::Memtable;
 use super::run::Run;
@@ -79,6 +80,31 @@ pub(crate) struct Snapshot {
     pub(crate) tables: Vec<Arc<Memtable>>,
     /// Oldest first, all older than the tables.
     pub(crate) runs: Vec<Arc<Run>>,
+}
+
+impl Snapshot {
+    /// Where each of these hashes may be, without reading the disk: runs come first, then tables.
+    pub(crate) fn places(&self, space: usize, hashes: Vec<u64>) -> Vec<Places> {
+        let mut asked = Asked::new(hashes);
+        let filters: Vec<_> = self.runs.iter().map(|run| run.filter(space)).collect();
+        if let Some(Some(first)) = filters.first() {
+            first.touch(&asked.hashes);
+        }
+        for (number, filter) in filters.iter().enumerate() {
+            let place = Places::nth(number);
+            match filter {
+                Some(filter) => {
+                    let next = filters.get(number + 1).copied().flatten();
+                    filter.ask(&mut asked, place, next);
+                }
+                None => asked.add_to_all(place),
+            }
+        }
+        for (number, table) in self.tables.iter().enumerate() {
+            table.ask(space, &mut asked, Places::nth(self.runs.len() + number));
+        }
+        asked.places
+    }
 }
 
 /// Counters since open.

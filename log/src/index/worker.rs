@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::entry::{Entry, part_end};
+use super::entry::part_end;
 use super::files;
 use super::filter::{LARGE_BITS, SMALL_BITS};
 use super::manifest::{Manifest, ManifestRun};
-use super::memtable::Memtable;
+use super::memtable::{Memtable, MemtableReader};
 use super::merge::{RunReader, due};
 use super::run::{Run, RunHeader, run_name};
 use super::run_writer::RunWriter;
@@ -25,6 +25,10 @@ const REST_MAX: Duration = Duration::from_millis(20);
 /// A failed merge is tried again after this many times the wait after other failures: it may have
 /// filled the disk to the last byte, and the log needs that space more.
 const MERGE_RETRIES_APART: u32 = 30;
+
+/// Most merges under way at a time, one inside the other. Each is of newer and hardly ever of more entries
+/// than the one around it.
+const MERGES_MAX: usize = 4;
 
 /// The state of the thread.
 pub(crate) struct Worker {
@@ -43,11 +47,11 @@ pub(crate) struct Worker {
     pub(crate) retired: Vec<Arc<dyn Any + Send + Sync>>,
     /// Tables that were written. One of them is emptied and used again.
     pub(crate) written: Vec<Arc<Memtable>>,
-    /// The entries that are being written. Kept, like the tables.
-    pub(crate) entries: Vec<Entry>,
     /// Nothing is written before, after a failure.
     pub(crate) write_after: Option<Instant>,
     pub(crate) merge_after: Option<Instant>,
+    /// The newest input of each merge under way, the innermost last.
+    pub(crate) merging: Vec<Arc<Run>>,
 }
 
 /// Why something was not written.
@@ -123,22 +127,13 @@ impl Worker {
 
     /// Merges runs, if that is due. `false` when not, or it failed a moment ago.
     fn merge_due(&mut self) -> bool {
-        if self.merge_after.is_some_and(|after| Instant::now() < after) {
-            return false;
-        }
-        let snapshot = self.shared.snapshot();
-        let entries: Vec<u64> = snapshot
-            .runs
-            .iter()
-            .map(|run| run.header.entries_max())
-            .collect();
-        let limits = &self.shared.limits;
-        let Some(range) = due(&entries, limits.memtable_entries as u64, limits.fan_in) else {
+        let Some(inputs) = self.due() else {
             return false;
         };
-        let inputs = snapshot.runs[range].to_vec();
-        drop(snapshot);
-        match self.merge(&inputs) {
+        self.merging.extend(inputs.last().cloned());
+        let merged = self.merge(&inputs);
+        self.merging.pop();
+        match merged {
             Ok(()) => {
                 self.merge_after = None;
                 self.shared.set_problem(Problem::Merge, None);
@@ -157,6 +152,22 @@ impl Worker {
             }
         }
         true
+    }
+
+    /// The runs that are to be merged now: behind those that are being merged, if any are. `None` as well when
+    /// a merge failed a moment ago.
+    fn due(&self) -> Option<Vec<Arc<Run>>> {
+        if self.merge_after.is_some_and(|after| Instant::now() < after) {
+            return None;
+        }
+        let snapshot = self.shared.snapshot();
+        let is_merged = |run: &Arc<Run>| self.merging.iter().any(|newest| Arc::ptr_eq(run, newest));
+        let merged = snapshot.runs.iter().rposition(is_merged);
+        let runs = &snapshot.runs[merged.map_or(0, |at| at + 1)..];
+        let entries: Vec<u64> = runs.iter().map(|run| run.header.entries_max()).collect();
+        let limits = &self.shared.limits;
+        let range = due(&entries, limits.memtable_entries as u64, limits.fan_in)?;
+        Some(runs[range].to_vec())
     }
 
     /// How long there is nothing to do, unless somebody calls.
@@ -200,22 +211,18 @@ impl Worker {
         };
         let part_entries = self.shared.limits.part_entries;
         let run = self.write_run(header, &mut |worker, writer| {
+            let mut entries = Vec::new();
             for space in 0..KEY_SPACES {
                 let mut begin = Instant::now();
-                let mut entries = std::mem::take(&mut worker.entries);
-                table.sorted(space, &mut entries);
-                let mut rest = entries.as_slice();
+                let mut reader = MemtableReader::new(Arc::clone(&table), space);
                 let parts = writer.header().parts(space, part_entries);
                 for part in 0..parts {
-                    let end = part_end(part, parts);
-                    let below = |entry: &Entry| end.is_none_or(|end| entry.hash < end);
-                    let (part, after) = rest.split_at(rest.partition_point(below));
-                    writer.push_part(space, part)?;
-                    rest = after;
+                    entries.clear();
+                    reader.take(part_end(part, parts), &mut entries);
+                    writer.push_part(space, &entries)?;
                     worker.rest_after(begin);
                     begin = Instant::now();
                 }
-                worker.entries = entries;
                 writer.end_space(space)?;
             }
             Ok(())
@@ -287,7 +294,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Between two parts of a merge: writes tables that wait, or rests.
+    /// Between two parts of a merge: writes tables that wait, merges smaller runs that came meanwhile (each
+    /// run costs every lookup a cache miss), or rests.
     fn give_way(&mut self, begin: Instant) -> Result<(), WorkError> {
         if self.shared.is_closing() {
             return Err(WorkError::Closing);
@@ -297,17 +305,22 @@ impl Worker {
             wrote = true;
             self.tidy();
         }
+        while self.merging.len() < MERGES_MAX && !self.shared.is_closing() && self.merge_due() {
+            wrote = true;
+            self.tidy();
+        }
         if !wrote {
             self.rest_after(begin);
         }
         Ok(())
     }
 
-    /// Rests as long as the work since `begin` took, unless there is more to write: on a machine with two
-    /// cores the release path needs both.
+    /// Rests as long as the work since `begin` took, unless there is more to write or to merge: on a machine
+    /// with two cores the release path needs both.
     fn rest_after(&self, begin: Instant) {
         // The one that is being written, and the one that takes new entries.
-        if self.shared.limits.rests && self.shared.snapshot().tables.len() <= 2 {
+        let more = self.shared.snapshot().tables.len() > 2 || self.due().is_some();
+        if self.shared.limits.rests && !more {
             self.shared.rest(begin.elapsed().min(REST_MAX));
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::{self, FrameKind};
+use crate::batch::Payloads;
 use crate::error::VerifyError;
 use crate::floor::{read_floor, write_floor};
 use crate::scan::{ScanError, SegmentScanner, read_header, segment_numbers};
@@ -82,7 +82,8 @@ impl SegmentCopy {
         to: &Path,
         header: SegmentHeader,
     ) -> Result<SegmentCopy, PathError> {
-        let scanner = SegmentScanner::new(Arc::clone(&source), &header).map_err(at(path))?;
+        let scanner = SegmentScanner::new(Arc::clone(&source), &header, Payloads::Compared)
+            .map_err(at(path))?;
         let copy_path = to.join(segment_name(header.number));
         let copy = storage.create(&copy_path).map_err(at(&copy_path))?;
         let (block, _) = header.encode();
@@ -103,15 +104,9 @@ impl SegmentCopy {
     fn copy_batches(&mut self) -> Result<(), PathError> {
         self.scanner.forget_read_ahead();
         while let Some(batch) = self.scanner.next_batch().map_err(at(&self.path))? {
-            let frames = batch::frames(&batch.header, batch.bytes).unwrap_or_default();
-            let records = frames
-                .iter()
-                .filter(|frame| frame.kind == FrameKind::Record)
-                .count();
             let written = self.copy.write_all_at(batch.bytes, batch.offset);
             written.map_err(at(&self.copy_path))?;
             self.end = batch.offset + batch.bytes.len() as u64;
-            self.scanner.add_records(records as u64);
         }
         Ok(())
     }

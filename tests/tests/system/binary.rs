@@ -26,10 +26,16 @@ pub(crate) fn binary() -> PathBuf {
     path
 }
 
+thread_local! {
+    /// Where the commands of one test remember what became of a PIN; gone with the test's thread.
+    static STATE: tempfile::TempDir = tempfile::tempdir().unwrap();
+}
+
 /// The binary, with no PIN in its environment.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).env_remove("BIRTHMARK_PIN");
+    STATE.with(|directory| command.env("XDG_STATE_HOME", directory.path()));
     command
 }
 

@@ -93,31 +93,71 @@ fn a_token_that_is_killed_costs_no_request_and_no_serial_number() {
     assert_eq!(serials.len(), 3500);
 }
 
-/// A signature that is none is found before release, whatever the token says of itself.
+/// A signature that is none is found before release, whatever the token says of itself. The same
+/// certificate is signed elsewhere, and the token goes out until its signatures verify.
 #[test]
-fn a_wrong_signature_is_not_released() {
-    let world = World::new("");
+fn wrong_signatures_cost_a_token_and_no_request() {
+    let world = World::new("probe_interval_max_s = 1");
     let engine = world.factory.open();
     world.command(
         0,
         "fault = { function = 'C_Sign', every = 1, signature = 'wrong' }",
     );
-    let (mut issued, mut refused) = (0, 0);
-    for result in engine.issue_batch(requests(0..200)) {
-        match result {
-            Ok(_) => issued += 1,
-            Err(IssueError::Fault(fault)) => {
-                assert_eq!(fault.reason(), "check");
-                refused += 1;
-            }
-            Err(other) => panic!("{other:?}"),
+    let mut next = 0;
+    let mut issue = || {
+        for result in engine.issue_batch(requests(next..next + 100)) {
+            assert_eq!(result.unwrap().status, IssueStatus::Issued);
         }
+        next += 100;
+    };
+    let told = || engine.signing_pool().tokens().swap_remove(0);
+    let started = Instant::now();
+    while told().state != TokenState::WrongSignatures {
+        assert!(started.elapsed() < WATCHDOG, "{:#?}", told());
+        issue();
     }
-    assert!(refused > 0, "the first token signed too");
-    assert_eq!(engine.metrics().lost, refused);
+    let out = told();
+    assert_eq!(out.signatures, 0, "{out:#?}");
+    assert!(out.wrong_signatures >= 3, "{out:#?}");
+    issue();
+    assert_eq!(told().attempts, out.attempts, "it is asked no more");
+    world.command(0, "clear-faults");
+    wait_for_state(&engine, 0, TokenState::Up);
+    while told().signatures == 0 {
+        assert!(started.elapsed() < WATCHDOG, "{:#?}", told());
+        issue();
+    }
+    let metrics = engine.metrics();
+    assert_eq!((metrics.issued, metrics.lost), (next, 0));
+    // What was asked of the tokens is issued, or counted as a retry.
+    let tokens = engine.signing_pool().tokens();
+    let asked: u64 = tokens.iter().map(|token| token.attempts).sum();
+    let retries: u64 = tokens.iter().map(|token| token.retries).sum();
+    assert_eq!(asked, next + retries);
     engine.close().unwrap();
     let entries = world.factory.assert_sound();
-    assert_eq!(entries.len() as u64, issued + refused);
+    assert_eq!(entries.len() as u64, next, "no serial number is lost");
+}
+
+/// With no other token to sign, requests fail at once and are not released.
+#[test]
+fn wrong_signatures_everywhere_are_told_to_the_line() {
+    let world = World::new("probe_interval_max_s = 1");
+    let engine = world.factory.open();
+    for hsm in 0..2 {
+        let wrong = "fault = { function = 'C_Sign', every = 1, signature = 'wrong' }";
+        world.command(hsm, wrong);
+    }
+    for result in engine.issue_batch(requests(0..50)) {
+        let Err(IssueError::Fault(fault)) = result else {
+            panic!("{result:?}")
+        };
+        assert_eq!(fault.reason(), "signer", "{fault}");
+        assert!(fault.to_string().contains("do not verify"), "{fault}");
+    }
+    assert_eq!(engine.metrics().lost, 50);
+    engine.close().unwrap();
+    assert_eq!(world.factory.assert_sound().len(), 50);
 }
 
 /// With every token down requests wait, then hear what to do; the engine goes on afterwards.

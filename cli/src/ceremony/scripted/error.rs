@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use birthmark_hsm::{DestroyError, GenerateError, OpenError, SignError, SoftwareKeyError};
+use birthmark_hsm::{
+    DestroyError, GenerateError, KeyAlgorithm, OpenError, SignError, SoftwareKeyError,
+};
 use birthmark_log::tlog::NoteError;
 
 use crate::ceremony::CeremonyError;
@@ -178,6 +180,16 @@ pub enum ScriptError {
         /// The file.
         path: PathBuf,
     },
+    /// The key is of another kind.
+    #[error(
+        "the key '{name}' is a {found} key, which is not what the plan has made; remove it if nobody needs it"
+    )]
+    OtherAlgorithm {
+        /// The name in the plan.
+        name: String,
+        /// What is there.
+        found: KeyAlgorithm,
+    },
     /// An attribute is not as it should be.
     #[error("the key '{name}' is not protected as asked: {wrong}; do not use it")]
     NotAsAsked {
@@ -279,6 +291,7 @@ impl ScriptError {
             ScriptError::Step { source, .. } => source.exit(),
             ScriptError::Open(error) => open_exit(error),
             ScriptError::Generate(error) => generate_exit(error),
+            ScriptError::Destroy(DestroyError::Open(error)) => open_exit(error),
             ScriptError::Hsm(error) => error.exit(),
             ScriptError::Ceremony(error) => crate::command::ceremony_exit(error),
             ScriptError::File { .. }

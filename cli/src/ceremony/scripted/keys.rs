@@ -16,7 +16,7 @@ use super::plan::{Key, Place, Plan};
 use super::{ScriptError, encrypted};
 use crate::ceremony::certificate::public_key_sha256;
 use crate::ceremony::files::write_whole;
-use crate::hsm::{HsmError, pin};
+use crate::hsm::{HsmError, Marks, pin};
 
 /// Longest key or passphrase file read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
@@ -99,19 +99,30 @@ impl<'a> KeyRing<'a> {
                 SigningPool::pkcs11(&self.uri(name)?, options)?
             }
             Place::File(file) => SigningPool::software(SoftwareKey::read(file)?),
-            Place::Encrypted { file, .. } => {
-                let pem = read(file)?;
-                let passphrase = self.passphrase(name, false)?;
-                let key = encrypted::decrypt(&pem, &passphrase);
-                // A wrong passphrase that was typed is asked for again the next time.
-                if matches!(key, Err(ScriptError::Passphrase)) {
-                    self.passphrases.remove(name);
-                }
-                SigningPool::software(key?)
-            }
+            Place::Encrypted { file, .. } => SigningPool::software(self.decrypt(name, file)?),
         };
         self.check(name, pool.public_key())?;
         Ok(pool)
+    }
+
+    /// That a copy of the key's file holds the key. Media that keep no permissions are taken.
+    pub(super) fn check_copy(&mut self, name: &str, copy: &Path) -> Result<(), ScriptError> {
+        let key = match &self.key(name)?.place {
+            Place::Encrypted { .. } => self.decrypt(name, copy)?,
+            Place::File(_) | Place::Token(_) => SoftwareKey::from_pkcs8_pem(&read(copy)?)?,
+        };
+        self.check(name, key.public_key())
+    }
+
+    fn decrypt(&mut self, name: &str, file: &Path) -> Result<SoftwareKey, ScriptError> {
+        let pem = read(file)?;
+        let passphrase = self.passphrase(name, false)?;
+        let key = encrypted::decrypt(&pem, &passphrase);
+        // A wrong passphrase that was typed is asked for again the next time.
+        if matches!(key, Err(ScriptError::Passphrase)) {
+            self.passphrases.remove(name);
+        }
+        key
     }
 
     /// What the token says of the key.
@@ -129,8 +140,9 @@ impl<'a> KeyRing<'a> {
         }
     }
 
-    /// Destroys the key, wherever it is; `false`: it was gone already.
-    pub(super) fn destroy(&mut self, name: &str) -> Result<bool, ScriptError> {
+    /// Destroys the key, wherever it is; `false`: it was gone already. `again`: this was begun before, so that a file that
+    /// is erased in part is finished.
+    pub(super) fn destroy(&mut self, name: &str, again: bool) -> Result<bool, ScriptError> {
         match &self.key(name)?.place {
             Place::Token(_) => {
                 let Some(report) = self.report_if_there(name)? else {
@@ -145,7 +157,9 @@ impl<'a> KeyRing<'a> {
                     return Ok(false);
                 }
                 // The right key, and not only a file of that name.
-                drop(self.open(name)?);
+                if !(again && is_half_erased(file)?) {
+                    drop(self.open(name)?);
+                }
                 remove(file)?;
                 Ok(true)
             }
@@ -174,7 +188,7 @@ impl<'a> KeyRing<'a> {
                 name: name.to_owned(),
             });
         };
-        let uri = pin::with_pin((**uri).clone())?;
+        let uri = pin::with_pin((**uri).clone(), Marks::Beside(&self.plan.path))?;
         self.uris.insert(name.to_owned(), uri.clone());
         Ok(uri)
     }
@@ -239,6 +253,11 @@ pub(super) fn remove(path: &Path) -> Result<(), ScriptError> {
     erase().map_err(|source| ScriptError::file("remove", path, source))
 }
 
+/// Whether [`remove`] was cut short: there are zeros, and a key's PEM has none. The disk may have any part of them.
+pub(super) fn is_half_erased(path: &Path) -> Result<bool, ScriptError> {
+    Ok(read_whole(path)?.contains(&0))
+}
+
 /// Copies a file into directories, each copy durable and read back. A copy that is there already stays, if it is the
 /// same. Gives the copies.
 pub(super) fn copy(file: &Path, to: &[PathBuf]) -> Result<Vec<PathBuf>, ScriptError> {
@@ -255,22 +274,22 @@ pub(super) fn copy(file: &Path, to: &[PathBuf]) -> Result<Vec<PathBuf>, ScriptEr
         }
         copies.push(copy);
     }
-    apart(file, &copies)?;
+    let mut all = vec![file.to_owned()];
+    all.extend_from_slice(&copies);
+    apart(&all)?;
     Ok(copies)
 }
 
-/// The original and its copies are different files, whatever their names: nothing that is one of them under
-/// another name counts as a copy.
-fn apart(file: &Path, copies: &[PathBuf]) -> Result<(), ScriptError> {
-    let mut seen = Vec::with_capacity(copies.len() + 1);
-    for path in std::iter::once(file).chain(copies.iter().map(PathBuf::as_path)) {
+/// A file and its copies are different files, whatever their names: nothing that is one of them under another name
+/// counts as a copy.
+pub(super) fn apart(files: &[PathBuf]) -> Result<(), ScriptError> {
+    let mut seen = Vec::with_capacity(files.len());
+    for path in files {
         let metadata = fs::metadata(path);
         let metadata = metadata.map_err(|source| ScriptError::file("read", path, source))?;
         let inode = (metadata.dev(), metadata.ino());
         if seen.contains(&inode) {
-            return Err(ScriptError::SameFile {
-                path: path.to_owned(),
-            });
+            return Err(ScriptError::SameFile { path: path.clone() });
         }
         seen.push(inode);
     }

@@ -310,6 +310,33 @@ impl Action {
         }
     }
 
+    /// The copies that it makes.
+    pub(super) fn copied(&self, keys: &BTreeMap<String, Key>) -> Vec<PathBuf> {
+        let (files, to): (Vec<&Path>, _) = match self {
+            Action::Export { files, to } => (files.iter().map(PathBuf::as_path).collect(), to),
+            Action::TakeOffline { key, to } => {
+                let file = keys.get(key).and_then(|key| key.place.file());
+                (file.into_iter().collect(), to)
+            }
+            _ => return Vec::new(),
+        };
+        let names: Vec<_> = files.iter().filter_map(|file| file.file_name()).collect();
+        let copies = names
+            .iter()
+            .flat_map(|name| to.iter().map(move |directory| directory.join(name)));
+        copies.collect()
+    }
+
+    /// The key file that it removes in the end.
+    pub(super) fn removed<'a>(&self, keys: &'a BTreeMap<String, Key>) -> Option<&'a Path> {
+        match self {
+            Action::Destroy { key } | Action::TakeOffline { key, .. } => {
+                keys.get(key).and_then(|key| key.place.file())
+            }
+            _ => None,
+        }
+    }
+
     /// Why it does not go with the place of its key.
     pub(super) fn misplaced(&self, keys: &BTreeMap<String, Key>) -> Option<String> {
         let on_token =

@@ -207,10 +207,10 @@ impl Journal {
         done.count().min(STEPS_MAX)
     }
 
-    /// Whether this step, from 1, was begun and not finished.
+    /// Whether this very step, from 1, was begun last and is not finished.
     pub(super) fn was_begun(&self, step: usize) -> bool {
-        let mut begun = self.lines.iter().filter(|line| line.event == Event::Begun);
-        begun.any(|line| line.step == Some(step)) && self.done() < step
+        let last = self.lines.last();
+        last.is_some_and(|line| line.event == Event::Begun && line.step == Some(step))
     }
 
     pub(super) fn is_closed(&self) -> bool {
