@@ -64,7 +64,7 @@ pub use location::SignerLocation;
 pub use metrics::{LatencyHistogram, PoolMetrics, TokenMetrics};
 pub use options::{PoolOptions, TOKENS_MAX};
 pub use pkcs11::{
-    KeyAttribute, KeyReport, destroy_key_pair, generate_reported_key_pair, report_key,
+    KeyAttribute, KeyReport, KeyUses, destroy_key_pair, generate_reported_key_pair, report_key,
 };
 pub use pkcs11::{
     MODULE_DIRECTORIES, PIN_VARIABLE, Pkcs11Options, Pkcs11Uri, SESSIONS_MAX, UriError,

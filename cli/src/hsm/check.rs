@@ -34,11 +34,21 @@ struct TokenReport {
     certificate_fits: Option<bool>,
     imported: bool,
     attributes_not_as_asked: Vec<&'static str>,
+    /// Null where the token does not limit the key's uses.
+    uses: Option<Uses>,
     sessions_verified: usize,
     /// Why no more sessions were tried.
     sessions_limited_by: &'static str,
+    /// Empty where the key's uses are limited: each of these signatures would be one that no device gets.
     steps: Vec<Step>,
     recommended_sessions: Option<usize>,
+}
+
+/// How often a key was used before the check, and how often it may be used in all.
+#[derive(Serialize)]
+struct Uses {
+    count: u64,
+    limit: u64,
 }
 
 /// A token of the configuration that was not checked to the end.
@@ -83,6 +93,7 @@ pub(super) fn run(
     for report in &tokens {
         warn(report, console);
     }
+    warn_of_uses(&tokens, count, console);
     match HsmError::of_tokens(errors, count) {
         Some(error) => Err(error),
         None => Ok(Exit::Done),
@@ -130,7 +141,13 @@ fn check(
     if before.iter().any(same) {
         return Err(HsmError::SameToken { token: key.token });
     }
-    let (mut signers, limited_by) = open_sessions(&pool, sessions_allowed)?;
+    let (mut signers, limited_by) = match key.uses {
+        Some(_) => (
+            pool.raw_signers(1)?,
+            "the key, whose uses are counted: nothing was measured",
+        ),
+        None => open_sessions(&pool, sessions_allowed)?,
+    };
     let input = pool.input_for(TEST_TEXT.as_bytes());
     let mut signature = Signature::empty();
     for (index, signer) in signers.iter_mut().enumerate() {
@@ -139,7 +156,10 @@ fn check(
         verified.map_err(|_| HsmError::SignatureWrong { session: index + 1 })?;
     }
     let sessions_verified = signers.len();
-    let steps = measure(signers, &input, seconds, console)?;
+    let steps = match key.uses {
+        Some(_) => Vec::new(),
+        None => measure(signers, &input, seconds, console)?,
+    };
     Ok(TokenReport {
         signer: pool.describe(),
         serial,
@@ -147,6 +167,10 @@ fn check(
         certificate_fits: issuer.map(|_| true),
         imported: key.is_imported(),
         attributes_not_as_asked: key.not_as_asked().iter().map(|wrong| wrong.name).collect(),
+        uses: key.uses.map(|uses| Uses {
+            count: uses.count,
+            limit: uses.limit,
+        }),
         sessions_verified,
         sessions_limited_by: limited_by,
         recommended_sessions: recommended(&steps).map(|step| step.sessions),
@@ -213,6 +237,16 @@ fn warn(report: &TokenReport, console: &mut Console<'_>) {
     }
 }
 
+/// What a key with limited uses means for a pool over several tokens.
+fn warn_of_uses(tokens: &[TokenReport], count: usize, console: &mut Console<'_>) {
+    if count > 1 && tokens.iter().any(|report| report.uses.is_some()) {
+        console.note(format_args!(
+            "warning: a key with limited uses is counted by each HSM for itself: together they sign more often \
+             than one limit says, and the rate falls when the first is used up"
+        ));
+    }
+}
+
 /// `issuer.sessions` is one number for every token: the largest that any of them is best with. One that opens
 /// fewer signs with those.
 fn recommended_for_all(tokens: &[TokenReport]) -> Option<usize> {
@@ -273,8 +307,7 @@ fn capacity_text(tokens: &[TokenReport]) -> String {
 
 fn token_text(report: &TokenReport) -> String {
     let mut text = format!(
-        "signer       {}\npublic key   SHA-256 {}\ncertificate  {}\nverified     {}\nlimited by   {}\n\n\
-         sessions  signatures/s    p50 ms    p99 ms\n",
+        "signer       {}\npublic key   SHA-256 {}\ncertificate  {}\nverified     {}\nlimited by   {}\n",
         report.signer,
         report.public_key_sha256.as_deref().unwrap_or_default(),
         match report.certificate_fits {
@@ -287,6 +320,13 @@ fn token_text(report: &TokenReport) -> String {
         },
         report.sessions_limited_by,
     );
+    if let Some(uses) = &report.uses {
+        let (count, limit) = (grouped(uses.count), grouped(uses.limit));
+        let _ = writeln!(text, "key's uses   {count} of {limit} before this check");
+    }
+    if !report.steps.is_empty() {
+        text.push_str("\nsessions  signatures/s    p50 ms    p99 ms\n");
+    }
     for step in &report.steps {
         let _ = writeln!(text, "{}", step_text(step));
     }

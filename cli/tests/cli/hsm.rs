@@ -190,6 +190,34 @@ fn check_measures_and_recommends_within_the_limit() {
     assert_eq!(report(outer.path(), "measured")["logins"], 1);
 }
 
+/// Each signature of a key with limited uses is one that no device gets: one is made, and nothing measured.
+#[test]
+fn check_spends_one_use_of_a_counted_key() {
+    let outer = tempfile::tempdir().unwrap();
+    let settings = "sign_limit = 2\nstate_file = 'state.json'\n";
+    let hsm = hsm(outer.path(), "counted", settings);
+    for used in 0..2 {
+        let checked = birthmark(&["hsm", "check", "--uri", &hsm.uri(), "--json"], b"");
+        assert_code(&checked, 0);
+        let checked = json(&checked);
+        let token = &checked["tokens"][0];
+        let uses = serde_json::json!({ "count": used, "limit": 2 });
+        assert_eq!(token["uses"], uses);
+        assert_eq!(token["sessions_verified"], 1);
+        assert_eq!(token["steps"], serde_json::json!([]));
+        assert!(checked["recommended_sessions"].is_null());
+        assert_eq!(report(outer.path(), "counted")["signatures"], 1);
+    }
+    let used_up = birthmark(&["hsm", "check", "--uri", &hsm.uri()], b"");
+    assert_code(&used_up, 3);
+    let line = error_line(&used_up);
+    assert!(line.contains("the key may not sign"), "{line}");
+
+    let unlimited = self::hsm(outer.path(), "unlimited", "session_max = 3\n");
+    let checked = birthmark(&["hsm", "check", "--uri", &unlimited.uri(), "--json"], b"");
+    assert!(json(&checked)["tokens"][0]["uses"].is_null());
+}
+
 #[test]
 fn check_finds_a_token_that_signs_wrongly() {
     let outer = tempfile::tempdir().unwrap();

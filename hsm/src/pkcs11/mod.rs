@@ -44,7 +44,7 @@ mod sync {
 }
 
 pub use attributes::{
-    KeyAttribute, KeyReport, destroy_key_pair, generate_reported_key_pair, report_key,
+    KeyAttribute, KeyReport, KeyUses, destroy_key_pair, generate_reported_key_pair, report_key,
 };
 pub use generate::generate_key_pair;
 pub use initialize::initialize_token;
