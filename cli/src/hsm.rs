@@ -9,7 +9,9 @@ mod error;
 mod keygen;
 mod list;
 mod marks;
+mod measure;
 pub(crate) mod pin;
+mod search;
 
 use birthmark_hsm::Pkcs11Uri;
 use serde::Serialize;

@@ -64,15 +64,15 @@ pub use location::SignerLocation;
 pub use metrics::{LatencyHistogram, PoolMetrics, TokenMetrics};
 pub use options::{PoolOptions, TOKENS_MAX};
 pub use pkcs11::{
-    KeyAttribute, KeyReport, destroy_key_pair, generate_reported_key_pair, report_key,
+    KeyAttribute, KeyReport, KeyUses, destroy_key_pair, generate_reported_key_pair, report_key,
+};
+pub use pkcs11::{
+    MODULE_DIRECTORIES, PIN_VARIABLE, Pkcs11Options, Pkcs11Uri, SESSIONS_MAX, UriError,
+    generate_key_pair, initialize_token,
 };
 pub use pkcs11::{
     MechanismDescription, ModuleDescription, PinState, SLOTS_MAX, SessionLimit, SlotDescription,
     TokenDescription, inspect_module, inspect_uri,
-};
-pub use pkcs11::{
-    PIN_VARIABLE, Pkcs11Options, Pkcs11Uri, SESSIONS_MAX, UriError, generate_key_pair,
-    initialize_token,
 };
 pub use pool::{RawSigner, SigningPool};
 pub use public_key::PublicKey;

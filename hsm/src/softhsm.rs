@@ -17,7 +17,7 @@ pub const CONFIGURATION_VARIABLE: &str = "SOFTHSM2_CONF";
 const UNPACKED: &str = "target/softhsm/unpacked/usr/lib/softhsm/libsofthsm2.so";
 
 /// Where Debian, Fedora, Homebrew and a build of one's own install the module.
-const INSTALLED: &[&str] = &[
+pub const INSTALLED: &[&str] = &[
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib64/softhsm/libsofthsm2.so",
     "/usr/lib64/pkcs11/libsofthsm2.so",

@@ -2,13 +2,22 @@
 
 use std::sync::atomic::Ordering;
 
-use cryptoki_sys::{CK_USER_TYPE, CKR_DEVICE_ERROR, CKR_PIN_INCORRECT, CKR_PIN_LOCKED, CKU_USER};
+use cryptoki_sys::{
+    CK_ATTRIBUTE_TYPE, CK_ULONG, CK_USER_TYPE, CKA_VENDOR_DEFINED, CKR_DEVICE_ERROR,
+    CKR_PIN_INCORRECT, CKR_PIN_LOCKED, CKU_USER,
+};
 
 use crate::code::{Code, Outcome};
 use crate::module::{Module, Running};
+use crate::object::{Object, number};
 use crate::report::add;
 use crate::schedule::Effect;
 use crate::state::Memory;
+
+/// Thales Luna: how often a key was used, and how often it may be (`LUNA_ATTR_USAGE_COUNT` and
+/// `LUNA_ATTR_USAGE_COUNT_LIMIT` in the vendor's pycryptoki, `defines.py`). A key has both or neither.
+const CKA_USAGE_COUNT: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED + 0x101;
+const CKA_USAGE_LIMIT: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED + 0x200;
 
 /// A call that goes through, with what is to go wrong in it.
 pub(crate) struct Call<'a> {
@@ -65,6 +74,24 @@ impl Call<'_> {
             Err(_) => {}
         }
         outcome
+    }
+
+    /// What the key tells of its uses, where they are limited; `None` for every other attribute.
+    pub(crate) fn uses(
+        &self,
+        object: Object,
+        wanted: CK_ATTRIBUTE_TYPE,
+    ) -> Option<Outcome<Vec<u8>>> {
+        let limit = self.running.configuration().sign_limit?;
+        match (object, wanted) {
+            (Object::Private, CKA_USAGE_LIMIT) => Some(Ok(number(limit as CK_ULONG))),
+            (Object::Private, CKA_USAGE_COUNT) => {
+                let memory = self.module.remembered.read();
+                let used = memory.map(|memory| number(memory.signatures as CK_ULONG));
+                Some(used.map_err(|_| Code(CKR_DEVICE_ERROR)))
+            }
+            _ => None,
+        }
     }
 
     /// Whether the key may be used once more, for C_SignInit.

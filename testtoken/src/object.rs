@@ -8,10 +8,6 @@ use crate::key::Key;
 /// DER of `CKA_EC_PARAMS`: `OBJECT IDENTIFIER` 1.2.840.10045.3.1.7 (RFC 5480 §2.1.1.1).
 pub(crate) const P256_PARAMS: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 
-/// Thales Luna: how many signatures a key may make (`CKA_VENDOR_DEFINED + 0x200` in the vendor's
-/// header).
-const CKA_USAGE_LIMIT: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED + 0x200;
-
 /// One of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Object {
@@ -47,7 +43,6 @@ impl Object {
         wanted: CK_ATTRIBUTE_TYPE,
         key: &Key,
         label: &str,
-        usage_limit: Option<u64>,
     ) -> Outcome<Vec<u8>> {
         let private = self == Object::Private;
         let of_private = |value: bool| {
@@ -88,10 +83,6 @@ impl Object {
             CKA_VERIFY_RECOVER | CKA_ENCRYPT | CKA_WRAP | CKA_TRUSTED if !private => {
                 Ok(boolean(false))
             }
-            CKA_USAGE_LIMIT if private => match usage_limit {
-                Some(limit) => Ok(number(limit as CK_ULONG)),
-                None => Err(Code(CKR_ATTRIBUTE_TYPE_INVALID)),
-            },
             _ => Err(Code(CKR_ATTRIBUTE_TYPE_INVALID)),
         }
     }
@@ -99,7 +90,7 @@ impl Object {
     /// Whether the object has every value of the template.
     pub(crate) fn fits(self, template: &Template, key: &Key, label: &str) -> bool {
         template.iter().all(|(wanted, value)| {
-            self.attribute(*wanted, key, label, None)
+            self.attribute(*wanted, key, label)
                 .is_ok_and(|own| own == *value)
         })
     }
@@ -109,7 +100,8 @@ fn boolean(value: bool) -> Vec<u8> {
     vec![u8::from(value)]
 }
 
-fn number(value: CK_ULONG) -> Vec<u8> {
+/// A CK_ULONG.
+pub(crate) fn number(value: CK_ULONG) -> Vec<u8> {
     value.to_ne_bytes().to_vec()
 }
 
@@ -130,7 +122,7 @@ mod tests {
     #[test]
     fn the_private_key_tells_nothing_secret() {
         let key = Key::generate(b"1").unwrap();
-        let ask = |object: Object, wanted| object.attribute(wanted, &key, "k", None);
+        let ask = |object: Object, wanted| object.attribute(wanted, &key, "k");
         assert_eq!(
             ask(Object::Private, CKA_VALUE),
             Err(Code(CKR_ATTRIBUTE_SENSITIVE))

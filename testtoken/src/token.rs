@@ -24,7 +24,6 @@ pub(crate) struct Token {
     mode: Mode,
     pin: Pin,
     settings: Keys,
-    usage_limit: Option<u64>,
     /// `None` until one is made.
     right: RwLock<Option<Key>>,
     wrong: Key,
@@ -67,7 +66,6 @@ impl Token {
         Ok(Token {
             mode: configuration.mode,
             pin,
-            usage_limit: configuration.sign_limit,
             right: RwLock::new(right),
             wrong,
             use_wrong: AtomicBool::new(choice == KeyChoice::Wrong),
@@ -211,7 +209,7 @@ impl Token {
     }
 
     pub(crate) fn attribute(&self, object: Object, wanted: CK_ATTRIBUTE_TYPE) -> Outcome<Vec<u8>> {
-        self.with_key(|key| object.attribute(wanted, key, &self.settings.label, self.usage_limit))
+        self.with_key(|key| object.attribute(wanted, key, &self.settings.label))
             .unwrap_or(Err(Code(CKR_OBJECT_HANDLE_INVALID)))
     }
 

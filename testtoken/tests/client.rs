@@ -163,13 +163,19 @@ fn the_private_key_stays_inside() {
         told,
         [Attribute::Sensitive(true), Attribute::Extractable(false)]
     );
-    // Luna's CKA_USAGE_LIMIT.
-    let limit = AttributeType::VendorDefined(0x8000_0200);
-    let told = session.get_attributes(key, &[limit]).unwrap();
-    let [Attribute::VendorDefined((_, value))] = &told[..] else {
-        panic!("{told:?}")
+    // Luna's CKA_USAGE_LIMIT and CKA_USAGE_COUNT.
+    let uses = || {
+        [0x8000_0200, 0x8000_0101].map(|number| {
+            let wanted = [AttributeType::VendorDefined(number)];
+            match &session.get_attributes(key, &wanted).unwrap()[..] {
+                [Attribute::VendorDefined((_, value))] => value.clone(),
+                told => panic!("{told:?}"),
+            }
+        })
     };
-    assert_eq!(value[..], 9_u64.to_ne_bytes());
+    assert_eq!(uses(), [9_u64, 0].map(|uses| uses.to_ne_bytes().to_vec()));
+    session.sign(&Mechanism::Ecdsa, key, &[1; 32]).unwrap();
+    assert_eq!(uses(), [9_u64, 1].map(|uses| uses.to_ne_bytes().to_vec()));
 }
 
 #[test]

@@ -28,6 +28,24 @@ pub enum HsmError {
         /// The module's file.
         module: String,
     },
+    /// No module was found.
+    #[error(
+        "no PKCS#11 module was found; install the HSM vendor's client software, or name its module with \
+         --module"
+    )]
+    NoModule,
+    /// p11-kit's configuration cannot be read.
+    #[error("cannot read {}", path.display())]
+    Search {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A process for a module cannot be started.
+    #[error("cannot start a process of this command; check the limits of this process")]
+    Process(#[source] io::Error),
     /// `--id` is not hexadecimal, or too long.
     #[error("--id is 1 to {max} bytes in hexadecimal, such as 0a01")]
     Id {
@@ -57,11 +75,23 @@ pub enum HsmError {
     /// The signer is a file.
     #[error("the signer is a software key; there is no HSM to check")]
     Software,
-    /// The configuration names several tokens.
-    #[error(
-        "the configuration names several signers: check one at a time with --uri and --certificate"
-    )]
-    SeveralSigners,
+    /// The configuration names one token twice.
+    #[error("the configuration names the token '{token}' twice; name each token once")]
+    SameToken {
+        /// Its label.
+        token: String,
+    },
+    /// Some of several tokens failed.
+    #[error("{failed} of {count} tokens failed the check")]
+    Tokens {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        count: usize,
+        /// What went wrong with one of them.
+        #[source]
+        gravest: Box<HsmError>,
+    },
     /// Module, token, PIN, key or session.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -123,16 +153,34 @@ pub enum HsmError {
 }
 
 impl HsmError {
+    /// What several tokens' errors come to: a refused PIN is the gravest, then a fault.
+    pub(crate) fn of_tokens(errors: Vec<HsmError>, count: usize) -> Option<HsmError> {
+        let failed = errors.len();
+        let rank = |error: &HsmError| match error.exit() {
+            Exit::Pin => 0,
+            Exit::Fault => 1,
+            _ => 2,
+        };
+        let gravest = errors.into_iter().min_by_key(rank).map(Box::new)?;
+        Some(HsmError::Tokens {
+            failed,
+            count,
+            gravest,
+        })
+    }
+
     /// What a person typed or a token's owner arranged is usage; what a device or the system does is a fault.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             HsmError::Generate(error) => generate_exit(error),
             HsmError::Open(error) => open_exit(error),
+            HsmError::Tokens { gravest, .. } => gravest.exit(),
             HsmError::NotAsAsked { .. }
             | HsmError::Sign(_)
             | HsmError::SignatureWrong { .. }
             | HsmError::Hung { .. }
             | HsmError::Thread(_)
+            | HsmError::Process(_)
             | HsmError::Output { .. } => Exit::Fault,
             _ => Exit::Usage,
         }

@@ -66,6 +66,7 @@ fn to_json(report: &KeyReport) -> Value {
         "algorithm": report.public_key.algorithm().map(|algorithm| algorithm.name()),
         "public_key_sha256": public_key_sha256(&report.public_key),
         "imported": report.is_imported(),
+        "uses": report.uses.map(|uses| json!({ "count": uses.count, "limit": uses.limit })),
         "attributes": attributes,
     })
 }
@@ -80,6 +81,9 @@ fn to_text(report: &KeyReport) -> String {
         algorithm.map_or("unknown", |algorithm| algorithm.title()),
         public_key_sha256(&report.public_key).unwrap_or_default(),
     );
+    if let Some(uses) = report.uses {
+        let _ = writeln!(text, "uses          {} of {}", uses.count, uses.limit);
+    }
     for line in attribute_lines(report) {
         let _ = writeln!(text, "  {line}");
     }

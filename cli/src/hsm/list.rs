@@ -1,6 +1,7 @@
 //! `birthmark hsm list`: modules, slots and tokens as they describe themselves.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use birthmark_hsm::{
     MechanismDescription, ModuleDescription, PinState, SessionLimit, SlotDescription,
@@ -9,6 +10,7 @@ use birthmark_hsm::{
 use serde_json::{Value, json};
 
 use super::args::HsmListArguments;
+use super::search::{self, Answer};
 use super::{HsmError, uri, write_result};
 use crate::command::Exit;
 use crate::console::Console;
@@ -29,6 +31,7 @@ pub(super) fn run(
             }
             vec![module]
         }
+        None if arguments.module.is_empty() => return search_and_list(arguments, console),
         None => {
             let modules = arguments.module.iter();
             modules
@@ -40,6 +43,71 @@ pub(super) fn run(
     let text: Vec<String> = modules.iter().map(module_text).collect();
     write_result(console, arguments.json, &value, &text.join("\n"))?;
     Ok(Exit::Done)
+}
+
+/// Lists the modules that this machine has, each asked in a process of its own.
+fn search_and_list(
+    arguments: &HsmListArguments,
+    console: &mut Console<'_>,
+) -> Result<Exit, HsmError> {
+    let limit = Duration::from_secs(arguments.seconds.into());
+    let candidates = search::candidates(&arguments.search)?;
+    let bar = console.bar("asking", "modules", Some(candidates.len() as u64));
+    let mut answers = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        answers.push(search::ask(candidate, arguments.json, limit)?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let usable = |answer: &&Answer| answer.told.is_ok();
+    let value = json!({
+        "modules": answers.iter().filter_map(usable_json).collect::<Vec<_>>(),
+        "not_usable": answers.iter().filter_map(unusable_json).collect::<Vec<_>>(),
+    });
+    let text: Vec<String> = answers.iter().map(answer_text).collect();
+    write_result(console, arguments.json, &value, &text.join("\n"))?;
+    Ok(match answers.iter().find(usable) {
+        Some(_) => Exit::Done,
+        None => Exit::Fault,
+    })
+}
+
+fn usable_json(answer: &Answer) -> Option<Value> {
+    let mut module = search::module_of(answer.told.as_ref().ok()?)?;
+    module["named_by"] = named_by_json(answer);
+    Some(module)
+}
+
+fn unusable_json(answer: &Answer) -> Option<Value> {
+    let why = answer.told.as_ref().err()?;
+    Some(json!({
+        "path": answer.candidate.path.display().to_string(),
+        "named_by": named_by_json(answer),
+        "why": why,
+    }))
+}
+
+/// The file of p11-kit's configuration; null: it lies where the vendor puts it.
+fn named_by_json(answer: &Answer) -> Value {
+    let file = answer.candidate.named_by.as_ref();
+    json!(file.map(|file| file.display().to_string()))
+}
+
+fn answer_text(answer: &Answer) -> String {
+    let named_by = match &answer.candidate.named_by {
+        Some(file) => format!("  named by {}\n", file.display()),
+        None => String::new(),
+    };
+    match &answer.told {
+        Ok(told) => {
+            let (first, rest) = told.split_once('\n').unwrap_or((told, ""));
+            format!("{first}\n{named_by}{rest}")
+        }
+        Err(why) => {
+            let path = answer.candidate.path.display();
+            format!("module {path}\n{named_by}  NOT USABLE: {why}\n")
+        }
+    }
 }
 
 fn module_json(module: &ModuleDescription) -> Value {

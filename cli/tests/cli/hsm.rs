@@ -1,7 +1,10 @@
 //! `birthmark hsm` on SoftHSM and on the test token, which plays a network HSM.
 
+mod list;
+
 use std::fs;
 use std::path::Path;
+use std::process::Output;
 
 use birthmark_hsm::{KeyAlgorithm, SoftwareKey};
 use birthmark_test_token::TestHsm;
@@ -12,7 +15,7 @@ use crate::token::{Token, write_private};
 
 const PIN: &str = "user-7391";
 
-fn json(output: &std::process::Output) -> Value {
+fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -33,79 +36,6 @@ fn hsm(directory: &Path, name: &str, settings: &str) -> TestHsm {
 fn report(directory: &Path, name: &str) -> Value {
     let text = fs::read(directory.join(format!("{name}.json"))).unwrap();
     serde_json::from_slice(&text).unwrap()
-}
-
-#[test]
-fn list_tells_what_a_token_is_and_never_logs_in() {
-    let outer = tempfile::tempdir().unwrap();
-    let hsm = hsm(outer.path(), "listed", "session_max = 7\nserial = '4711'\n");
-    let module = hsm.module().to_str().unwrap();
-    let listed = birthmark(&["hsm", "list", "--module", module, "--json"], b"");
-    assert_code(&listed, 0);
-    let listed = json(&listed);
-    let token = &listed["modules"][0]["slots"][0]["token"];
-    assert_eq!(token["label"], "listed");
-    assert_eq!(token["serial"], "4711");
-    assert_eq!(token["sessions_max"], 7);
-    assert_eq!(token["sessions_open"], 0);
-    assert!(token["writing_sessions_open"].is_null(), "it does not tell");
-    assert_eq!(token["login_required"], true);
-    assert_eq!(token["pin"], "good");
-    let mechanisms: Vec<&str> = token["mechanisms"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(mechanisms, ["CKM_EC_KEY_PAIR_GEN", "CKM_ECDSA"]);
-    let report = report(outer.path(), "listed");
-    assert_eq!(
-        (&report["logins"], &report["logins_refused"]),
-        (&0.into(), &0.into())
-    );
-    assert!(report["calls"]["C_Login"].is_null(), "{report}");
-
-    let people = birthmark(&["hsm", "list", "--uri", &hsm.uri()], b"");
-    assert_code(&people, 0);
-    let people = text(&people.stdout);
-    assert!(
-        people.contains("0 open, at most 7") && people.contains("4711"),
-        "{people}"
-    );
-    assert!(!people.contains("pin-source"), "{people}");
-}
-
-#[test]
-fn list_says_which_token_or_module_is_missing() {
-    let outer = tempfile::tempdir().unwrap();
-    let token = Token::new(outer.path(), "list");
-    let listed = birthmark(&["hsm", "list", "--uri", &token.uri("k"), "--json"], b"");
-    assert_code(&listed, 0);
-    let listed = json(&listed);
-    let slots = listed["modules"][0]["slots"].as_array().unwrap();
-    assert_eq!(slots.len(), 1, "the URI means one token");
-    assert_eq!(slots[0]["token"]["label"], token.label);
-    let sizes = slots[0]["token"]["mechanisms"].as_array().unwrap();
-    let rsa = sizes
-        .iter()
-        .find(|one| one["name"] == "CKM_RSA_PKCS")
-        .unwrap();
-    assert!(rsa["key_size_max"].as_u64().unwrap() >= 4096, "{rsa}");
-
-    let other = token.uri("k").replace(&token.label, "nonesuch");
-    for (arguments, word) in [
-        (["--uri", &other], "nonesuch"),
-        (["--module", "/nowhere/module.so"], "/nowhere/module.so"),
-        (
-            ["--uri", "pkcs11:token=t?module-path=/m.so&pin-value=1234"],
-            "pin-value",
-        ),
-    ] {
-        let refused = birthmark(&["hsm", "list", arguments[0], arguments[1]], b"");
-        assert_code(&refused, 2);
-        let line = error_line(&refused);
-        assert!(line.contains(word) && !line.contains("1234"), "{line}");
-    }
 }
 
 #[test]
@@ -240,7 +170,7 @@ fn check_measures_and_recommends_within_the_limit() {
     let hsm = hsm(outer.path(), "measured", settings);
     let checked = birthmark(&["hsm", "check", "--uri", &hsm.uri(), "--json"], b"");
     assert_code(&checked, 0);
-    let checked = json(&checked);
+    let checked = &json(&checked)["tokens"][0];
     // Six sessions, two of them the pool's own.
     assert_eq!(checked["sessions_verified"], 4);
     assert_eq!(checked["sessions_limited_by"], "the token's limit");
@@ -258,6 +188,34 @@ fn check_measures_and_recommends_within_the_limit() {
     }
     assert!(sessions.contains(&checked["recommended_sessions"].as_u64().unwrap()));
     assert_eq!(report(outer.path(), "measured")["logins"], 1);
+}
+
+/// Each signature of a key with limited uses is one that no device gets: one is made, and nothing measured.
+#[test]
+fn check_spends_one_use_of_a_counted_key() {
+    let outer = tempfile::tempdir().unwrap();
+    let settings = "sign_limit = 2\nstate_file = 'state.json'\n";
+    let hsm = hsm(outer.path(), "counted", settings);
+    for used in 0..2 {
+        let checked = birthmark(&["hsm", "check", "--uri", &hsm.uri(), "--json"], b"");
+        assert_code(&checked, 0);
+        let checked = json(&checked);
+        let token = &checked["tokens"][0];
+        let uses = serde_json::json!({ "count": used, "limit": 2 });
+        assert_eq!(token["uses"], uses);
+        assert_eq!(token["sessions_verified"], 1);
+        assert_eq!(token["steps"], serde_json::json!([]));
+        assert!(checked["recommended_sessions"].is_null());
+        assert_eq!(report(outer.path(), "counted")["signatures"], 1);
+    }
+    let used_up = birthmark(&["hsm", "check", "--uri", &hsm.uri()], b"");
+    assert_code(&used_up, 3);
+    let line = error_line(&used_up);
+    assert!(line.contains("the key may not sign"), "{line}");
+
+    let unlimited = self::hsm(outer.path(), "unlimited", "session_max = 3\n");
+    let checked = birthmark(&["hsm", "check", "--uri", &unlimited.uri(), "--json"], b"");
+    assert!(json(&checked)["tokens"][0]["uses"].is_null());
 }
 
 #[test]
@@ -289,8 +247,8 @@ fn check_compares_the_key_with_the_issuer_certificate() {
     let config = config.to_str().unwrap();
     let checked = birthmark(&["hsm", "check", "--config", config, "--json"], b"");
     assert_code(&checked, 0);
-    assert_eq!(json(&checked)["certificate_fits"], true);
-    assert_eq!(json(&checked)["imported"], false);
+    assert_eq!(json(&checked)["tokens"][0]["certificate_fits"], true);
+    assert_eq!(json(&checked)["tokens"][0]["imported"], false);
 
     // Another CA's certificate: the key is not its key.
     let factory = Factory::new();
@@ -323,6 +281,92 @@ fn check_compares_the_key_with_the_issuer_certificate() {
     }
 }
 
+/// Names these tokens in the configuration, and checks them.
+fn check_all(config: &Path, hsms: &[&TestHsm]) -> Output {
+    let uris: Vec<String> = hsms.iter().map(|hsm| hsm.uri()).collect();
+    let text = fs::read_to_string(config).unwrap();
+    let lines = text.lines().map(|line| match line.split_once(['=', ' ']) {
+        Some(("signer" | "signers", _)) => format!("signers = {uris:?}"),
+        _ => line.to_owned(),
+    });
+    fs::write(config, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let config = config.to_str().unwrap();
+    birthmark(&["hsm", "check", "--config", config, "--json"], b"")
+}
+
+#[test]
+fn check_looks_at_every_token_of_a_configuration() {
+    let outer = tempfile::tempdir().unwrap();
+    let shared = "key_file = 'shared.p8'\nreport_file = 'report-NAME.json'\nmode = 'software'\nmake_key = false\n";
+    let token = |name: &str, settings: &str| {
+        let settings = shared.replace("NAME", name) + settings;
+        TestHsm::create(outer.path(), name, &settings).unwrap()
+    };
+    let slow = token("slow", "session_max = 4\nlatency = { mean_us = 4000 }\n");
+    let fast = token("fast", "session_max = 6\nlatency = { mean_us = 1000 }\n");
+    let other = hsm(outer.path(), "other", "session_max = 4\n");
+    let dead = token(
+        "dead",
+        "[[faults]]\nfunction = 'C_OpenSession'\nevery = 1\ncode = 'CKR_DEVICE_ERROR'\n",
+    );
+    let strict = token("strict", "session_max = 4\n");
+    let last = token("last", "session_max = 4\n");
+    write_private(strict.pin_file(), "wrong-pin");
+
+    let ca = outer.path().join("ca");
+    let (ca_text, slow_uri) = (ca.to_str().unwrap(), slow.uri());
+    let create = ["ca", "init", "--dir", ca_text, "--signer", &slow_uri];
+    assert_code(&birthmark(&create, b""), 0);
+    let config = ca.join("birthmark.toml");
+    let check = |hsms: &[&TestHsm]| check_all(&config, hsms);
+
+    let both = check(&[&slow, &fast]);
+    assert_code(&both, 0);
+    let both = json(&both);
+    let tokens = both["tokens"].as_array().unwrap();
+    let each = |name: &str| -> Vec<&Value> { tokens.iter().map(|one| &one[name]).collect() };
+    assert_eq!(each("token"), ["slow", "fast"]);
+    assert_eq!(each("sessions_verified"), [2, 4]);
+    assert_eq!(each("certificate_fits"), [true, true]);
+    assert_eq!(
+        tokens[0]["public_key_sha256"],
+        tokens[1]["public_key_sha256"]
+    );
+    let sessions = each("recommended_sessions");
+    let sessions = sessions.iter().map(|one| one.as_u64().unwrap());
+    assert_eq!(both["recommended_sessions"], sessions.max().unwrap());
+    assert_eq!(both["failed"], serde_json::json!([]));
+
+    // What is wrong with one token keeps nobody from knowing of the others.
+    let some = check(&[&other, &dead, &slow, &slow]);
+    assert_code(&some, 3);
+    assert!(error_line(&some).contains("3 of 4 tokens failed the check"));
+    let some = json(&some);
+    assert_eq!(some["tokens"][0]["token"], "slow");
+    let why = |number: usize| some["failed"][number]["why"].as_str().unwrap();
+    assert!(why(0).contains("public key is not the one"), "{some}");
+    assert!(why(1).contains("CKR_DEVICE_ERROR"), "{some}");
+    assert!(why(2).contains("names the token 'slow' twice"), "{some}");
+
+    let refused = check(&[&fast, &strict, &last]);
+    assert_code(&refused, 5);
+    let line = error_line(&refused);
+    assert!(
+        line.contains("1 of 3") && line.contains("refused the PIN"),
+        "{line}"
+    );
+    let refused = json(&refused);
+    assert_eq!(refused["tokens"][0]["token"], "fast");
+    let unchecked = &refused["failed"][1];
+    assert_eq!(unchecked["token"], "last");
+    assert!(unchecked["why"].as_str().unwrap().contains("not checked"));
+    assert_eq!(report(outer.path(), "report-strict")["logins"], 1);
+    assert!(
+        !outer.path().join("report-last.json").exists(),
+        "never asked"
+    );
+}
+
 #[test]
 fn a_key_of_the_command_is_named_as_openssl_names_it() {
     let outer = tempfile::tempdir().unwrap();
@@ -343,7 +387,7 @@ fn a_key_of_the_command_is_named_as_openssl_names_it() {
     assert!(public.status.success(), "{public:?}");
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &public.stdout);
     assert_eq!(
-        json(&checked)["public_key_sha256"],
+        json(&checked)["tokens"][0]["public_key_sha256"],
         birthmark::hex::encode(digest.as_ref())
     );
 }

@@ -3,6 +3,7 @@
 
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
+use cryptoki_sys::{CK_ULONG, CKA_VENDOR_DEFINED};
 
 use super::generate::make_key_pair;
 use super::key;
@@ -29,6 +30,26 @@ pub struct KeyReport {
     pub public_key: PublicKey,
     /// The private key's attributes (PKCS#11 v3.1 §4.7 to 4.9).
     pub attributes: Vec<KeyAttribute>,
+    /// How often the key was used and may be; `None` where the token limits its uses not, or does not tell.
+    pub uses: Option<KeyUses>,
+}
+
+/// The uses of a key that signs so often and no more, as Thales Luna counts them: then every signature is refused
+/// with `CKR_KEY_NOT_ACTIVE`. Each HSM counts for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyUses {
+    /// How often it was used (`CKA_USAGE_COUNT`).
+    pub count: u64,
+    /// How often it may be used in all (`CKA_USAGE_LIMIT`).
+    pub limit: u64,
+}
+
+impl KeyUses {
+    /// How often it may still be used.
+    pub fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.count)
+    }
 }
 
 /// One attribute of a private key.
@@ -72,6 +93,15 @@ impl KeyReport {
         value.and_then(|attribute| attribute.value.as_deref()) != Some("true")
     }
 }
+
+/// Thales Luna's attributes of a key with limited uses: `LUNA_ATTR_USAGE_COUNT` and `LUNA_ATTR_USAGE_COUNT_LIMIT` in the
+/// vendor's pycryptoki (`defines.py`), `CKA_USAGE_COUNT` and `CKA_USAGE_LIMIT` in its documentation ("Object Usage
+/// Count"), which says that a key has both or neither.
+const USAGE_COUNT: AttributeType = AttributeType::VendorDefined(CKA_VENDOR_DEFINED + 0x101);
+const USAGE_LIMIT: AttributeType = AttributeType::VendorDefined(CKA_VENDOR_DEFINED + 0x200);
+
+/// The largest limit that a Luna takes, by that documentation.
+const USAGE_LIMIT_MAX: u64 = 0xFFFF_FFFF;
 
 const LOCAL: &str = "CKA_LOCAL";
 
@@ -258,7 +288,28 @@ fn report(
         id,
         public_key,
         attributes: attributes.collect(),
+        uses: uses(session, private),
     })
+}
+
+/// Vendors number their attributes as they like: only what can be a limit and its count is taken for them.
+fn uses(session: &Session, private: ObjectHandle) -> Option<KeyUses> {
+    let number = |wanted| {
+        let values = key::attributes(session, private, &[wanted]).ok()?;
+        let Some(Attribute::VendorDefined((_, value))) = values.first() else {
+            return None;
+        };
+        let bytes = value.as_slice().try_into().ok()?;
+        // As wide as C's unsigned long, with the bytes in this machine's order.
+        #[allow(
+            clippy::useless_conversion,
+            reason = "CK_ULONG has 32 bits on some targets"
+        )]
+        Some(u64::from(CK_ULONG::from_ne_bytes(bytes)))
+    };
+    let limit = number(USAGE_LIMIT).filter(|limit| (1..=USAGE_LIMIT_MAX).contains(limit))?;
+    let count = number(USAGE_COUNT).filter(|count| *count <= limit)?;
+    Some(KeyUses { count, limit })
 }
 
 /// What the token says, asked one by one: some modules answer nothing when one of several is missing. A

@@ -169,16 +169,24 @@ fn describe(module: &Module, uri: Option<&Pkcs11Uri>) -> Result<ModuleDescriptio
     let context = module.context();
     let info = context.get_library_info().map_err(failed("C_GetInfo"))?;
     let slots = context.get_all_slots().map_err(failed("C_GetSlotList"))?;
-    let slots = slots.into_iter().take(SLOTS_MAX);
-    let slots = slots.filter_map(|slot| describe_slot(context, slot, uri));
+    let slots = at_most(slots, |slot| describe_slot(context, slot, uri));
     Ok(ModuleDescription {
         path: module.path().to_owned(),
         cryptoki_version: info.cryptoki_version().to_string(),
         manufacturer: info.manufacturer_id().trim_end().to_owned(),
         description: Info::library_description(&info).trim_end().to_owned(),
         version: Info::library_version(&info).to_string(),
-        slots: slots.collect(),
+        slots,
     })
+}
+
+/// Describes [`SLOTS_MAX`] slots. What is not described does not count: the one that a URI means may be the last.
+fn at_most<S, T>(
+    slots: impl IntoIterator<Item = S>,
+    describe: impl FnMut(S) -> Option<T>,
+) -> Vec<T> {
+    let described = slots.into_iter().filter_map(describe);
+    described.take(SLOTS_MAX).collect()
 }
 
 /// `None` for a slot that goes away while it is asked, and for one that the URI does not mean.
@@ -260,4 +268,16 @@ fn mechanisms(context: &Pkcs11, slot: Slot) -> Vec<MechanismDescription> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_behind_many_others_is_found() {
+        let last = |slot| (slot == 999).then_some(slot);
+        assert_eq!(at_most(0..1000, last), [999]);
+        assert_eq!(at_most(0..1000, Some).len(), SLOTS_MAX);
+    }
 }

@@ -44,7 +44,7 @@ mod sync {
 }
 
 pub use attributes::{
-    KeyAttribute, KeyReport, destroy_key_pair, generate_reported_key_pair, report_key,
+    KeyAttribute, KeyReport, KeyUses, destroy_key_pair, generate_reported_key_pair, report_key,
 };
 pub use generate::generate_key_pair;
 pub use initialize::initialize_token;
@@ -52,6 +52,7 @@ pub use inspect::{
     MechanismDescription, ModuleDescription, PinState, SLOTS_MAX, SessionLimit, SlotDescription,
     TokenDescription, inspect_module, inspect_uri,
 };
+pub use module::MODULE_DIRECTORIES;
 pub use pin::PIN_VARIABLE;
 pub use pool::{Pkcs11Options, SESSIONS_MAX};
 pub use uri::{Pkcs11Uri, UriError};

@@ -19,7 +19,7 @@ use crate::error::{CloseError, ModuleError};
 
 /// Directories searched for a `module-name`, in this order: where Debian, Fedora and Homebrew
 /// put modules.
-const MODULE_DIRECTORIES: &[&str] = &[
+pub const MODULE_DIRECTORIES: &[&str] = &[
     "/usr/lib/x86_64-linux-gnu/pkcs11",
     "/usr/lib/aarch64-linux-gnu/pkcs11",
     "/usr/lib64/pkcs11",

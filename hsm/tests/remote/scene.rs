@@ -126,8 +126,9 @@ impl Scene {
     /// One session per token, probes without delay.
     ///
     /// With several, a call that shares the connection of p11-kit 0.24 with another hangs now and then when
-    /// the connection breaks within an answer: each thread waits for the other to read on, for ever. The pool
-    /// gives such a call up, but cannot connect anew while it is inside.
+    /// the connection breaks within an answer: that answer's thread goes, and the other waits for it to be
+    /// read (`rpc_socket_read` in `rpc-transport.c`). The pool gives such a call up, but cannot connect anew
+    /// while it is inside.
     pub(crate) fn options(&self) -> PoolOptions {
         PoolOptions {
             tokens: Pkcs11Options {

@@ -327,7 +327,10 @@ pub(super) fn get_attribute_value(
             let mut told = Ok(());
             for attribute in wanted {
                 // All are tried; what went wrong last is told (PKCS#11 v3.1 §5.7.5).
-                if let Err(code) = give(token.attribute(object, attribute.type_), attribute) {
+                let wanted = attribute.type_;
+                let uses = call.uses(object, wanted);
+                let value = uses.unwrap_or_else(|| token.attribute(object, wanted));
+                if let Err(code) = give(value, attribute) {
                     told = Err(code);
                 }
             }
