@@ -236,7 +236,11 @@ impl ActivatedRecord<'_> {
     /// The record's encoding. `time_ms` is left to the log.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let signer = &self.signer[..self.signer.floor_char_boundary(SIGNER_BYTES_MAX)];
+        let mut end = self.signer.len().min(SIGNER_BYTES_MAX);
+        while !self.signer.is_char_boundary(end) {
+            end -= 1;
+        }
+        let signer = &self.signer[..end];
         let mut bytes = Vec::with_capacity(96 + signer.len());
         let mut e = Encoder::new(&mut bytes);
         let encoded = e
