@@ -4,7 +4,8 @@
 //! [`SignCompletion`] with the signature, exactly once. A key on PKCS#11 tokens, one or several
 //! with the same key, signs through several sessions, each owned by a thread of its own; a
 //! [`SoftwareKey`] signs on the calling thread. What the pool does when a token fails is in
-//! [`PoolOptions`] and [`TokenState`].
+//! [`PoolOptions`] and [`TokenState`]. A caller that verifies what it gets tells the pool so
+//! ([`SigningPool::accept`], [`SigningPool::reject`]): a token with wrong signatures is left out.
 //!
 //! The crate knows keys, PKCS#11 and how to sign bytes. It does not know certificates or the log.
 //!
