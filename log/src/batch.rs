@@ -145,7 +145,7 @@ pub(crate) enum Payloads {
     ComparedLater,
 }
 
-/// The frames of a whole, padded batch; `None` when it is not what was sealed.
+/// The frames of a whole, padded batch, one at least; `None` when it is not what was sealed.
 pub(crate) fn open<'a>(
     header: &BatchHeader,
     batch: &'a [u8],
@@ -154,7 +154,9 @@ pub(crate) fn open<'a>(
     let frames = parse_frames(header, batch)?;
     let sealed = checksum(batch, &frames) == header.checksum;
     let good = |frame: &Frame<'_>| frame.is_good(batch);
-    let intact = sealed && (payloads == Payloads::ComparedLater || frames.iter().all(good));
+    let intact = !frames.is_empty()
+        && sealed
+        && (payloads == Payloads::ComparedLater || frames.iter().all(good));
     intact.then_some(frames)
 }
 
@@ -385,7 +387,7 @@ mod tests {
             place in any_place(),
             content in prop::collection::vec(
                 (any_kind(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..700)),
-                0..20,
+                1..20,
             ),
         ) {
             let batch = build(&place, &content);

@@ -324,7 +324,7 @@ impl Committer {
                 self.refuse(ticket, error);
                 continue;
             }
-            let fits = self.take_opening(stamp) && self.writer.fits(payload);
+            let fits = self.take_opening(stamp) && self.writer.fits_new(payload);
             if !fits && self.writer.batch.count() > 0 {
                 return Taken::BatchFull;
             }

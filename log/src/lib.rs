@@ -158,6 +158,7 @@ pub mod tlog;
 mod verify;
 mod verify_tree;
 mod waiting;
+mod window;
 mod writer;
 
 pub use crate::clock::{Clock, ClockError, SystemClock};

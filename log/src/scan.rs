@@ -13,7 +13,8 @@ use crate::record::{ExtractError, RecordIndex};
 use crate::segment::{
     HeaderBlock, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number, segments_dir,
 };
-use crate::storage::{AlignedBytes, PathError, Storage, StorageFile, at};
+use crate::storage::{PathError, Storage, StorageFile, at};
+use crate::window::Window;
 
 /// Sees everything in the log, in order.
 pub(crate) trait Visitor {
@@ -286,9 +287,15 @@ impl SegmentScanner {
         (self.offset, self.cursor)
     }
 
+    /// Whether a later batch than the next one was begun, so that the next one is damaged if it is not good.
+    pub(crate) fn has_later_batch(&mut self) -> io::Result<bool> {
+        self.forget_read_ahead();
+        has_later_batch(&mut self.window, self.offset, self.salt, &self.cursor)
+    }
+
     /// Lets the next read come from the file and not from memory.
     pub(crate) fn forget_read_ahead(&mut self) {
-        self.window.bytes.clear();
+        self.window.forget();
     }
 }
 
@@ -359,18 +366,8 @@ fn check_joint(before: &Tail, header: &SegmentHeader) -> Result<(), ScanError> {
 fn check_after(tail: &Tail) -> Result<u64, ScanError> {
     let mut window = Window::new(Arc::clone(&tail.file)).map_err(at(&tail.path))?;
     let salt = tail.header.salt;
-    let later = |place: &batch::BatchPlace| place.salt == salt;
-    if find_intact(&mut window, tail.end, later)
-        .map_err(at(&tail.path))?
-        .is_some()
-    {
-        let detail = "a batch is damaged or missing here, but a later one is good";
-        return Err(corrupt(
-            &tail.path,
-            tail.end,
-            tail.cursor.next_index,
-            detail,
-        ));
+    if has_later_batch(&mut window, tail.end, salt, &tail.cursor).map_err(at(&tail.path))? {
+        return Err(corrupt(&tail.path, tail.end, tail.cursor.next_index, HOLE));
     }
     let block = window
         .get(tail.end, BATCH_HEADER_BYTES)
@@ -382,8 +379,22 @@ fn check_after(tail: &Tail) -> Result<u64, ScanError> {
     Ok(torn.map_or(0, |header| rest.min(header.padded_bytes() as u64)))
 }
 
-/// A prepared file may hold batches of an earlier use, or the one that was being written when the
-/// machine stopped; a later one means that the segment was in use and lost its header.
+/// What is wrong when a batch cannot be read and a later one was begun.
+pub(crate) const HOLE: &str = "a batch is damaged or missing here, but a later one was begun";
+
+/// Whether a later batch than the one that `cursor` awaits was begun behind `from`. A batch is begun when the
+/// one before is durable. Its header alone proves it: nobody outside knows the segment's salt.
+fn has_later_batch(window: &mut Window, from: u64, salt: u64, cursor: &Cursor) -> io::Result<bool> {
+    let later =
+        |header: &BatchHeader| header.place.salt == salt && header.place.sequence > cursor.sequence;
+    // The header right there may be that of the awaited batch, with a damaged number.
+    let found = find_header(window, from + BLOCK_BYTES as u64, &later)?;
+    Ok(found.is_some())
+}
+
+/// A prepared file is blank, or holds batches of an earlier use and what requesters had put into them. Or it
+/// has the one that was being written when the machine stopped; a later one means that the segment was in
+/// use and lost its header.
 fn check_unused(
     storage: &dyn Storage,
     dir: &Path,
@@ -393,25 +404,41 @@ fn check_unused(
     let path = segments_dir(dir).join(segment_name(number));
     let file = storage.open_direct(&path, false).map_err(at(&path))?;
     let mut window = Window::new(file).map_err(at(&path))?;
-    let later = |place: &batch::BatchPlace| place.sequence > cursor.sequence;
-    match find_intact(&mut window, SEGMENT_HEADER_BYTES, later).map_err(at(&path))? {
-        None => Ok(()),
-        Some(_) => {
-            let detail = "the segment holds records but its header is blank";
-            Err(corrupt(&path, 0, cursor.next_index, detail))
-        }
+    if !has_lost_header(&mut window, cursor).map_err(at(&path))? {
+        return Ok(());
     }
+    let detail = "the segment holds records but its header is blank";
+    Err(corrupt(&path, 0, cursor.next_index, detail))
 }
 
-fn find_intact(
+fn has_lost_header(window: &mut Window, cursor: &Cursor) -> io::Result<bool> {
+    let later = |header: &BatchHeader| header.place.sequence > cursor.sequence;
+    let blank = |block: &[u8]| block.iter().all(|&byte| byte == 0);
+    let used_before = !window.get(0, BLOCK_BYTES)?.is_some_and(blank);
+    let mut from = SEGMENT_HEADER_BYTES;
+    while let Some(offset) = find_header(window, from, &later)? {
+        // Where the first batch stands no requester has put anything. Behind it one can have put bytes
+        // that look like a batch, since no salt is known here.
+        if used_before && offset != SEGMENT_HEADER_BYTES {
+            return Ok(false);
+        }
+        if is_intact_batch(window, offset)? {
+            return Ok(true);
+        }
+        from = offset + BLOCK_BYTES as u64;
+    }
+    Ok(false)
+}
+
+/// The next block that begins like the header of a batch that is wanted.
+fn find_header(
     window: &mut Window,
     from: u64,
-    wanted: impl Fn(&batch::BatchPlace) -> bool,
+    wanted: &dyn Fn(&BatchHeader) -> bool,
 ) -> io::Result<Option<u64>> {
     let mut offset = from;
     while let Some(block) = window.get(offset, BLOCK_BYTES)? {
-        let candidate = BatchHeader::decode(block).is_some_and(|header| wanted(&header.place));
-        if candidate && is_intact_batch(window, offset)? {
+        if BatchHeader::decode(block).is_some_and(|header| wanted(&header)) {
             return Ok(Some(offset));
         }
         offset += BLOCK_BYTES as u64;
@@ -443,48 +470,4 @@ pub(crate) fn corrupt(
         record: RecordIndex(record),
         detail: detail.into(),
     })
-}
-
-/// Bytes read at once: a few calls per segment, and little memory.
-const WINDOW_BYTES: usize = 1 << 20;
-
-/// A part of a file in memory, moved along as needed.
-struct Window {
-    file: Arc<dyn StorageFile>,
-    size: u64,
-    start: u64,
-    bytes: AlignedBytes,
-}
-
-impl Window {
-    fn new(file: Arc<dyn StorageFile>) -> io::Result<Window> {
-        let size = file.size()?;
-        Ok(Window {
-            file,
-            size,
-            start: 0,
-            bytes: AlignedBytes::default(),
-        })
-    }
-
-    /// `length` bytes at `offset`; `None` when the file ends before.
-    fn get(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
-        if offset.saturating_add(length as u64) > self.size {
-            return Ok(None);
-        }
-        let held = self.start..=self.start + self.bytes.len() as u64;
-        if !(held.contains(&offset) && held.contains(&(offset + length as u64))) {
-            // Whole sectors, which can be read past the cache.
-            self.start = offset - offset % BLOCK_BYTES as u64;
-            let wanted = (offset - self.start) as usize + length.max(WINDOW_BYTES);
-            let size = (wanted as u64).min(self.size - self.start) as usize;
-            self.bytes.resize_for_overwrite(size);
-            if let Err(error) = self.file.read_exact_at(&mut self.bytes, self.start) {
-                self.bytes.clear();
-                return Err(error);
-            }
-        }
-        let from = (offset - self.start) as usize;
-        Ok(Some(&self.bytes[from..from + length]))
-    }
 }

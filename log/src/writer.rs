@@ -89,14 +89,26 @@ impl SegmentWriter {
         self.begin_here();
     }
 
-    /// Whether one more frame fits into the batch. An empty batch moves on to the next segment
-    /// when the current one has no place for it.
+    /// Whether one more frame of something new fits into the batch. An empty batch moves on to the next
+    /// segment when the current one has no place for it, but not to the last: that is recovery's.
+    pub(crate) fn fits_new(&mut self, payload_bytes: usize) -> bool {
+        self.fits_keeping(payload_bytes, 1)
+    }
+
+    /// [`fits_new`](SegmentWriter::fits_new) for what was promised: that may take the last one too.
     pub(crate) fn fits(&mut self, payload_bytes: usize) -> bool {
+        self.fits_keeping(payload_bytes, 0)
+    }
+
+    fn fits_keeping(&mut self, payload_bytes: usize, spares_kept: usize) -> bool {
         let bytes = self.batch.padded_with(payload_bytes);
         if self.segment.offset + bytes as u64 <= self.segment.bytes {
             return self.batch.count() == 0 || bytes <= BATCH_BYTES_MAX;
         }
         if self.batch.count() > 0 || self.segment.unwritten.is_some() {
+            return false;
+        }
+        if self.spares.len() <= spares_kept {
             return false;
         }
         let Some(spare) = self.spares.pop_front() else {

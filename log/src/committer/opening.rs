@@ -13,10 +13,12 @@ impl Committer {
     /// clock is wrong can still answer what it answered before.
     ///
     /// # Errors
-    /// When these bytes can never be a record.
+    /// When these bytes can never be a record, or have keys: it claims nothing.
     pub(crate) fn record_opening(&mut self, record: Vec<u8>) -> Result<(), AppendError> {
         check_record(&record, RECORD_BYTES_MAX)?;
-        self.state.records.source.keys.keys(&record)?;
+        if self.state.records.source.keys.keys(&record)? != RecordKeys::default() {
+            return Err(AppendError::Malformed);
+        }
         self.opening = Some(record);
         let stamp = self.state.clock.read();
         self.begin();
@@ -31,7 +33,7 @@ impl Committer {
         let (Some(record), Ok(time_ms)) = (&self.opening, &stamp.time_ms) else {
             return self.opening.is_none();
         };
-        if !self.writer.fits(record.len()) || !self.has_room(record.len(), 0) {
+        if !self.writer.fits_new(record.len()) || !self.has_room(record.len(), 0) {
             return false;
         }
         let batch = &mut self.writer.batch;

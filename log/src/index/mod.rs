@@ -3,7 +3,7 @@
 //! The newest entries are in tables in memory. A full table is written as a sorted file, a *run*;
 //! runs are merged, so that there are few. An entry is a hash of the key and the record's
 //! position. Per run and key space of the release path a filter says which hashes are not there,
-//! in 12 bits per entry of memory, so a new device rarely meets the disk. An equal hash
+//! in 11 bits per entry of memory, so a new device rarely meets the disk. An equal hash
 //! proves nothing: each match is confirmed by reading the record.
 //!
 //! # Invariants

@@ -87,7 +87,7 @@ impl RunHeader {
         };
         let good = bytes.starts_with(MAGIC)
             && header.id == id
-            && [SMALL_BITS, LARGE_BITS].contains(&header.filter_bits);
+            && (LARGE_BITS..=SMALL_BITS).contains(&header.filter_bits);
         (good && block::is_sealed(bytes, id, 0)).then_some(header)
     }
 

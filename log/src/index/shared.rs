@@ -273,7 +273,7 @@ impl Shared {
     pub(crate) fn wait_for_room(&self) {
         let signals = self.signals();
         let full = |signals: &mut Signals| {
-            self.snapshot().tables.len() > self.limits.waiting_max
+            self.waiting() >= self.limits.waiting_max
                 && !signals.ended
                 && signals.problems.iter().all(Option::is_none)
         };
@@ -282,7 +282,7 @@ impl Shared {
 
     /// Why the index cannot be written, if it cannot.
     pub(crate) fn health(&self) -> Result<(), String> {
-        let waiting = self.snapshot().tables.len() - 1;
+        let waiting = self.waiting();
         let signals = self.signals();
         if let Some(reason) = signals.problems.iter().flatten().next() {
             return Err(format!("the index cannot be written: {reason}"));
@@ -296,6 +296,17 @@ impl Shared {
             ));
         }
         Ok(())
+    }
+
+    /// Full tables that wait to be written, those of full size. Small ones count for as much as they may hold.
+    fn waiting(&self) -> usize {
+        let snapshot = self.snapshot();
+        let full = snapshot
+            .tables
+            .split_last()
+            .map_or(&[][..], |(_, full)| full);
+        let entries: usize = full.iter().map(|table| table.entries_max()).sum();
+        entries / self.limits.memtable_entries.max(1)
     }
 
     /// What the thread failed to do last.

@@ -55,17 +55,34 @@ impl Table {
         }
     }
 
-    /// Moves everything to so many slots, or more behind the homes until everything has one.
+    /// Moves everything to so many slots, or more behind the homes until everything has one. Entries come in
+    /// order, so each has the slot after the one before, or its home.
     fn rebuild(&mut self, homes: usize, mut behind: usize) {
-        let mut rebuilt = Table::with_slots(homes, behind);
-        while !self
-            .entries()
-            .all(|(hash, position)| rebuilt.place(hash, position))
-        {
+        loop {
+            let mut rebuilt = Table::with_slots(homes, behind);
+            if rebuilt.take_all(self) {
+                *self = rebuilt;
+                return;
+            }
             behind *= 2;
-            rebuilt = Table::with_slots(homes, behind);
         }
-        *self = rebuilt;
+    }
+
+    /// Takes the entries of another table into this empty one. `false` when they do not fit.
+    fn take_all(&mut self, other: &Table) -> bool {
+        let hashes = self.hashes.chunks_mut::<HASH_BYTES>();
+        let positions = self.positions.chunks_mut::<POSITION_BYTES>();
+        let mut next = 0;
+        for (hash, position) in other.entries() {
+            let at = next.max((hash >> self.shift) as usize);
+            let (Some(slot), Some(place)) = (hashes.get_mut(at), positions.get_mut(at)) else {
+                return false;
+            };
+            (*slot, *place) = (hash.to_le_bytes(), position.to_le_bytes());
+            next = at + 1;
+        }
+        self.len = other.len;
+        true
     }
 
     /// `false` when there is no slot from the home on; nothing has changed then.
@@ -187,6 +204,10 @@ mod tests {
             "{}",
             table.memory_bytes()
         );
+        // Growing moves each entry once, however many share a home.
+        table.rebuild(1 << 13, SLOTS_BEHIND);
+        assert_eq!(table.len(), 5000);
+        assert_eq!(table.with_hash(u64::MAX).count(), 5000usize.div_ceil(7));
         let mut sorted = Vec::new();
         TableCursor::default().take(&table, 0, None, &mut sorted);
         assert!(sorted.len() == 5000 && sorted.is_sorted());

@@ -139,6 +139,8 @@ impl Worker {
         let merged = self.merge(&inputs);
         self.merging.pop();
         match merged {
+            // One inside it may have failed since: that one has to wait.
+            Ok(()) if self.merge_after.is_some_and(|after| Instant::now() < after) => {}
             Ok(()) => {
                 self.merge_after = None;
                 self.shared.set_problem(Problem::Merge, None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::batch::Payloads;
 use crate::error::VerifyError;
 use crate::floor::{read_floor, write_floor};
-use crate::scan::{ScanError, SegmentScanner, read_header, segment_numbers};
+use crate::scan::{HOLE, ScanError, SegmentScanner, corrupt, read_header, segment_numbers};
 use crate::segment::{SegmentHeader, segment_name, segments_dir};
 use crate::storage::{PathError, Storage, StorageFile, at};
 
@@ -115,6 +115,18 @@ impl SegmentCopy {
     /// used again meanwhile. Its header is overwritten before anything else in it.
     fn finish(mut self) -> Result<bool, ScanError> {
         self.copy_batches()?;
+        while self.scanner.has_later_batch().map_err(at(&self.path))? {
+            // So the one that ended the copy was durable, and must be good now.
+            let end = self.end;
+            self.copy_batches()?;
+            if self.end == end {
+                if !self.is_same_use()? {
+                    return Ok(false);
+                }
+                let (offset, cursor) = self.scanner.position();
+                return Err(corrupt(&self.path, offset, cursor.next_index, HOLE));
+            }
+        }
         let zeros = vec![0; FILL_BYTES.min(self.header.bytes) as usize];
         let mut offset = self.end;
         while offset < self.header.bytes {
@@ -123,8 +135,16 @@ impl SegmentCopy {
             written.map_err(at(&self.copy_path))?;
             offset += part;
         }
-        let number = self.header.number;
-        let header = read_header(&*self.source, &self.path, number, self.header.first_index)?;
+        self.is_same_use()
+    }
+
+    fn is_same_use(&self) -> Result<bool, ScanError> {
+        let SegmentHeader {
+            number,
+            first_index,
+            ..
+        } = self.header;
+        let header = read_header(&*self.source, &self.path, number, first_index)?;
         Ok(header.as_ref() == Some(&self.header))
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use birthmark_log::{AppendError, ClockError, OpenError, Options, RecordIndex};
 
 use crate::rig::{
-    Hands, NOON_MS, all_records, append, issue_all, new_sim, open_with, opening, reservation, seen,
-    sim_options,
+    Hands, NOON_MS, all_records, append, issue_all, issued, new_sim, open_with, opening,
+    reservation, seen, sim_options,
 };
 use crate::sim::Sim;
 
@@ -199,7 +199,14 @@ fn a_start_is_recorded_before_anything_new_however_late_the_clock_is_right() {
 #[test]
 fn what_is_no_record_opens_no_log() {
     let (sim, hands) = (new_sim(), Hands::at(NOON_MS));
-    for wrong in [vec![], vec![0x80], vec![0xFF; 100], vec![0; 70_000]] {
+    let with_keys = issued(1, 100);
+    for wrong in [
+        vec![],
+        vec![0x80],
+        vec![0xFF; 100],
+        vec![0; 70_000],
+        with_keys,
+    ] {
         let options = Options {
             opening_record: Some(wrong),
             ..options(&sim, &hands)

@@ -126,6 +126,85 @@ fn a_flip_in_an_unclean_log_is_damage_unless_it_is_in_the_last_batch() {
     assert_eq!((log.len(), log.recovery().lost_written), (5, 1));
 }
 
+/// Where the last two batches of a log begin that ends as a power cut leaves it: one record each.
+fn unclean_log() -> (Sim, usize) {
+    let sim = new_sim();
+    let (log, answers) = open_unpublished(&sim);
+    issue_all(&log, &answers, 0..5, 600);
+    let unclean = sim.copy();
+    drop(log);
+    let content = unclean.content(&segment(1));
+    let used = content.iter().rposition(|&byte| byte != 0).unwrap() / 512 * 512 + 512;
+    (unclean, used)
+}
+
+#[test]
+fn a_damaged_batch_before_a_torn_one_is_damage() {
+    let (sim, used) = unclean_log();
+    let content = sim.content(&segment(1));
+    let starts: Vec<usize> = (0..used)
+        .step_by(512)
+        .filter(|&at| content[at..].starts_with(b"BMB2"))
+        .collect();
+    let [.., before, last] = starts[..] else {
+        panic!("{starts:?}");
+    };
+    // The last batch: its payload never reached the disk. It was begun when the one before was durable.
+    sim.flip(&segment(1), used - 100, 1);
+    assert!(verify(&sim).is_ok());
+    for at in [before, before + 100] {
+        sim.flip(&segment(1), at, 1);
+        let found = corruption(&sim);
+        assert_eq!((found.file, found.offset), (segment(1), before as u64));
+        sim.flip(&segment(1), at, 1);
+    }
+    sim.flip(&segment(1), last, 1);
+    assert!(verify(&sim).is_ok());
+}
+
+#[test]
+fn what_requesters_put_into_a_file_used_before_is_no_batch() {
+    let (sim, used) = closed_log();
+    let last = used.len() as u64 - 1;
+    let prepared = segment(last + 1);
+    let mut content = sim.content(&segment(1));
+    // As in a record: the header of a batch far ahead, with its checksum, before one empty frame.
+    let mut batch = vec![0; 512];
+    batch[..4].copy_from_slice(b"BMB2");
+    batch[4] = 17;
+    batch[8..16].fill(0x7F);
+    batch[32] = 1;
+    batch[56] = 3;
+    let sum = crc32c(&crc32c(&[], &batch[48..65]), &batch[..44]);
+    batch[44..48].copy_from_slice(&sum);
+    for at in (1024..used[1]).step_by(512) {
+        content[at..at + 512].copy_from_slice(&batch);
+    }
+    if !sim.files().contains(&prepared) {
+        birthmark_log::Storage::create(&sim, &prepared).unwrap();
+    }
+    sim.set_content(&prepared, content.clone());
+    assert_eq!(verify(&sim).unwrap().records, RECORDS);
+    // Where the first batch stands, or in a file that was never used, it can be nobody else's.
+    content[512..1024].copy_from_slice(&batch);
+    sim.set_content(&prepared, content.clone());
+    assert_eq!(corruption(&sim).file, prepared);
+    content[..1024].fill(0);
+    sim.set_content(&prepared, content);
+    assert_eq!(corruption(&sim).file, prepared);
+}
+
+/// CRC-32C of `bytes` after what has the checksum `before`, little-endian, bit by bit (RFC 3720 appendix B.4).
+fn crc32c(before: &[u8], bytes: &[u8]) -> [u8; 4] {
+    let before = before.try_into().map_or(0, u32::from_le_bytes);
+    let sum = bytes.iter().fold(!before, |sum, &byte| {
+        (0..8).fold(sum ^ u32::from(byte), |sum, _| {
+            (sum >> 1) ^ if sum & 1 == 1 { 0x82F6_3B78 } else { 0 }
+        })
+    });
+    (!sum).to_le_bytes()
+}
+
 #[test]
 fn cut_lost_and_exchanged_files_are_found() {
     let (sim, used) = closed_log();

@@ -10,8 +10,8 @@ use birthmark_log::tlog::CheckpointSigner;
 use birthmark_log::{Log, LogReader, RecordIndex, Storage, Verification, tlog, verify, verify_on};
 
 use crate::rig::{
-    Acknowledged, DIR, Random, issue_all, keys, new_sim, open_dir, open_sim, open_with, options,
-    reservation, seen, signer, sim_options,
+    Acknowledged, DIR, Random, issue_all, keys, new_sim, open_dir, open_sim, open_unpublished,
+    open_with, options, reservation, seen, signer, sim_options,
 };
 use crate::sim::{FaultKind, Sim};
 
@@ -274,6 +274,27 @@ fn damage_in_the_log_does_not_get_into_the_backup() {
 }
 
 #[test]
+fn a_hole_in_the_segments_is_damage_and_not_the_end() {
+    let sim = new_sim();
+    let (log, answers) = open_unpublished(&sim);
+    issue_all(&log, &answers, 0..5, 600);
+    // Beside a writer: its last batch may be unfinished, but not one before.
+    let segment = Path::new("/log/segments/000000000001.seg");
+    let content = sim.content(segment);
+    let used = content.iter().rposition(|&byte| byte != 0).unwrap();
+    sim.flip(segment, used - 1600, 1);
+    let refused = back_up(&sim).unwrap_err();
+    let told = format!("{refused:?}");
+    assert!(
+        told.contains("000000000001.seg") && told.contains("a later one was begun"),
+        "{told}"
+    );
+    sim.flip(segment, used - 1600, 1);
+    back_up(&sim).unwrap();
+    drop(log);
+}
+
+#[test]
 fn wrong_places_are_refused() {
     let outer = tempfile::tempdir().unwrap();
     let (dir, dest) = (outer.path().join("log"), outer.path().join("backup"));
@@ -343,7 +364,7 @@ fn wrong_places_are_refused() {
 fn an_empty_log_and_an_unpublished_one_are_backed_up() {
     let sim = new_sim();
     back_up(&sim).unwrap();
-    let (log, answers) = crate::rig::open_unpublished(&sim);
+    let (log, answers) = open_unpublished(&sim);
     issue_all(&log, &answers, 0..40, 5_000);
     let report = back_up(&sim).unwrap();
     assert_eq!((report.records, report.checkpoint), (40, None));
@@ -427,7 +448,7 @@ fn a_log_that_published_nothing_replaces_no_backup() {
 #[test]
 fn unpublished_logs_are_told_apart() {
     let sim = new_sim();
-    let (log, answers) = crate::rig::open_unpublished(&sim);
+    let (log, answers) = open_unpublished(&sim);
     issue_all(&log, &answers, 0..40, 5_000);
     let younger = sim.copy();
     issue_all(&log, &answers, 40..60, 5_000);

@@ -180,6 +180,41 @@ fn a_start_on_a_full_disk_is_recorded_once_there_is_space() {
 }
 
 #[test]
+fn a_start_on_a_full_disk_leaves_recovery_its_segment() {
+    for opening_bytes in (60..9000).step_by(300) {
+        let bytes = 60;
+        let sim = new_sim();
+        let (log, answers) = open_sim(&sim);
+        issue_all(&log, &answers, 0..3, 3000);
+        wait_prepared(&sim);
+        sim.set_space(Some(0));
+        // The current segment is used up to some rest, and one more is prepared.
+        let reserved = reserve_until_full(&log, &answers, 100, bytes);
+        finish(&log, &answers, &reserved, bytes as usize);
+        let acknowledged = answers.acknowledged();
+        // Nothing can be published, and what is open stays so.
+        let _ = log.close();
+        let mut options = sim_options(&sim);
+        let mut record = opening(7);
+        record.resize(opening_bytes, 0);
+        options.opening_record = Some(record);
+        let (log, answers) = open_with(options).unwrap();
+        log.reserve(vec![reservation(1, 60)]);
+        let _ = answers.wait(1, 0);
+        drop(log);
+        for seed in 0..3 {
+            let crashed = sim.crash(&mut Random(seed));
+            crashed.set_space(Some(0));
+            let (log, _) = open_sim(&crashed);
+            assert!(
+                log.len() >= acknowledged.appended.len() as u64,
+                "{opening_bytes} bytes"
+            );
+        }
+    }
+}
+
+#[test]
 fn leftovers_and_segments_of_another_size_are_cleared_away() {
     let sim = new_sim();
     let (log, answers) = open_sim(&sim);
