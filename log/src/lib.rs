@@ -136,6 +136,7 @@ pub mod keep;
 mod locations;
 mod log;
 mod log_thread;
+mod options;
 mod preparer;
 mod proofs;
 mod public_files;
@@ -170,7 +171,8 @@ pub use crate::error::{
 pub use crate::index::IndexMetrics;
 #[doc(hidden)]
 pub use crate::index::bench_access;
-pub use crate::log::{Log, Metrics, Options, Recovery};
+pub use crate::log::{Log, Metrics, Recovery};
+pub use crate::options::Options;
 pub use crate::proofs::LogProofError;
 pub use crate::queue::InFlight;
 pub use crate::reader::{LogReader, Records};
