@@ -12,6 +12,11 @@ use x509_cert::Certificate;
 use crate::support::{Factory, assert_code, birthmark, error_line, state_home};
 use crate::token::write_private;
 
+/// The certificate of the root that `ca init` makes.
+fn root_certificate(factory: &Factory) -> PathBuf {
+    factory.path("ca").join("root").join("root-ca.pem")
+}
+
 /// An HSM, and all that the commands need besides.
 struct World {
     factory: Factory,
@@ -43,7 +48,7 @@ impl World {
         let configuration = fs::read_to_string(factory.path("ca/birthmark.toml")).unwrap();
         let signer = configuration.replace("software:issuing-ca.key", &hsm.uri());
         factory.file("ca/birthmark.toml", signer);
-        let root = Certificate::from_pem(fs::read(factory.path("ca/root/root-ca.pem")).unwrap());
+        let root = Certificate::from_pem(fs::read(root_certificate(&factory)).unwrap());
         let root = digest(&SHA256, &root.unwrap().to_der().unwrap());
         let root = birthmark::hex::encode(root.as_ref());
         World { factory, hsm, root }
@@ -58,7 +63,7 @@ impl World {
         let uri = self.hsm.uri();
         let (certificate, root) = (
             self.text("ca/issuing-ca.pem"),
-            self.text("ca/root/root-ca.pem"),
+            root_certificate(&self.factory).to_str().unwrap().to_owned(),
         );
         let [csr, ca, other] = ["new.csr", "new-ca", "other-ca"].map(|name| self.text(name));
         let of = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
