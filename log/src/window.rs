@@ -6,8 +6,12 @@ use std::sync::Arc;
 use crate::batch::BLOCK_BYTES;
 use crate::storage::{AlignedBytes, StorageFile};
 
-/// Bytes read at once: a few calls per segment, and little memory.
-const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes read at once at first.
+const WINDOW_BYTES_MIN: usize = 1 << 18;
+
+/// Bytes read at once while the reader goes on and on. A batch of up to 2 MiB that is not whole in one window
+/// is read again with the next: with larger windows less often.
+const WINDOW_BYTES_MAX: usize = 4 << 20;
 
 /// A part of a file in memory, moved along as needed.
 pub(crate) struct Window {
@@ -15,6 +19,8 @@ pub(crate) struct Window {
     pub(crate) size: u64,
     start: u64,
     bytes: AlignedBytes,
+    /// How much is read next.
+    ahead: usize,
 }
 
 impl Window {
@@ -25,12 +31,14 @@ impl Window {
             size,
             start: 0,
             bytes: AlignedBytes::default(),
+            ahead: WINDOW_BYTES_MIN,
         })
     }
 
     /// Lets the next read come from the file and not from memory.
     pub(crate) fn forget(&mut self) {
         self.bytes.clear();
+        self.ahead = WINDOW_BYTES_MIN;
     }
 
     /// `length` bytes at `offset`; `None` when the file ends before.
@@ -42,7 +50,8 @@ impl Window {
         if !(held.contains(&offset) && held.contains(&(offset + length as u64))) {
             // Whole sectors, which can be read past the cache.
             self.start = offset - offset % BLOCK_BYTES as u64;
-            let wanted = (offset - self.start) as usize + length.max(WINDOW_BYTES);
+            let wanted = (offset - self.start) as usize + length.max(self.ahead);
+            self.ahead = (2 * self.ahead).min(WINDOW_BYTES_MAX);
             let size = (wanted as u64).min(self.size - self.start) as usize;
             self.bytes.resize_for_overwrite(size);
             if let Err(error) = self.file.read_exact_at(&mut self.bytes, self.start) {

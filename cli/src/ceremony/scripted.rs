@@ -67,6 +67,9 @@ pub(crate) fn run(
         }
         Some(args::CeremonyCommand::Open(open)) => {
             let plan = Plan::read(&open.plan)?;
+            if plan.transcript.exists() {
+                return done_already(&plan, console);
+            }
             let journal = Journal::open(&plan)?;
             print(console, &named(&plan, journal.ceremony()))
         }
@@ -159,6 +162,11 @@ fn explain(plan: &Plan, ceremony: Option<&str>, approvals: &Approvals) -> String
     text
 }
 
+fn done_already(plan: &Plan, console: &mut Console<'_>) -> Result<Exit, ScriptError> {
+    let path = plan.transcript.display();
+    print(console, &format!("done already\ntranscript  {path}\n"))
+}
+
 fn carry_out(
     plan: &Plan,
     key: Option<&Path>,
@@ -172,8 +180,7 @@ fn carry_out(
         (TranscriptSigner::Key(_), Some(_)) => return Err(ScriptError::OfficerNotNeeded),
     };
     if plan.transcript.exists() {
-        let path = plan.transcript.display();
-        return print(console, &format!("done already\ntranscript  {path}\n"));
+        return done_already(plan, console);
     }
     let mut journal = Journal::open(plan)?;
     let mut performer = Performer {

@@ -77,6 +77,8 @@ fn a_new_ca_from_plan_to_certificate() {
     let again = world.run(&plan, 0);
     assert_code(&again, 0);
     assert!(text(&again.stdout).contains("done already"));
+    let open = birthmark(&["ca", "ceremony", "open", &plan], b"");
+    assert!(text(&open.stdout).contains("done already"));
 }
 
 /// Every digest in the transcript is that of what lies there now.

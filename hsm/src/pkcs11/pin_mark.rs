@@ -130,7 +130,11 @@ impl PinMarks {
                 file.sync_data()
             }
         };
-        begin().map_err(unwritable)?;
+        if let Err(source) = begin() {
+            // No PIN is sent now: what stayed would say that one was.
+            let _ = file.write_all_at(NO_LOGIN, 0);
+            return Err(unwritable(source));
+        }
         Ok(Some(file))
     }
 

@@ -229,6 +229,13 @@ fn not_proved(text: &mut String, question: &Question<'_>) {
         "\nnot proved:\n  That what is done by hand was done, and what the ceremony's machine said is so: its clock, what it \
          found,\n  that no other copy of a destroyed key is left.\n",
     );
+    if let TranscriptSigner::Key(name) = &question.plan.transcript_signer {
+        let _ = writeln!(
+            text,
+            "  That the key '{name}', which signed, is that of the real ceremony: whoever has the plan and the approvals can write\n  \
+             a transcript with a key of their own. Compare the vkey with the one that those who were there wrote down."
+        );
+    }
     if question.signers.is_empty() {
         text.push_str(
             "  That the plan's signers have these keys; compare, or give them with --signer:\n",

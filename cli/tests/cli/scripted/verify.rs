@@ -187,6 +187,11 @@ fn a_key_of_the_ceremony_signs_its_transcript() {
     let vkey = vkey.unwrap();
     let plan = Path::new(&plan);
     let proved = verify(plan, &["--vkey", vkey]);
+    let shown = text(&proved.stdout);
+    assert!(
+        shown.contains("which signed, is that of the real ceremony"),
+        "{shown}"
+    );
     assert_code(&proved, 0);
     assert!(text(&proved.stdout).contains("the key 'root' of this ceremony"));
     let none = verify(plan, &[]);

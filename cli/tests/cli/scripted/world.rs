@@ -159,7 +159,10 @@ impl World {
         );
         assert_code(&checked, 0);
         let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
-        checked["public_key_sha256"].as_str().unwrap().to_owned()
+        checked["tokens"][0]["public_key_sha256"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 }
 
