@@ -63,9 +63,17 @@ impl Token {
             call,
         };
         let anchor = OpenSession::open(module.context(), slot).map_err(failed)?;
+        // A login may last as long as a network or a person does: the module's other tokens do not wait for it.
+        drop(setup);
         let session = anchor.get().map_err(failed)?;
-        if let Some(login) = &login {
-            login::marked(session, login, &marks, &name).map_err(|error| match error {
+        let logged_in = login
+            .as_ref()
+            .map_or(Ok(()), |login| login::marked(session, login, &marks, &name));
+        if let Err(error) = logged_in {
+            // The last session of a token must not close while another one opens.
+            let _setup = module.setup();
+            drop(anchor);
+            return Err(match error {
                 LoginError::HeldBack(error) => error.into(),
                 LoginError::Refused(code, mark) => PinError::Refused {
                     token: label.to_string(),
@@ -74,9 +82,8 @@ impl Token {
                 }
                 .into(),
                 LoginError::Call(call) => failed(call),
-            })?;
+            });
         }
-        drop(setup);
         let direct = module.sign_functions().know(session);
         let wants_login = login.is_some();
         let anchor = Anchor {

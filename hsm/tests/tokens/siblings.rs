@@ -1,6 +1,7 @@
 //! Two tokens behind one module: what happens to the module happens to both.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::encoding::AsBigEndian;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
@@ -16,6 +17,13 @@ use crate::world::{World, assert_adds_up, sign_ok, states, wait_for, wait_for_st
 
 /// `OBJECT IDENTIFIER` 1.2.840.10045.3.1.7 (RFC 5480 §2.1.1.1).
 const P256_PARAMS: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+
+/// Held by each test here: they initialize SoftHSM itself, once in a process at a time.
+static SOFTHSM: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    SOFTHSM.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Puts the same key on several SoftHSM tokens.
 fn import(tokens: &[&TestToken]) {
@@ -83,6 +91,7 @@ fn front(directory: &Path, module: &Path) -> TestHsm {
 /// Real tokens (SoftHSM), and the whole row of the table for a module that lost its state.
 #[test]
 fn a_module_that_lost_its_state_takes_all_its_tokens_along_and_brings_them_back() {
+    let _alone = alone();
     let (first, second) = (TestToken::create(), TestToken::create());
     let tokens = [&first, &second];
     import(&tokens);
@@ -121,4 +130,31 @@ fn a_module_that_lost_its_state_takes_all_its_tokens_along_and_brings_them_back(
     assert_adds_up(&metrics);
     pool.close().unwrap();
     assert_eq!(front.report().unwrap().sessions_open, 0);
+}
+
+/// One token's network swallows its login. The other one behind the same library signs, from the start.
+#[test]
+fn a_login_that_hangs_holds_up_no_other_token_of_its_module() {
+    let _alone = alone();
+    let (first, second) = (TestToken::create(), TestToken::create());
+    let tokens = [&first, &second];
+    import(&tokens);
+    let directory = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "mode = 'forward'\nmodule = '{}'\nfaults = [{{ function = 'C_Login', at = [1], hang = true }}]",
+        first.module.display()
+    );
+    let front = TestHsm::create(directory.path(), "front", &settings).unwrap();
+    let pool = open(&front, &tokens);
+    sign_ok(&pool, 100);
+    let up = |pool: &SigningPool| {
+        let all = pool.tokens();
+        all.iter().filter(|t| t.state == TokenState::Up).count()
+    };
+    assert_eq!(up(&pool), 1);
+    front.command("release-hangs").unwrap();
+    wait_for(&pool, "both sign", || up(&pool) == 2);
+    sign_ok(&pool, 100);
+    assert_adds_up(&pool.tokens());
+    pool.close().unwrap();
 }
