@@ -46,7 +46,7 @@ pub(crate) fn open(
         name == MANIFEST && !found.runs.is_empty() || names.iter().any(|kept| kept == name)
     };
     files::remove_others(&*storage, dir, &keep)?;
-    let table = match watermark >= limits.memtable_entries as u64 {
+    let table = match limits.is_large(watermark) {
         true => Memtable::full_size(watermark, limits.memtable_entries, limits.hash_mask),
         false => Memtable::growing(watermark, limits.growing_max(), limits.hash_mask),
     };

@@ -39,6 +39,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Whether a log of so many records is worth tables of full size, which take memory.
+    pub(crate) fn is_large(&self, records: u64) -> bool {
+        records >= self.memtable_entries as u64
+    }
+
     /// Most entries of one space in a table that grows, so that nobody waits long for it.
     pub(crate) fn growing_max(&self) -> usize {
         self.memtable_entries.div_ceil(8)

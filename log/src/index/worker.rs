@@ -83,7 +83,7 @@ impl Worker {
         drop(ended);
     }
 
-    /// Frees what nobody uses any more, and has a table ready for the next stretch.
+    /// Frees what nobody uses any more, and has a table ready for the next stretch of a large log.
     fn tidy(&mut self) {
         self.retired.retain(|part| Arc::strong_count(part) > 1);
         for table in std::mem::take(&mut self.written) {
@@ -93,8 +93,9 @@ impl Worker {
             }
         }
         let snapshot = self.shared.snapshot();
-        if snapshot.tables.len() > 1 || !snapshot.runs.is_empty() {
-            drop(snapshot);
+        let written = snapshot.runs.last().map_or(0, |run| run.header.end);
+        drop(snapshot);
+        if self.shared.limits.is_large(written) {
             self.shared.provide_spare();
         }
     }
