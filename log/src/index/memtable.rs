@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::asked::{Asked, Places};
 use super::entry::{Entry, masked};
-use super::table::{Table, TableCursor};
+use super::table::Table;
 use crate::record::{IndexKey, KEY_SPACES, RELEASE_SPACES, RecordIndex, RecordKeys};
 
 /// The entries of one stretch of the log.
@@ -214,10 +214,8 @@ impl Memtable {
 pub(crate) struct MemtableReader {
     table: Arc<Memtable>,
     space: usize,
-    /// Where it stands in a table of the release path.
-    cursor: TableCursor,
-    /// Where it stands in another one.
-    taken: usize,
+    /// The next slot or, off the release path, the next entry.
+    next: usize,
 }
 
 impl MemtableReader {
@@ -229,8 +227,7 @@ impl MemtableReader {
         MemtableReader {
             table,
             space,
-            cursor: TableCursor::default(),
-            taken: 0,
+            next: 0,
         }
     }
 
@@ -239,14 +236,15 @@ impl MemtableReader {
         let tables = self.table.read();
         let Some(other) = self.space.checked_sub(RELEASE_SPACES) else {
             let table = &tables.release[self.space];
-            return self.cursor.take(table, tables.base, end, out);
+            self.next = table.take(self.next, tables.base, end, out);
+            return;
         };
         let others = self.table.read_others();
-        let rest = others[other][self.taken..].iter();
+        let rest = others[other][self.next..].iter();
         let before = out.len();
         let entries = rest.map(|entry| entry.entry(tables.base));
         out.extend(entries.take_while(|entry| end.is_none_or(|end| entry.hash < end)));
-        self.taken += out.len() - before;
+        self.next += out.len() - before;
     }
 }
 

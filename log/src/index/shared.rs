@@ -303,7 +303,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Full tables that wait to be written, those of full size. Small ones count for as much as they may hold.
+    /// Tables that wait to be written, in tables of full size: a small one counts for the part that it may hold.
     fn waiting(&self) -> usize {
         let snapshot = self.snapshot();
         let full = snapshot

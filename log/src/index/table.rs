@@ -143,6 +143,28 @@ impl Table {
         slots.map(|(hash, position)| (u64::from_le_bytes(*hash), u32::from_le_bytes(*position)))
     }
 
+    /// Moves the entries from a slot on with hashes below `end` to `out`, in order; all that are left for
+    /// `None`. Gives the slot to go on from. Positions are counted from `base`.
+    pub(crate) fn take(
+        &self,
+        mut slot: usize,
+        base: u64,
+        end: Option<u64>,
+        out: &mut Vec<Entry>,
+    ) -> usize {
+        for (hash, position) in self.slots(slot) {
+            if end.is_some_and(|end| hash >= end) {
+                break;
+            }
+            slot += 1;
+            if hash != 0 {
+                let position = base + u64::from(position);
+                out.push(Entry { hash, position });
+            }
+        }
+        slot
+    }
+
     fn entries(&self) -> impl Iterator<Item = (u64, u32)> {
         self.slots(0).filter(|(hash, _)| *hash != 0)
     }
@@ -155,35 +177,6 @@ impl Table {
     /// Bytes of memory.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.hashes.bytes().len() + self.positions.bytes().len()
-    }
-}
-
-/// Where somebody stands who takes the entries of a full table in order.
-#[derive(Default)]
-pub(crate) struct TableCursor {
-    slot: usize,
-}
-
-impl TableCursor {
-    /// Moves the entries with hashes below `end` to `out`; all that are left for `None`. Positions are
-    /// counted from `base`.
-    pub(crate) fn take(
-        &mut self,
-        table: &Table,
-        base: u64,
-        end: Option<u64>,
-        out: &mut Vec<Entry>,
-    ) {
-        for (hash, position) in table.slots(self.slot) {
-            if end.is_some_and(|end| hash >= end) {
-                return;
-            }
-            self.slot += 1;
-            if hash != 0 {
-                let position = base + u64::from(position);
-                out.push(Entry { hash, position });
-            }
-        }
     }
 }
 
@@ -209,7 +202,7 @@ mod tests {
         assert_eq!(table.len(), 5000);
         assert_eq!(table.with_hash(u64::MAX).count(), 5000usize.div_ceil(7));
         let mut sorted = Vec::new();
-        TableCursor::default().take(&table, 0, None, &mut sorted);
+        table.take(0, 0, None, &mut sorted);
         assert!(sorted.len() == 5000 && sorted.is_sorted());
     }
 }
