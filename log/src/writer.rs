@@ -232,3 +232,42 @@ impl SegmentWriter {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{DiskStorage, Storage};
+
+    #[test]
+    fn only_what_was_promised_moves_into_the_last_segment() {
+        const BYTES: u64 = 1 << 12;
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| DiskStorage.create(&dir.path().join(name)).unwrap();
+        let spare = |number: u64| Spare {
+            number,
+            bytes: BYTES,
+            file: file(&number.to_string()),
+        };
+        let full = CurrentSegment {
+            number: 0,
+            file: file("0"),
+            bytes: BYTES,
+            salt: 1,
+            offset: BYTES - 512,
+            unwritten: None,
+        };
+        let cursor = Cursor {
+            sequence: 1,
+            previous: 2,
+            next_index: 3,
+        };
+        let mut writer = SegmentWriter::new(full, cursor, VecDeque::from([spare(1), spare(2)]));
+        writer.begin(SegmentFacts::default());
+        assert!(writer.fits_new(100) && writer.spares() == 2, "here");
+        assert!(writer.fits_new(1000) && writer.spares() == 1, "in the next");
+        writer.segment.offset = BYTES;
+        writer.segment.unwritten = None;
+        assert!(!writer.fits_new(1000) && writer.spares() == 1, "recovery's");
+        assert!(writer.fits(1000) && writer.spares() == 0);
+    }
+}
