@@ -5,8 +5,10 @@ use crate::certificate::{CertificateView, ExtensionView, unix_seconds};
 use crate::der::reader::{DerError, Tlv, single, unsigned, whole_octets};
 use crate::der::tag;
 use crate::issuer::{Issuer, SignatureForm};
+use crate::key::DeviceKeyAlgorithm;
 use crate::name::{AttributeType, Name, text};
 use crate::oid;
+use crate::profile::{BasicConstraintsRule, CertificateRules, Presence};
 
 /// Octets of a serial number as encoded, RFC 5280 §4.1.2.2.
 pub(crate) const SERIAL_BYTES_MAX: usize = 20;
@@ -17,11 +19,8 @@ pub(crate) struct Expectation<'a> {
     pub(crate) issuer: &'a Issuer,
     /// The request's SubjectPublicKeyInfo, whole.
     pub(crate) spki: &'a [u8],
-    pub(crate) indefinite: bool,
-    pub(crate) key_usage: u16,
-    pub(crate) extended_key_usage: &'a [&'static [u8]],
-    pub(crate) subject_alt_name: bool,
-    pub(crate) subject_key_identifier: bool,
+    pub(crate) key_algorithm: DeviceKeyAlgorithm,
+    pub(crate) rules: &'a CertificateRules,
 }
 
 /// What a finished certificate got wrong.
@@ -68,13 +67,21 @@ pub(crate) fn check_certificate(
     let view = CertificateView::parse(der)?;
     check_serial(&view, serial)?;
     check_validity(&view, expected)?;
-    check_subject(&view.subject)?;
+    check_subject(&view.subject, expected.rules.empty_subject)?;
     ensure(
         view.spki.encoding == expected.spki,
         "the public key is not the request's",
         "RFC 5280 §4.1.2.7",
     )?;
     check_extensions(&view, expected)?;
+    ensure(
+        expected
+            .rules
+            .certificate_bytes_max
+            .is_none_or(|max| der.len() <= max),
+        "the certificate is longer than the profile allows",
+        "profile",
+    )?;
     check_issued_by(&view, expected.issuer, expected.issuer.form())
 }
 
@@ -134,7 +141,7 @@ fn check_validity(view: &CertificateView<'_>, expected: &Expectation<'_>) -> Res
         "notBefore is outside the issuer's validity",
         rule,
     )?;
-    if expected.indefinite {
+    if expected.rules.indefinite {
         let indefinite = crate::profile::INDEFINITE.as_bytes();
         ensure(
             view.not_after.content == indefinite,
@@ -151,14 +158,18 @@ fn check_validity(view: &CertificateView<'_>, expected: &Expectation<'_>) -> Res
 }
 
 /// Attribute types, string types and bounds of RFC 5280 appendix A.1.
-fn check_subject(subject: &Tlv<'_>) -> Result<(), Finding> {
+fn check_subject(subject: &Tlv<'_>, empty: bool) -> Result<(), Finding> {
     let rule = "RFC 5280 §4.1.2.6";
     let malformed = Finding {
         finding: "the subject is malformed",
         rule,
     };
     let name = Name::parse(subject).map_err(|_| malformed)?;
-    ensure(!subject.content.is_empty(), "the subject is empty", rule)?;
+    ensure(
+        subject.content.is_empty() == empty,
+        "the subject is empty, or not empty against the profile",
+        rule,
+    )?;
     for (oid, value) in name.attributes() {
         let Some(attribute) = AttributeType::by_oid(oid) else {
             continue;
@@ -178,31 +189,35 @@ fn check_subject(subject: &Tlv<'_>) -> Result<(), Finding> {
     Ok(())
 }
 
-/// The extensions that profiles can have. Any other is a fault of the encoder.
-const EXTENSIONS: [&[u8]; 6] = [
-    oid::AUTHORITY_KEY_IDENTIFIER,
-    oid::SUBJECT_KEY_IDENTIFIER,
-    oid::KEY_USAGE,
-    oid::EXT_KEY_USAGE,
-    oid::BASIC_CONSTRAINTS,
-    oid::SUBJECT_ALT_NAME,
-];
+/// Whether the rules have an extension with this identifier.
+fn is_expected(oid: &[u8], rules: &CertificateRules) -> bool {
+    match oid {
+        oid::AUTHORITY_KEY_IDENTIFIER | oid::KEY_USAGE => true,
+        oid::SUBJECT_KEY_IDENTIFIER => rules.subject_key_identifier,
+        oid::EXT_KEY_USAGE => !rules.extended_key_usage.is_empty(),
+        oid::BASIC_CONSTRAINTS => rules.basic_constraints != BasicConstraintsRule::Absent,
+        oid::SUBJECT_ALT_NAME => rules.subject_alt_name != Presence::Forbidden,
+        other => rules.constant.iter().any(|constant| constant.oid == other),
+    }
+}
 
 fn check_extensions(view: &CertificateView<'_>, expected: &Expectation<'_>) -> Result<(), Finding> {
+    let rules = expected.rules;
     ensure(
         view.extensions
             .iter()
-            .all(|extension| EXTENSIONS.contains(&extension.oid)),
-        "an extension that no profile has",
+            .all(|extension| is_expected(extension.oid, rules)),
+        "an extension that the profile does not have",
         "profile",
     )?;
-    ensure(
-        view.extension(oid::SUBJECT_KEY_IDENTIFIER)
-            .is_some_and(|extension| !extension.critical)
-            == expected.subject_key_identifier,
-        "the subject key identifier is missing, critical or not in the profile",
-        "RFC 5280 §4.2.1.2",
-    )?;
+    if rules.subject_key_identifier {
+        required(
+            view,
+            oid::SUBJECT_KEY_IDENTIFIER,
+            false,
+            "RFC 5280 §4.2.1.2",
+        )?;
+    }
     let aki = required(
         view,
         oid::AUTHORITY_KEY_IDENTIFIER,
@@ -219,35 +234,74 @@ fn check_extensions(view: &CertificateView<'_>, expected: &Expectation<'_>) -> R
         "the authority key identifier is not the issuer's",
         "RFC 5280 §4.2.1.1",
     )?;
-    check_key_usage(view, expected.key_usage)?;
-    check_extended_key_usage(view, expected.extended_key_usage)?;
-    if let Some(constraints) = view.extension(oid::BASIC_CONSTRAINTS) {
-        let fields = single(
-            constraints.value,
-            tag::SEQUENCE,
-            "malformed basic constraints",
-        )?;
+    check_key_usage(view, rules.key_usage.bits(expected.key_algorithm))?;
+    check_extended_key_usage(view, &rules.extended_key_usage)?;
+    check_basic_constraints(view, rules.basic_constraints)?;
+    check_subject_alt_name(view, rules)?;
+    for constant in &rules.constant {
+        let found = required(view, &constant.oid, constant.critical, "profile")?;
         ensure(
-            fields.content.is_empty(),
-            "the device is made a CA",
-            "RFC 5280 §4.2.1.9",
+            found.value == constant.value,
+            "an extension is not the profile's",
+            "profile",
         )?;
     }
-    match view.extension(oid::SUBJECT_ALT_NAME) {
-        None => ensure(
-            !expected.subject_alt_name,
+    Ok(())
+}
+
+fn check_basic_constraints(
+    view: &CertificateView<'_>,
+    expected: BasicConstraintsRule,
+) -> Result<(), Finding> {
+    let rule = "RFC 5280 §4.2.1.9";
+    let critical = match expected {
+        BasicConstraintsRule::Absent => return Ok(()),
+        BasicConstraintsRule::EndEntity { critical } => critical,
+        BasicConstraintsRule::Ca { .. } => true,
+    };
+    let constraints = required(view, oid::BASIC_CONSTRAINTS, critical, rule)?;
+    let mut fields = single(
+        constraints.value,
+        tag::SEQUENCE,
+        "malformed basic constraints",
+    )?
+    .reader();
+    let ca = fields.optional(tag::BOOLEAN)?.is_some();
+    let path_length = fields.optional(tag::INTEGER)?;
+    fields.finish()?;
+    let path_length = path_length
+        .map(|number| unsigned(&number))
+        .transpose()?
+        .map(<[u8]>::to_vec);
+    let (expected_ca, expected_path) = match expected {
+        BasicConstraintsRule::Ca { path_length } => (true, path_length.map(|length| vec![length])),
+        _ => (false, None),
+    };
+    ensure(
+        ca == expected_ca && path_length == expected_path,
+        "the basic constraints are not the profile's",
+        rule,
+    )
+}
+
+fn check_subject_alt_name(
+    view: &CertificateView<'_>,
+    rules: &CertificateRules,
+) -> Result<(), Finding> {
+    let rule = "RFC 5280 §4.2.1.6";
+    let Some(names) = view.extension(oid::SUBJECT_ALT_NAME) else {
+        return ensure(
+            rules.subject_alt_name != Presence::Required,
             "no subject alternative name",
             "profile",
-        ),
-        Some(names) => {
-            let list = single(names.value, tag::SEQUENCE, "malformed alternative name")?;
-            ensure(
-                expected.subject_alt_name && !list.content.is_empty() && !names.critical,
-                "a subject alternative name that is empty, critical or not in the profile",
-                "RFC 5280 §4.2.1.6",
-            )
-        }
-    }
+        );
+    };
+    let list = single(names.value, tag::SEQUENCE, "malformed alternative name")?;
+    ensure(
+        !list.content.is_empty() && names.critical == rules.empty_subject,
+        "a subject alternative name that is empty or wrongly marked critical",
+        rule,
+    )
 }
 
 fn check_key_usage(view: &CertificateView<'_>, expected: u16) -> Result<(), Finding> {
@@ -277,7 +331,7 @@ fn check_key_usage(view: &CertificateView<'_>, expected: u16) -> Result<(), Find
 
 fn check_extended_key_usage(
     view: &CertificateView<'_>,
-    expected: &[&'static [u8]],
+    expected: &[Vec<u8>],
 ) -> Result<(), Finding> {
     let finding = Finding {
         finding: "the extended key usage is not the profile's",
@@ -293,7 +347,11 @@ fn check_extended_key_usage(
     let mut purposes = single(extension.value, tag::SEQUENCE, "malformed key purposes")?.reader();
     for purpose in expected {
         let found = purposes.expect(tag::OID, "too few key purposes")?;
-        ensure(found.content == *purpose, finding.finding, finding.rule)?;
+        ensure(
+            found.content == purpose.as_slice(),
+            finding.finding,
+            finding.rule,
+        )?;
     }
     ensure(
         purposes.is_empty() && !expected.is_empty(),

@@ -19,7 +19,7 @@ use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::pipeline::{
     Asker, CHECK_BATCH, ClaimedParts, Finished, PREPARE_BATCH, Pipeline, Submitted, Work,
 };
-use crate::profile::{NotAfter, Profile};
+use crate::profile::Profile;
 use crate::record::{DATA_PERMIT, IssuedRecord, LostRecord};
 use crate::reissue::{Candidate, Judge};
 use crate::rejection::Rejection;
@@ -162,6 +162,7 @@ impl Pipeline {
                             identity: request.identity,
                             replaces,
                             spki: range_in(&item.request.csr, request.key.encoding),
+                            key_algorithm: request.key.algorithm,
                         };
                         Intent::Reserve(Box::new((tbs, claimed)))
                     }
@@ -321,11 +322,8 @@ impl Pipeline {
             let checked = signed.check(&Expectation {
                 issuer: &self.issuer,
                 spki: &asker.submitted.request.csr[asker.claimed.spki.clone()],
-                indefinite: profile.validity.not_after == NotAfter::Indefinite,
-                key_usage: profile.key_usage,
-                extended_key_usage: &profile.extended_key_usage,
-                subject_alt_name: profile.hardware_module_name.is_some(),
-                subject_key_identifier: profile.subject_key_identifier,
+                key_algorithm: asker.claimed.key_algorithm,
+                rules: profile.rules(),
             });
             appends.extend(match checked {
                 Ok(checked) => {

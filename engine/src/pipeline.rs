@@ -17,6 +17,7 @@ use crate::claims::{Claim, ClaimId, Claims, Waiter};
 use crate::fault::Fault;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::issuer::Issuer;
+use crate::key::DeviceKeyAlgorithm;
 use crate::metrics::Counters;
 use crate::permit::Officers;
 use crate::profile::Profile;
@@ -102,6 +103,7 @@ pub(crate) struct ClaimedParts {
     pub(crate) replaces: Option<Replacement>,
     /// Where the SubjectPublicKeyInfo stands in the CSR.
     pub(crate) spki: Range<usize>,
+    pub(crate) key_algorithm: DeviceKeyAlgorithm,
 }
 
 impl Pipeline {

@@ -15,6 +15,10 @@ use crate::record::{DATA_IDENTITY_DOMAIN, DATA_KEY_DOMAIN, KEY_DOMAIN_WHOLE_LOG}
 use crate::reissue::Reissue;
 use crate::template::{Fields, Template, TemplateError};
 
+mod rules;
+
+pub(crate) use rules::{BasicConstraintsRule, CertificateRules, KeyUsageRule, Presence};
+
 /// The IDevID profile that `birthmark ca init` writes.
 pub const IDEVID_TOML: &str = include_str!("profile/idevid.toml");
 /// The TLS client profile that `birthmark ca init` writes.
@@ -128,9 +132,7 @@ pub struct Profile {
     key_algorithms: Vec<DeviceKeyAlgorithm>,
     /// The request's and caller's values that this profile takes, each once.
     pub(crate) fields: Fields,
-    pub(crate) key_usage: u16,
-    pub(crate) extended_key_usage: Vec<&'static [u8]>,
-    pub(crate) subject_key_identifier: bool,
+    rules: CertificateRules,
     warnings: Vec<String>,
 }
 
@@ -273,6 +275,11 @@ impl Profile {
         &self.warnings
     }
 
+    /// What its certificates must hold.
+    pub(crate) fn rules(&self) -> &CertificateRules {
+        &self.rules
+    }
+
     pub(crate) fn accepts(&self, algorithm: DeviceKeyAlgorithm) -> bool {
         self.key_algorithms.contains(&algorithm)
     }
@@ -311,6 +318,8 @@ impl Profile {
             .hardware_module_name
             .map(|raw| check_hardware_module_name(&raw, &mut template, &mut warnings))
             .transpose()?;
+        let validity = check_validity(raw.base, &raw.validity)?;
+        let rules = certificate_rules(raw.base, validity, hardware_module_name.is_some());
         Ok(Self {
             name: raw.name,
             digest,
@@ -322,16 +331,10 @@ impl Profile {
             reissue,
             subject,
             hardware_module_name,
-            validity: check_validity(raw.base, &raw.validity)?,
+            validity,
             key_algorithms: raw.key.algorithms,
             fields,
-            key_usage: DIGITAL_SIGNATURE,
-            extended_key_usage: match raw.base {
-                Base::Idevid => Vec::new(),
-                Base::TlsClient => vec![CLIENT_AUTH],
-            },
-            // Not recommended in an IDevID, IEEE 802.1AR-2018 Table 8-2; RFC 5280 §4.2.1.2 elsewhere.
-            subject_key_identifier: raw.base != Base::Idevid,
+            rules,
             warnings,
         })
     }
@@ -360,6 +363,32 @@ fn check_reissue(written: Option<&str>) -> Result<Reissue, (String, String)> {
             || fault("reissue", "use \"never\", \"same-key\" or \"permit\""),
             Ok,
         ),
+    }
+}
+
+/// The parts that the base's standard fixes.
+fn certificate_rules(base: Base, validity: Validity, alt_name: bool) -> CertificateRules {
+    CertificateRules {
+        indefinite: validity.not_after == NotAfter::Indefinite,
+        empty_subject: false,
+        key_usage: KeyUsageRule {
+            rsa: DIGITAL_SIGNATURE,
+            other: DIGITAL_SIGNATURE,
+        },
+        extended_key_usage: match base {
+            Base::Idevid => Vec::new(),
+            Base::TlsClient => vec![CLIENT_AUTH.to_vec()],
+        },
+        basic_constraints: BasicConstraintsRule::Absent,
+        subject_alt_name: if alt_name {
+            Presence::Required
+        } else {
+            Presence::Forbidden
+        },
+        // Not recommended in an IDevID, IEEE 802.1AR-2018 Table 8-2; RFC 5280 §4.2.1.2 elsewhere.
+        subject_key_identifier: base != Base::Idevid,
+        constant: Vec::new(),
+        certificate_bytes_max: None,
     }
 }
 

@@ -9,7 +9,8 @@ use crate::certificate::CertificateView;
 use crate::check::{Expectation, check_certificate};
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
 use crate::issuer::Issuer;
-use crate::profile::{NotAfter, Profile};
+use crate::key::DeviceKeyAlgorithm;
+use crate::profile::Profile;
 use crate::tbs::{TbsTemplate, encode};
 use crate::validate::validate;
 
@@ -49,6 +50,7 @@ pub struct Finished {
     der: Vec<u8>,
     serial: Vec<u8>,
     spki: Vec<u8>,
+    key_algorithm: DeviceKeyAlgorithm,
 }
 
 impl Bench {
@@ -113,13 +115,19 @@ impl Bench {
         .ok()?;
         let serial = tbs.serial.to_vec();
         let spki = request.key.encoding.to_vec();
+        let key_algorithm = request.key.algorithm;
         let reserved = tbs.reserved(ReservationId(0));
         let signature = sign(&reserved.sign_input())?;
         let checked = reserved
             .signed(&signature, &self.issuer)
-            .check(&self.expectation(&spki));
+            .check(&self.expectation(&spki, key_algorithm));
         let der = checked.ok()?.der().to_vec();
-        Some(Finished { der, serial, spki })
+        Some(Finished {
+            der,
+            serial,
+            spki,
+            key_algorithm,
+        })
     }
 
     /// Checks a finished certificate: encoding, content and signature.
@@ -128,20 +136,21 @@ impl Bench {
         check_certificate(
             &finished.der,
             &finished.serial,
-            &self.expectation(&finished.spki),
+            &self.expectation(&finished.spki, finished.key_algorithm),
         )
         .is_ok()
     }
 
-    fn expectation<'a>(&'a self, spki: &'a [u8]) -> Expectation<'a> {
+    fn expectation<'a>(
+        &'a self,
+        spki: &'a [u8],
+        key_algorithm: DeviceKeyAlgorithm,
+    ) -> Expectation<'a> {
         Expectation {
             issuer: &self.issuer,
             spki,
-            indefinite: self.profile.validity.not_after == NotAfter::Indefinite,
-            key_usage: self.profile.key_usage,
-            extended_key_usage: &self.profile.extended_key_usage,
-            subject_alt_name: self.profile.hardware_module_name.is_some(),
-            subject_key_identifier: self.profile.subject_key_identifier,
+            key_algorithm,
+            rules: self.profile.rules(),
         }
     }
 }

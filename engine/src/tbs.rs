@@ -63,12 +63,12 @@ impl TbsTemplate {
             });
         });
         extension(&mut writer, oid::KEY_USAGE, true, |value| {
-            value.named_bits(profile.key_usage)
+            value.named_bits(profile.rules().key_usage.other)
         });
-        if !profile.extended_key_usage.is_empty() {
+        if !profile.rules().extended_key_usage.is_empty() {
             extension(&mut writer, oid::EXT_KEY_USAGE, false, |value| {
                 value.nested(tag::SEQUENCE, |list| {
-                    for purpose in &profile.extended_key_usage {
+                    for purpose in &profile.rules().extended_key_usage {
                         list.primitive(tag::OID, purpose);
                     }
                 });
@@ -197,7 +197,7 @@ fn request_extensions(
     request: &ValidatedRequest<'_>,
     profile: &Profile,
 ) {
-    if profile.subject_key_identifier {
+    if profile.rules().subject_key_identifier {
         extension(extensions, oid::SUBJECT_KEY_IDENTIFIER, false, |value| {
             value.primitive(tag::OCTET_STRING, &request.key.key_identifier());
         });

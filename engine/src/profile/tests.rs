@@ -13,7 +13,7 @@ fn the_written_profiles_load() {
     assert_eq!(idevid.warnings().len(), 1);
     assert_eq!(idevid.validity.not_after, NotAfter::Indefinite);
     let client = parse(TLS_CLIENT_TOML).unwrap();
-    assert_eq!(client.extended_key_usage, [CLIENT_AUTH]);
+    assert_eq!(client.rules().extended_key_usage, [CLIENT_AUTH]);
     assert!(client.warnings().is_empty());
 }
 
