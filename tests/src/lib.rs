@@ -16,4 +16,5 @@
 pub mod authority;
 pub mod certificate_fault;
 pub mod der_tree;
+pub mod oracle;
 pub mod request_fault;

@@ -240,8 +240,8 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "X.690 §11.6",
         &[],
         Change::Signed(|c| {
-            // The organization's identifier is after the common name's.
-            let before = attribute("2.5.4.10", utf8("Acme"));
+            // Longer than the common name, so that it belongs behind.
+            let before = attribute("2.5.4.10", utf8(&"o".repeat(60)));
             c[0][SUBJECT][0].nodes_mut().insert(0, before);
         }),
     ),

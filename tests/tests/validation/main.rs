@@ -3,10 +3,12 @@
 //!
 //! | module | what it shows |
 //! | --- | --- |
+//! | `oracles` | what the engine issues passes pkilint, pyca, zlint, OpenSSL and GnuTLS |
 //! | `requests` | each single fault of a request: refused for the right reason, or harmless |
 
 #![forbid(unsafe_code)]
 // All of this crate is test code; the exemption in clippy.toml sees only what is marked `#[test]`.
 #![allow(clippy::unwrap_used)]
 
+mod oracles;
 mod requests;
