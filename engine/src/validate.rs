@@ -61,7 +61,7 @@ pub(crate) fn validate<'a>(
     if key_fingerprint == *issuer.key_fingerprint() {
         return Err(Rejection::IssuerKey);
     }
-    if request.requests_ca {
+    if request.extensions.ca {
         return Err(Rejection::RequestsCa);
     }
     let values = profile.fields.values(profile.name(), request, data)?;
