@@ -76,7 +76,7 @@ pub(crate) fn check_general_names(value: &[u8]) -> Result<(), DerError> {
             return Ok(());
         }
     }
-    Err(DerError("too many subject alternative names"))
+    Err(DerError::OVER_GENERAL_NAMES)
 }
 
 /// Context tags of the choice: [4] is explicit because a Name is itself a choice (X.680 §31.2.7).

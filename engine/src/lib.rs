@@ -65,6 +65,7 @@ pub mod stages;
 mod tbs;
 mod template;
 mod validate;
+mod weak_key;
 
 pub use activation::{Activation, ActivationMisfit, UnknownActivation};
 pub use audit::{AuditError, certificate_serial, verify_issued};
@@ -85,3 +86,4 @@ pub use reissue::{REISSUES_MAX, Reissue};
 pub use rejection::{Action, Rejection};
 pub use reply::Pending;
 pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, SubmitError};
+pub use weak_key::{KNOWN_BAD_KEYS_MAX, KnownBadKeys, KnownBadKeysError};

@@ -77,7 +77,7 @@ impl<'a> RequestedExtensions<'a> {
                 return Err(Rejection::Malformed("an extension twice"));
             }
             seen.try_push(extension.oid)
-                .map_err(|_| Rejection::Malformed("too many extensions"))?;
+                .map_err(|_| Rejection::OverLimit("over 32 requested extensions"))?;
             let mut others = extensions(known).filter(|other| other.oid == extension.oid);
             if others.any(|other| other != extension) {
                 return Err(Rejection::Malformed(

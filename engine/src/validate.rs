@@ -126,6 +126,16 @@ pub(crate) fn check_data(
             "keys and values have over 8192 bytes together",
         ));
     }
+    // They stand in exports and receipts, one line each, and people read them on terminals.
+    let texts = data.iter().flat_map(|(key, value)| [key.as_str(), value]);
+    if texts
+        .chain(lot)
+        .any(|text| text.chars().any(char::is_control))
+    {
+        return Err(Rejection::DataValue(
+            "a control character in a key or value",
+        ));
+    }
     Ok(())
 }
 
