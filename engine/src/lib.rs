@@ -40,6 +40,7 @@ mod cycle;
 mod der;
 mod engine;
 mod fault;
+mod general_name;
 mod hex;
 mod index_keys;
 mod issuance;
@@ -57,12 +58,14 @@ mod reissue;
 mod rejection;
 mod reply;
 mod request;
+mod requested_extensions;
 mod slots;
 #[doc(hidden)]
 pub mod stages;
 mod tbs;
 mod template;
 mod validate;
+mod weak_key;
 
 pub use activation::{Activation, ActivationMisfit, UnknownActivation};
 pub use audit::{AuditError, certificate_serial, verify_issued};
@@ -83,3 +86,4 @@ pub use reissue::{REISSUES_MAX, Reissue};
 pub use rejection::{Action, Rejection};
 pub use reply::Pending;
 pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, SubmitError};
+pub use weak_key::{KNOWN_BAD_KEYS_MAX, KnownBadKeys, KnownBadKeysError};

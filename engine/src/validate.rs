@@ -61,7 +61,7 @@ pub(crate) fn validate<'a>(
     if key_fingerprint == *issuer.key_fingerprint() {
         return Err(Rejection::IssuerKey);
     }
-    if request.requests_ca {
+    if request.extensions.ca {
         return Err(Rejection::RequestsCa);
     }
     let values = profile.fields.values(profile.name(), request, data)?;
@@ -124,6 +124,16 @@ pub(crate) fn check_data(
     if bytes > DATA_BYTES_MAX {
         return Err(Rejection::DataLimit(
             "keys and values have over 8192 bytes together",
+        ));
+    }
+    // They stand in exports and receipts, one line each, and people read them on terminals.
+    let texts = data.iter().flat_map(|(key, value)| [key.as_str(), value]);
+    if texts
+        .chain(lot)
+        .any(|text| text.chars().any(char::is_control))
+    {
+        return Err(Rejection::DataValue(
+            "a control character in a key or value",
         ));
     }
     Ok(())
