@@ -270,10 +270,11 @@ fn check<R: Report>(der: &[u8], demands: &Demands<'_>, report: &mut R) -> Flow {
     check_names(&certificate, demands, &facts, report)?;
     extensions::check_facts(&certificate, &facts, demands, key, report)?;
     profile::check(&certificate, &facts, demands, key, report)?;
-    if let Some(profile) = demands.profile
-        && let Some(algorithm) = key.device_algorithm()
-    {
-        report.ensure(profile.accepts(algorithm), &rules::PROFILE_KEY)?;
+    if let Some(profile) = demands.profile {
+        // No profile takes a key of a kind that is not known here.
+        let algorithm = key.device_algorithm();
+        let taken = algorithm.is_some_and(|algorithm| profile.accepts(algorithm));
+        report.ensure(taken, &rules::PROFILE_KEY)?;
     }
     match &demands.issuer {
         Some(issuer) => issuer::check(&certificate, &facts, issuer, report),

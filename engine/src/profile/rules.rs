@@ -10,6 +10,8 @@ pub(crate) struct CertificateRules {
     pub(crate) indefinite: bool,
     /// The subject is empty, and the subject alternative name therefore critical (§4.1.2.6).
     pub(crate) empty_subject: bool,
+    /// Types of the subject's attributes in order, OID content octets.
+    pub(crate) subject_types: Vec<Vec<u8>>,
     pub(crate) key_usage: KeyUsageRule,
     /// Key purposes in order, OID content octets; empty for no extension.
     pub(crate) extended_key_usage: Vec<Vec<u8>>,
@@ -41,7 +43,6 @@ impl KeyUsageRule {
 
 /// BasicConstraints, RFC 5280 §4.2.1.9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "the bases that there are have no such extension")]
 pub(crate) enum BasicConstraintsRule {
     Absent,
     /// An empty SEQUENCE: not a CA.
@@ -56,10 +57,6 @@ pub(crate) enum BasicConstraintsRule {
 
 /// Whether an extension whose value differs from certificate to certificate stands in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    dead_code,
-    reason = "the bases that there are either have names or none"
-)]
 pub(crate) enum Presence {
     Forbidden,
     /// May stand there.
