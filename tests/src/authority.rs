@@ -8,7 +8,8 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use birthmark::ceremony::{self, CaPlan};
-use birthmark_engine::{Configuration, Engine, Request};
+use birthmark_engine::lint::{Finding, IssuerView, Options, lint};
+use birthmark_engine::{Configuration, Engine, Profile, Request};
 use birthmark_hsm::KeyAlgorithm;
 use birthmark_loadgen::device::Device;
 use tempfile::TempDir;
@@ -289,6 +290,23 @@ impl World {
             Base::IssuingCa => self.authority(base).root_certificate_file(),
             _ => self.authority(base).issuing_certificate_file(),
         }
+    }
+}
+
+impl World {
+    /// What the linter finds about a certificate of a kind, told its issuer and its profile.
+    #[must_use]
+    pub fn lint(&self, base: Base, certificate: &[u8]) -> Vec<Finding> {
+        let issuer = from_pem(&fs::read_to_string(self.issuer_file(base)).unwrap());
+        let issuer = IssuerView::from_der(&issuer).unwrap();
+        let profile = base.profile().map(|name| {
+            let file = format!("profiles/{name}.toml");
+            Profile::read(&self.authority(base).path(&file)).unwrap()
+        });
+        let mut options = Options::default();
+        options.issuer = Some(&issuer);
+        options.profile = profile.as_ref();
+        lint(certificate, &options)
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "length-indefinite-outside",
         Idevid,
         LENGTH,
-        &[],
+        &["der-length-indefinite"],
         Change::Unsigned(|c| {
             c.length = Length::Indefinite;
         }),
@@ -24,7 +24,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "length-indefinite-in-tbs",
         Idevid,
         LENGTH,
-        &[],
+        &["der-length-indefinite"],
         Change::Signed(|c| {
             c[0][VALIDITY].length = Length::Indefinite;
         }),
@@ -33,7 +33,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "length-long-outside",
         Idevid,
         LENGTH,
-        &[],
+        &["der-length-minimal"],
         Change::Unsigned(|c| {
             c.length = Length::Long(3);
         }),
@@ -42,7 +42,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "length-long-of-tbs",
         Idevid,
         LENGTH,
-        &[],
+        &["der-length-minimal"],
         Change::Signed(|c| {
             c[0].length = Length::Long(3);
         }),
@@ -51,7 +51,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "length-long-of-serial",
         Idevid,
         LENGTH,
-        &[],
+        &["der-length-minimal"],
         Change::Signed(|c| {
             c[0][SERIAL].length = Length::Long(1);
         }),
@@ -60,7 +60,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "length-long-in-extension",
         Idevid,
         LENGTH,
-        &[],
+        &["der-length-minimal"],
         Change::Signed(|c| {
             value(c, AUTHORITY_KEY_IDENTIFIER, |aki| {
                 aki.length = Length::Long(1)
@@ -71,7 +71,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "length-short-in-extension",
         Idevid,
         "X.690 §8.1.3",
-        &[],
+        &["der-truncated"],
         Change::Signed(|c| {
             value(c, AUTHORITY_KEY_IDENTIFIER, |aki| {
                 aki[0].length = Length::Off(-1)
@@ -82,7 +82,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "length-past-end-in-extension",
         Idevid,
         "X.690 §8.1.3",
-        &[],
+        &["der-truncated"],
         Change::Signed(|c| {
             value(c, AUTHORITY_KEY_IDENTIFIER, |aki| {
                 aki[0].length = Length::Off(1)
@@ -93,7 +93,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "octet-after-certificate",
         Idevid,
         "RFC 5280 §4.1",
-        &[],
+        &["der-trailing"],
         Change::Octets(|octets| {
             octets.push(0);
         }),
@@ -102,7 +102,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "value-after-signature",
         Idevid,
         "RFC 5280 §4.1",
-        &[],
+        &["structure"],
         Change::Unsigned(|c| {
             c.push(Node::null());
         }),
@@ -111,7 +111,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "value-after-extensions",
         Idevid,
         "RFC 5280 §4.1",
-        &[],
+        &["structure"],
         Change::Signed(|c| {
             c[0].push(Node::null());
         }),
@@ -120,7 +120,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "value-after-validity",
         Idevid,
         "RFC 5280 §4.1.2.5",
-        &[],
+        &["structure"],
         Change::Signed(|c| {
             c[0][VALIDITY].push(Node::null());
         }),
@@ -129,7 +129,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "octet-after-extension-value",
         Idevid,
         "RFC 5280 §4.1",
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             octets(c, KEY_USAGE).bytes_mut().push(0);
         }),
@@ -138,7 +138,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "cut-short",
         Idevid,
         "RFC 5280 §4.1",
-        &[],
+        &["der-truncated"],
         Change::Octets(|octets| {
             octets.truncate(octets.len() - 1);
         }),
@@ -147,7 +147,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "boolean-01",
         Idevid,
         "X.690 §11.1",
-        &[],
+        &["der-boolean"],
         Change::Signed(|c| {
             extension(c, KEY_USAGE)[1] = Node::primitive(tag::BOOLEAN, &[1]);
         }),
@@ -156,7 +156,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "boolean-of-two-octets",
         Idevid,
         "X.690 §8.2.1",
-        &[],
+        &["der-boolean"],
         Change::Signed(|c| {
             extension(c, KEY_USAGE)[1] = Node::primitive(tag::BOOLEAN, &[0xff, 0xff]);
         }),
@@ -165,7 +165,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "default-false-critical-encoded",
         Idevid,
         "X.690 §11.5",
-        &[],
+        &["der-default"],
         Change::Signed(|c| {
             let false_ = Node::primitive(tag::BOOLEAN, &[0]);
             extension(c, AUTHORITY_KEY_IDENTIFIER)
@@ -177,7 +177,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "integer-version-padded",
         Idevid,
         "X.690 §8.3.2",
-        &[],
+        &["der-integer"],
         Change::Signed(|c| {
             c[0][VERSION][0] = Node::integer(&[0, 2]);
         }),
@@ -186,7 +186,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "integer-serial-padded",
         Idevid,
         "X.690 §8.3.2",
-        &[],
+        &["der-integer"],
         Change::Signed(|c| {
             c[0][SERIAL].bytes_mut().insert(0, 0);
         }),
@@ -195,7 +195,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "integer-serial-without-content",
         Idevid,
         "X.690 §8.3.1",
-        &[],
+        &["der-integer"],
         Change::Signed(|c| {
             c[0][SERIAL] = Node::integer(&[]);
         }),
@@ -204,7 +204,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "oid-of-extension-padded",
         Idevid,
         "X.690 §8.19.2",
-        &[],
+        &["der-oid"],
         Change::Signed(|c| {
             let list = extensions(c);
             let mut id = Node::oid("1.3.6.1.4.1.32473.7");
@@ -217,7 +217,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "oid-of-extension-unfinished",
         Idevid,
         "X.690 §8.19.2",
-        &[],
+        &["der-oid"],
         Change::Signed(|c| {
             let mut id = Node::oid("1.3.6.1.4.1.32473.7");
             id.bytes_mut().push(0x81);
@@ -228,7 +228,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "oid-without-content",
         Idevid,
         "X.690 §8.19.2",
-        &[],
+        &["der-oid"],
         Change::Signed(|c| {
             let id = Node::primitive(tag::OID, &[]);
             extensions(c).push(Node::sequence([id, Node::octets(&Node::null().encode())]));
@@ -238,7 +238,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "set-out-of-order",
         TlsClient,
         "X.690 §11.6",
-        &[],
+        &["der-set-order"],
         Change::Signed(|c| {
             // Longer than the common name, so that it belongs behind.
             let before = attribute("2.5.4.10", utf8(&"o".repeat(60)));
@@ -249,7 +249,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "octet-string-constructed",
         Idevid,
         "X.690 §10.2",
-        &[],
+        &["der-constructed"],
         Change::Signed(|c| {
             let whole = octets(c, KEY_USAGE);
             let inside = whole.clone();
@@ -260,7 +260,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signature-constructed",
         Idevid,
         "X.690 §10.2",
-        &[],
+        &["der-constructed"],
         Change::Unsigned(|c| {
             let whole = c[2].clone();
             c[2] = Node::constructed(tag::BIT_STRING | tag::CONSTRUCTED, [whole]);
@@ -270,7 +270,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "string-constructed",
         TlsClient,
         "X.690 §10.2",
-        &[],
+        &["der-constructed"],
         Change::Signed(|c| {
             let whole = c[0][SUBJECT][0][0][1].clone();
             c[0][SUBJECT][0][0][1] =
@@ -281,7 +281,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "sequence-primitive",
         Idevid,
         "X.690 §8.9.1",
-        &[],
+        &["der-primitive"],
         Change::Signed(|c| {
             let inside: Vec<u8> = c[0][VALIDITY]
                 .nodes()
@@ -295,7 +295,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "sequence-as-set",
         Idevid,
         "RFC 5280 §4.1",
-        &[],
+        &["structure"],
         Change::Signed(|c| {
             c[0][VALIDITY].tag = tag::SET;
         }),
@@ -304,7 +304,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "tag-of-two-octets",
         Idevid,
         "X.690 §8.1.2.2",
-        &[],
+        &["der-tag"],
         Change::Signed(|c| {
             value(c, AUTHORITY_KEY_IDENTIFIER, |aki| {
                 let inside = aki[0].bytes().to_vec();
@@ -317,7 +317,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "bit-string-unused-bits-of-key",
         Idevid,
         "X.690 §11.2",
-        &[],
+        &["der-unused-bits"],
         Change::Signed(|c| {
             c[0][SPKI][1].bytes_mut()[0] = 1;
             // The last bit is set for sure, so that it is no padding.
@@ -328,7 +328,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "bit-string-unused-bits-8",
         Idevid,
         "X.690 §8.6.2.2",
-        &[],
+        &["der-bit-string"],
         Change::Signed(|c| {
             value(c, KEY_USAGE, |bits| *bits = Node::bits(8, &[0x80, 0]));
         }),
@@ -337,7 +337,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "bit-string-padding-set",
         Idevid,
         "X.690 §11.2.1",
-        &[],
+        &["der-unused-bits"],
         Change::Signed(|c| {
             value(c, KEY_USAGE, |bits| *bits = Node::bits(7, &[0x81]));
         }),
@@ -346,7 +346,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "bit-string-without-content",
         Idevid,
         "X.690 §8.6.2",
-        &[],
+        &["der-bit-string"],
         Change::Signed(|c| {
             value(c, KEY_USAGE, |bits| {
                 *bits = Node::primitive(tag::BIT_STRING, &[])
@@ -357,7 +357,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signature-unused-bits",
         Idevid,
         "RFC 5280 §4.1.1.3",
-        &[],
+        &["signature-form"],
         Change::Unsigned(|c| {
             let octets = c[2].bytes_mut();
             octets[0] = 1;
@@ -368,7 +368,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "null-with-content",
         TlsClientRsa,
         "X.690 §8.8.2",
-        &[],
+        &["der-null"],
         Change::Signed(|c| {
             c[0][SPKI][0][1] = Node::primitive(tag::NULL, &[0]);
         }),
@@ -377,7 +377,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "extensions-empty",
         Idevid,
         "RFC 5280 §4.1.2.9",
-        &[],
+        &["extensions-empty"],
         Change::Signed(|c| {
             extensions(c).nodes_mut().clear();
         }),
@@ -386,7 +386,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "extensions-wrapper-empty",
         Idevid,
         "RFC 5280 §4.1",
-        &[],
+        &["structure"],
         Change::Signed(|c| {
             c[0][EXTENSIONS].nodes_mut().clear();
         }),
@@ -395,7 +395,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "extension-without-value",
         TlsClient,
         "RFC 5280 §4.1",
-        &[],
+        &["structure"],
         Change::Signed(|c| {
             extension(c, EXT_KEY_USAGE).nodes_mut().pop();
         }),
@@ -404,7 +404,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "extension-of-four-values",
         TlsClient,
         "RFC 5280 §4.1",
-        &[],
+        &["structure"],
         Change::Signed(|c| {
             extension(c, EXT_KEY_USAGE).push(Node::null());
         }),
@@ -413,7 +413,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "extension-value-is-no-der",
         TlsClient,
         "RFC 5280 §4.2",
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             *octets(c, EXT_KEY_USAGE) = Node::octets(b"clientAuth");
         }),
@@ -422,7 +422,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "extension-value-empty",
         TlsClient,
         "RFC 5280 §4.2",
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             *octets(c, EXT_KEY_USAGE) = Node::octets(&[]);
         }),

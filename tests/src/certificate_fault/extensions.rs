@@ -41,7 +41,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "extension-unknown-critical",
         Idevid,
         "RFC 5280 §4.2",
-        &[],
+        &["extension-unknown-critical"],
         Change::Signed(|c| {
             add(c, "1.3.6.1.4.1.32473.7", true, &Node::null());
         }),
@@ -50,7 +50,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "extension-unknown",
         Idevid,
         "profile",
-        &[],
+        &["profile-extension"],
         Change::Signed(|c| {
             add(c, "1.3.6.1.4.1.32473.7", false, &Node::null());
         }),
@@ -59,7 +59,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "authority-key-missing",
         Idevid,
         AKI,
-        &[],
+        &["aki-missing"],
         Change::Signed(|c| {
             remove(c, AUTHORITY_KEY_IDENTIFIER);
         }),
@@ -68,7 +68,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "authority-key-critical",
         Idevid,
         AKI,
-        &[],
+        &["critical-wrongly"],
         Change::Signed(|c| {
             set_critical(c, AUTHORITY_KEY_IDENTIFIER, true);
         }),
@@ -77,7 +77,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "authority-key-of-another",
         Idevid,
         AKI,
-        &[],
+        &["issuer-key-identifier"],
         Change::Signed(|c| {
             value(c, AUTHORITY_KEY_IDENTIFIER, |fields| {
                 fields[0].bytes_mut()[0] ^= 1
@@ -88,7 +88,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "authority-key-without-fields",
         Idevid,
         AKI,
-        &[],
+        &["aki-key-identifier"],
         Change::Signed(|c| {
             value(c, AUTHORITY_KEY_IDENTIFIER, |fields| {
                 fields.nodes_mut().clear()
@@ -99,7 +99,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "authority-key-identifier-empty",
         Idevid,
         AKI,
-        &[],
+        &["aki-key-identifier"],
         Change::Signed(|c| {
             value(c, AUTHORITY_KEY_IDENTIFIER, |fields| {
                 fields[0].bytes_mut().clear()
@@ -110,7 +110,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "authority-key-serial-without-issuer",
         Idevid,
         AKI,
-        &[],
+        &["aki-pair"],
         Change::Signed(|c| {
             value(c, AUTHORITY_KEY_IDENTIFIER, |fields| {
                 fields.push(Node::context(2, &[7]))
@@ -121,7 +121,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "authority-key-as-octet-string",
         Idevid,
         AKI,
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             set_value(c, AUTHORITY_KEY_IDENTIFIER, &Node::octets(&[7; 20]));
         }),
@@ -130,7 +130,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-key-critical",
         TlsClient,
         SKI,
-        &[],
+        &["critical-wrongly"],
         Change::Signed(|c| {
             set_critical(c, SUBJECT_KEY_IDENTIFIER, true);
         }),
@@ -139,7 +139,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-key-empty",
         TlsClient,
         SKI,
-        &[],
+        &["ski-empty"],
         Change::Signed(|c| {
             value(c, SUBJECT_KEY_IDENTIFIER, |id| id.bytes_mut().clear());
         }),
@@ -148,7 +148,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-key-without-octet-string",
         TlsClient,
         SKI,
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             *octets(c, SUBJECT_KEY_IDENTIFIER) = Node::octets(&[7; 20]);
         }),
@@ -157,7 +157,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-key-missing",
         TlsClient,
         "profile",
-        &[],
+        &["profile-extension-missing"],
         Change::Signed(|c| {
             remove(c, SUBJECT_KEY_IDENTIFIER);
         }),
@@ -166,7 +166,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-key-of-ca-missing",
         IssuingCa,
         SKI,
-        &[],
+        &["ski-missing-ca"],
         Change::Signed(|c| {
             remove(c, SUBJECT_KEY_IDENTIFIER);
         }),
@@ -175,7 +175,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "issuer-names-empty",
         TlsClient,
         "RFC 5280 §4.2.1.7",
-        &[],
+        &["san-empty"],
         Change::Signed(|c| {
             add(c, ISSUER_ALT_NAME, false, &Node::sequence([]));
         }),
@@ -184,7 +184,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "policies-empty",
         TlsClient,
         POLICIES,
-        &[],
+        &["policies-empty"],
         Change::Signed(|c| {
             add(c, CERTIFICATE_POLICIES, false, &Node::sequence([]));
         }),
@@ -193,7 +193,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "policies-twice-the-same",
         TlsClient,
         POLICIES,
-        &[],
+        &["policies-twice"],
         Change::Signed(|c| {
             add(
                 c,
@@ -207,7 +207,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "policies-qualifiers-empty",
         TlsClient,
         POLICIES,
-        &[],
+        &["policies-empty"],
         Change::Signed(|c| {
             let one = Node::sequence([Node::oid(EXAMPLE_POLICY), Node::sequence([])]);
             add(c, CERTIFICATE_POLICIES, false, &Node::sequence([one]));
@@ -217,7 +217,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "policies-without-identifier",
         TlsClient,
         POLICIES,
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             add(
                 c,
@@ -231,7 +231,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "policy-mappings-on-device",
         TlsClient,
         "RFC 5280 §4.2.1.5",
-        &[],
+        &["ca-only"],
         Change::Signed(|c| {
             let pair =
                 Node::sequence([Node::oid(EXAMPLE_POLICY), Node::oid("1.3.6.1.4.1.32473.6")]);
@@ -242,7 +242,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "policy-mappings-of-any-policy",
         IssuingCa,
         "RFC 5280 §4.2.1.5",
-        &[],
+        &["policy-mapping-any"],
         Change::Signed(|c| {
             let pair = Node::sequence([Node::oid(EXAMPLE_POLICY), Node::oid("2.5.29.32.0")]);
             add(c, POLICY_MAPPINGS, true, &Node::sequence([pair]));
@@ -252,7 +252,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "policy-constraints-empty",
         IssuingCa,
         "RFC 5280 §4.2.1.11",
-        &[],
+        &["policy-constraints-empty"],
         Change::Signed(|c| {
             add(c, POLICY_CONSTRAINTS, true, &Node::sequence([]));
         }),
@@ -261,7 +261,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "policy-constraints-not-critical",
         IssuingCa,
         "RFC 5280 §4.2.1.11",
-        &[],
+        &["critical-missing"],
         Change::Signed(|c| {
             let fields = Node::sequence([Node::context(0, &[0])]);
             add(c, POLICY_CONSTRAINTS, false, &fields);
@@ -271,7 +271,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "inhibit-any-policy-not-critical",
         IssuingCa,
         "RFC 5280 §4.2.1.14",
-        &[],
+        &["critical-missing"],
         Change::Signed(|c| {
             add(c, INHIBIT_ANY_POLICY, false, &Node::integer(&[0]));
         }),
@@ -280,7 +280,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "name-constraints-on-device",
         TlsClient,
         "RFC 5280 §4.2.1.10",
-        &[],
+        &["ca-only"],
         Change::Signed(|c| {
             add(c, NAME_CONSTRAINTS, true, &subtree());
         }),
@@ -289,7 +289,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "name-constraints-not-critical",
         IssuingCa,
         "RFC 5280 §4.2.1.10",
-        &[],
+        &["critical-missing"],
         Change::Signed(|c| {
             add(c, NAME_CONSTRAINTS, false, &subtree());
         }),
@@ -298,7 +298,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "name-constraints-empty",
         IssuingCa,
         "RFC 5280 §4.2.1.10",
-        &[],
+        &["name-constraints-empty"],
         Change::Signed(|c| {
             add(c, NAME_CONSTRAINTS, true, &Node::sequence([]));
         }),
@@ -307,7 +307,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "crl-points-empty",
         TlsClient,
         CRL,
-        &[],
+        &["crl-points-empty"],
         Change::Signed(|c| {
             add(c, CRL_DISTRIBUTION_POINTS, false, &Node::sequence([]));
         }),
@@ -316,7 +316,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "crl-point-of-nothing",
         TlsClient,
         CRL,
-        &[],
+        &["crl-point"],
         Change::Signed(|c| {
             add(
                 c,
@@ -330,7 +330,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "crl-point-of-reasons-alone",
         TlsClient,
         CRL,
-        &[],
+        &["crl-point"],
         Change::Signed(|c| {
             let reasons = Node::sequence([Node::context(1, &[6, 0x40])]);
             add(
@@ -345,7 +345,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "crl-point-without-scheme",
         TlsClient,
         CRL,
-        &[],
+        &["general-name-uri"],
         Change::Signed(|c| {
             let points = Node::sequence([point(b"acme.example/ca.crl")]);
             add(c, CRL_DISTRIBUTION_POINTS, false, &points);
@@ -355,7 +355,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "information-access-empty",
         TlsClient,
         AIA,
-        &[],
+        &["access-empty"],
         Change::Signed(|c| {
             add(c, AUTHORITY_INFO_ACCESS, false, &Node::sequence([]));
         }),
@@ -364,7 +364,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "information-access-critical",
         TlsClient,
         AIA,
-        &[],
+        &["critical-wrongly"],
         Change::Signed(|c| {
             let ocsp = access(
                 "1.3.6.1.5.5.7.48.1",
@@ -377,7 +377,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "information-access-without-location",
         TlsClient,
         AIA,
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             let ocsp = Node::sequence([Node::sequence([Node::oid("1.3.6.1.5.5.7.48.1")])]);
             add(c, AUTHORITY_INFO_ACCESS, false, &ocsp);
@@ -387,7 +387,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "information-access-without-scheme",
         TlsClient,
         AIA,
-        &[],
+        &["general-name-uri"],
         Change::Signed(|c| {
             let ocsp = access("1.3.6.1.5.5.7.48.1", Node::context(6, b"ocsp.acme.example"));
             add(c, AUTHORITY_INFO_ACCESS, false, &ocsp);
@@ -397,7 +397,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "freshest-crl-critical",
         TlsClient,
         "RFC 5280 §4.2.1.15",
-        &[],
+        &["critical-wrongly"],
         Change::Signed(|c| {
             let points = Node::sequence([point(b"http://acme.example/delta.crl")]);
             add(c, "2.5.29.46", true, &points);
@@ -407,7 +407,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-information-access-critical",
         TlsClient,
         "RFC 5280 §4.2.2.2",
-        &[],
+        &["critical-wrongly"],
         Change::Signed(|c| {
             let location = Node::context(6, b"http://acme.example/repository");
             add(

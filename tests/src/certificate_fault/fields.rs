@@ -18,7 +18,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "version-absent",
         Idevid,
         "RFC 5280 §4.1.2.1",
-        &[],
+        &["version"],
         Change::Signed(|c| {
             c[0].nodes_mut().remove(VERSION);
         }),
@@ -27,7 +27,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "version-1-encoded",
         Idevid,
         "X.690 §11.5",
-        &[],
+        &["version"],
         Change::Signed(|c| {
             c[0][VERSION][0] = Node::integer(&[0]);
             c[0].nodes_mut().truncate(EXTENSIONS);
@@ -37,7 +37,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "version-2-with-extensions",
         Idevid,
         "RFC 5280 §4.1.2.1",
-        &[],
+        &["version"],
         Change::Signed(|c| {
             c[0][VERSION][0] = Node::integer(&[1]);
         }),
@@ -46,7 +46,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "version-4",
         Idevid,
         "RFC 5280 §4.1.2.1",
-        &[],
+        &["version"],
         Change::Signed(|c| {
             c[0][VERSION][0] = Node::integer(&[3]);
         }),
@@ -55,7 +55,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "serial-zero",
         Idevid,
         SERIAL_RULE,
-        &[],
+        &["serial-positive"],
         Change::Signed(|c| {
             c[0][SERIAL] = Node::integer(&[0]);
         }),
@@ -64,7 +64,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "serial-negative",
         Idevid,
         SERIAL_RULE,
-        &[],
+        &["serial-positive"],
         Change::Signed(|c| {
             c[0][SERIAL].bytes_mut()[0] |= 0x80;
         }),
@@ -73,7 +73,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "serial-of-21-octets",
         Idevid,
         SERIAL_RULE,
-        &[],
+        &["serial-length"],
         Change::Signed(|c| {
             c[0][SERIAL] = Node::integer(&[0x41; 21]);
         }),
@@ -82,7 +82,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "serial-of-20-octets-and-sign",
         Idevid,
         SERIAL_RULE,
-        &[],
+        &["serial-length"],
         Change::Signed(|c| {
             let mut octets = [0x91; 21];
             octets[0] = 0;
@@ -93,7 +93,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "algorithm-differs-outside",
         Idevid,
         "RFC 5280 §4.1.1.2",
-        &[],
+        &["algorithm-equal"],
         Change::Unsigned(|c| {
             c[1][0] = Node::oid(ECDSA_WITH_SHA384);
         }),
@@ -102,7 +102,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "algorithm-differs-inside",
         Idevid,
         "RFC 5280 §4.1.2.3",
-        &[],
+        &["algorithm-equal"],
         Change::Signed(|c| {
             c[0][ALGORITHM][0] = Node::oid(ECDSA_WITH_SHA384);
         }),
@@ -111,7 +111,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "algorithm-wrong-for-key",
         Idevid,
         "RFC 5280 §4.1.1.2",
-        &[],
+        &["signature-length"],
         Change::Signed(|c| {
             let ed25519 = Node::sequence([Node::oid("1.3.101.112")]);
             c[0][ALGORITHM] = ed25519.clone();
@@ -122,7 +122,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "ecdsa-parameters-null",
         Idevid,
         ECDSA,
-        &[],
+        &["algorithm-ecdsa-parameters"],
         Change::Signed(|c| {
             c[0][ALGORITHM].push(Node::null());
             c[1].push(Node::null());
@@ -132,7 +132,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "ecdsa-parameters-null-outside",
         Idevid,
         "RFC 5280 §4.1.1.2",
-        &[],
+        &["algorithm-equal"],
         Change::Unsigned(|c| {
             c[1].push(Node::null());
         }),
@@ -141,7 +141,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "rsa-parameters-absent",
         TlsClientRsa,
         "RFC 4055 §5",
-        &[],
+        &["algorithm-rsa-null"],
         Change::Signed(|c| {
             c[0][ALGORITHM].nodes_mut().truncate(1);
             c[1].nodes_mut().truncate(1);
@@ -151,7 +151,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signature-bit-flipped",
         Idevid,
         "RFC 5280 §4.1.1.3",
-        &[],
+        &["issuer-signature"],
         Change::Unsigned(|c| {
             *c[2].bytes_mut().last_mut().unwrap() ^= 1;
         }),
@@ -160,7 +160,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signature-empty",
         Idevid,
         "RFC 5280 §4.1.1.3",
-        &[],
+        &["signature-form"],
         Change::Unsigned(|c| {
             c[2] = Node::bits(0, &[]);
         }),
@@ -169,7 +169,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signature-of-zeros",
         Idevid,
         "RFC 5280 §4.1.1.3",
-        &[],
+        &["signature-ecdsa"],
         Change::Unsigned(|c| {
             c[2] = Node::bits(
                 0,
@@ -181,7 +181,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signature-integer-padded",
         Idevid,
         "RFC 3279 §2.2.3",
-        &[],
+        &["signature-ecdsa"],
         Change::Unsigned(|c| {
             c[2].within(|pair| pair[0].bytes_mut().insert(0, 0));
         }),
@@ -190,7 +190,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signature-with-octet-after",
         Idevid,
         "RFC 3279 §2.2.3",
-        &[],
+        &["signature-ecdsa"],
         Change::Unsigned(|c| {
             c[2].bytes_mut().push(0);
         }),
@@ -199,7 +199,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signature-rsa-one-octet-short",
         TlsClientRsa,
         "RFC 8017 §8.2.2",
-        &[],
+        &["issuer-signature"],
         Change::Unsigned(|c| {
             c[2].bytes_mut().pop();
         }),
@@ -208,7 +208,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "signed-content-changed",
         Idevid,
         "RFC 5280 §4.1.1.3",
-        &[],
+        &["issuer-signature"],
         Change::Unsigned(|c| {
             *c[0][SERIAL].bytes_mut().last_mut().unwrap() ^= 1;
         }),
@@ -217,7 +217,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "issuer-empty",
         Idevid,
         "RFC 5280 §4.1.2.4",
-        &[],
+        &["issuer-empty"],
         Change::Signed(|c| {
             c[0][ISSUER].nodes_mut().clear();
         }),
@@ -226,7 +226,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "issuer-of-another-string-type",
         Idevid,
         "RFC 5280 §4.1.2.4",
-        &[],
+        &["issuer-name"],
         Change::Signed(|c| {
             c[0][ISSUER][1][0][1].tag = tag::PRINTABLE_STRING;
         }),
@@ -235,7 +235,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "issuer-in-lower-case",
         Idevid,
         "RFC 5280 §4.1.2.4",
-        &[],
+        &["issuer-name"],
         Change::Signed(|c| {
             c[0][ISSUER][1][0][1].bytes_mut().make_ascii_lowercase();
         }),
@@ -244,7 +244,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "issuer-shuffled",
         Idevid,
         "RFC 5280 §4.1.2.4",
-        &[],
+        &["issuer-name"],
         Change::Signed(|c| {
             c[0][ISSUER].nodes_mut().swap(0, 1);
         }),
@@ -253,7 +253,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "issuer-is-another",
         Idevid,
         "RFC 5280 §4.1.2.4",
-        &[],
+        &["issuer-name"],
         Change::Signed(|c| {
             c[0][ISSUER].push(rdn("2.5.4.3", printable("Another CA")));
         }),
@@ -262,7 +262,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-generalized-before-2050",
         TlsClient,
         TIME_RULE,
-        &[],
+        &["time-utc-until-2049"],
         Change::Signed(|c| {
             let utc = c[0][VALIDITY][0].bytes().to_vec();
             c[0][VALIDITY][0] = Node::primitive(tag::GENERALIZED_TIME, &[b"20", &utc[..]].concat());
@@ -272,7 +272,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-without-seconds",
         TlsClient,
         TIME_RULE,
-        &[],
+        &["time-form"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::UTC_TIME, "4801010000Z");
         }),
@@ -281,7 +281,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-with-offset",
         TlsClient,
         TIME_RULE,
-        &[],
+        &["time-form"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::UTC_TIME, "480101000000+0000");
         }),
@@ -290,7 +290,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-in-lower-case",
         TlsClient,
         TIME_RULE,
-        &[],
+        &["time-form"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::UTC_TIME, "480101000000z");
         }),
@@ -299,7 +299,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-with-fraction",
         Idevid,
         GENERALIZED,
-        &[],
+        &["time-form"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::GENERALIZED_TIME, "99991231235959.5Z");
         }),
@@ -308,7 +308,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-in-local-time",
         Idevid,
         GENERALIZED,
-        &[],
+        &["time-form"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::GENERALIZED_TIME, "99991231235959");
         }),
@@ -317,7 +317,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-in-month-13",
         TlsClient,
         TIME_RULE,
-        &[],
+        &["time-date"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::UTC_TIME, "481301000000Z");
         }),
@@ -326,7 +326,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-on-30-february",
         TlsClient,
         TIME_RULE,
-        &[],
+        &["time-date"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::UTC_TIME, "480230000000Z");
         }),
@@ -335,7 +335,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-at-24-hours",
         TlsClient,
         TIME_RULE,
-        &[],
+        &["time-date"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::UTC_TIME, "480101240000Z");
         }),
@@ -344,7 +344,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-in-a-string",
         TlsClient,
         "RFC 5280 §4.1.2.5",
-        &[],
+        &["time-form"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::PRINTABLE_STRING, "480101000000Z");
         }),
@@ -353,7 +353,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-ends-before-it-begins",
         TlsClient,
         "RFC 5280 §4.1.2.5",
-        &[],
+        &["validity-order"],
         Change::Signed(|c| {
             let begin = c[0][VALIDITY][0].clone();
             c[0][VALIDITY][0] = c[0][VALIDITY][1].clone();
@@ -364,7 +364,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-begins-before-the-issuer",
         TlsClient,
         "RFC 5280 §6.1.3",
-        &[],
+        &["issuer-not-before"],
         Change::Signed(|c| {
             c[0][VALIDITY][0] = Node::string(tag::UTC_TIME, "000101000000Z");
         }),
@@ -373,7 +373,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "validity-ends-after-the-issuer",
         TlsClientRsa,
         "RFC 5280 §6.1.3",
-        &[],
+        &["issuer-not-after"],
         Change::Signed(|c| {
             c[0][VALIDITY][1] = Node::string(tag::GENERALIZED_TIME, "20610101000000Z");
         }),
@@ -382,7 +382,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "issuer-unique-id",
         Idevid,
         "RFC 5280 §4.1.2.8",
-        &[],
+        &["unique-ids"],
         Change::Signed(|c| {
             c[0].nodes_mut()
                 .insert(EXTENSIONS, Node::context(1, &[0, 7]));
@@ -392,7 +392,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-unique-id",
         Idevid,
         "RFC 5280 §4.1.2.8",
-        &[],
+        &["unique-ids"],
         Change::Signed(|c| {
             c[0].nodes_mut()
                 .insert(EXTENSIONS, Node::context(2, &[0, 7]));

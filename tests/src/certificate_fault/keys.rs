@@ -29,7 +29,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-off-curve",
         Idevid,
         "RFC 5480 §2.2",
-        &[],
+        &["key-ec-off-curve"],
         Change::Signed(|c| {
             *key(c).bytes_mut().last_mut().unwrap() ^= 1;
         }),
@@ -38,7 +38,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-at-infinity",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-point"],
         Change::Signed(|c| {
             *key(c) = Node::bits(0, &[0]);
         }),
@@ -47,7 +47,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-of-zeros",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-off-curve"],
         Change::Signed(|c| {
             key(c).bytes_mut()[2..].fill(0);
         }),
@@ -56,7 +56,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-coordinate-over-field",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-off-curve"],
         Change::Signed(|c| {
             key(c).bytes_mut()[2..34].fill(0xff);
         }),
@@ -65,7 +65,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-point-one-octet-short",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-point"],
         Change::Signed(|c| {
             key(c).bytes_mut().pop();
         }),
@@ -74,7 +74,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-point-one-octet-long",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-point"],
         Change::Signed(|c| {
             key(c).bytes_mut().push(0);
         }),
@@ -83,7 +83,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-point-hybrid",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-point"],
         Change::Signed(|c| {
             let parity = key(c).bytes().last().unwrap() & 1;
             key(c).bytes_mut()[1] = 6 | parity;
@@ -93,7 +93,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-point-of-unknown-form",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-point"],
         Change::Signed(|c| {
             key(c).bytes_mut()[1] = 5;
         }),
@@ -102,7 +102,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-empty",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-point"],
         Change::Signed(|c| {
             *key(c) = Node::bits(0, &[]);
         }),
@@ -111,7 +111,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-curve-absent",
         Idevid,
         EC,
-        &[],
+        &["key-ec-named-curve"],
         Change::Signed(|c| {
             algorithm(c).nodes_mut().pop();
         }),
@@ -120,7 +120,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-curve-null",
         Idevid,
         EC,
-        &[],
+        &["key-ec-named-curve"],
         Change::Signed(|c| {
             algorithm(c)[1] = Node::null();
         }),
@@ -129,7 +129,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-curve-explicit",
         Idevid,
         EC,
-        &[],
+        &["key-ec-named-curve"],
         Change::Signed(|c| {
             algorithm(c)[1] = explicit_p256();
         }),
@@ -138,7 +138,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-curve-unknown",
         Idevid,
         EC,
-        &[],
+        &["profile-key"],
         Change::Signed(|c| {
             algorithm(c)[1] = Node::oid("1.2.840.10045.3.1.99");
         }),
@@ -147,7 +147,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-curve-of-another-size",
         Idevid,
         EC_POINT,
-        &[],
+        &["key-ec-point"],
         Change::Signed(|c| {
             algorithm(c)[1] = Node::oid("1.3.132.0.34");
         }),
@@ -156,7 +156,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-algorithm-with-value-after",
         Idevid,
         EC,
-        &[],
+        &["key-ec-named-curve"],
         Change::Signed(|c| {
             algorithm(c).push(Node::null());
         }),
@@ -165,7 +165,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-algorithm-unknown",
         Idevid,
         "RFC 5280 §4.1.2.7",
-        &[],
+        &["profile-key"],
         Change::Signed(|c| {
             algorithm(c)[0] = Node::oid("1.3.6.1.4.1.32473.8");
         }),
@@ -174,7 +174,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-with-value-after",
         Idevid,
         "RFC 5280 §4.1",
-        &[],
+        &["key-structure"],
         Change::Signed(|c| {
             c[0][SPKI].push(Node::null());
         }),
@@ -183,7 +183,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-parameters-absent",
         TlsClientRsa,
         "RFC 3279 §2.3.1",
-        &[],
+        &["key-rsa-null"],
         Change::Signed(|c| {
             algorithm(c).nodes_mut().pop();
         }),
@@ -192,7 +192,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-modulus-even",
         TlsClientRsa,
         RSA,
-        &[],
+        &["key-rsa-even"],
         Change::Signed(|c| {
             rsa_number(c, 0, |modulus| *modulus.last_mut().unwrap() ^= 1);
         }),
@@ -201,7 +201,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-modulus-negative",
         TlsClientRsa,
         RSA,
-        &[],
+        &["key-rsa-form"],
         Change::Signed(|c| {
             rsa_number(c, 0, |modulus| *modulus = modulus[1..].to_vec());
         }),
@@ -210,7 +210,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-modulus-padded",
         TlsClientRsa,
         "X.690 §8.3.2",
-        &[],
+        &["der-integer"],
         Change::Signed(|c| {
             rsa_number(c, 0, |modulus| modulus.insert(0, 0));
         }),
@@ -219,7 +219,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-of-1024-bits",
         TlsClientRsa,
         "NIST SP 800-131A §5",
-        &[],
+        &["key-rsa-bits"],
         Change::Signed(|c| {
             rsa_number(c, 0, |modulus| modulus.truncate(129));
             rsa_number(c, 0, |modulus| modulus[128] |= 1);
@@ -229,7 +229,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-exponent-1",
         TlsClientRsa,
         RSA,
-        &[],
+        &["key-rsa-exponent"],
         Change::Signed(|c| {
             rsa_number(c, 1, |exponent| *exponent = vec![1]);
         }),
@@ -238,7 +238,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-exponent-even",
         TlsClientRsa,
         RSA,
-        &[],
+        &["key-rsa-exponent"],
         Change::Signed(|c| {
             rsa_number(c, 1, |exponent| *exponent = vec![1, 0, 0]);
         }),
@@ -247,7 +247,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-exponent-3",
         TlsClientRsa,
         "NIST SP 800-56B §6.2",
-        &[],
+        &["key-rsa-exponent-65537"],
         Change::Signed(|c| {
             rsa_number(c, 1, |exponent| *exponent = vec![3]);
         }),
@@ -256,7 +256,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-exponent-zero",
         TlsClientRsa,
         RSA,
-        &[],
+        &["key-rsa-form"],
         Change::Signed(|c| {
             rsa_number(c, 1, |exponent| *exponent = vec![0]);
         }),
@@ -265,7 +265,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-with-third-number",
         TlsClientRsa,
         RSA,
-        &[],
+        &["key-rsa-form"],
         Change::Signed(|c| {
             key(c).within(|rsa| rsa.push(Node::integer(&[7])));
         }),
@@ -274,7 +274,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-rsa-octet-after",
         TlsClientRsa,
         RSA,
-        &[],
+        &["key-rsa-form"],
         Change::Signed(|c| {
             key(c).bytes_mut().push(0);
         }),
@@ -283,7 +283,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-ed25519-parameters-null",
         IdevidEd25519,
         "RFC 8410 §3",
-        &[],
+        &["key-rfc8410-parameters"],
         Change::Signed(|c| {
             algorithm(c).push(Node::null());
         }),
@@ -292,7 +292,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-ed25519-of-31-octets",
         IdevidEd25519,
         "RFC 8410 §4",
-        &[],
+        &["key-rfc8410-length"],
         Change::Signed(|c| {
             key(c).bytes_mut().pop();
         }),
@@ -301,7 +301,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-ed25519-inside-octet-string",
         IdevidEd25519,
         "RFC 8410 §4",
-        &[],
+        &["key-rfc8410-length"],
         Change::Signed(|c| {
             let inside = Node::octets(&key(c).bytes()[1..]);
             *key(c) = Node::bits(0, &inside.encode());
@@ -311,7 +311,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-ml-dsa-parameters-null",
         IdevidMlDsa,
         "RFC 9881 §2",
-        &[],
+        &["key-ml-dsa-parameters"],
         Change::Signed(|c| {
             algorithm(c).push(Node::null());
         }),
@@ -320,7 +320,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-ml-dsa-one-octet-short",
         IdevidMlDsa,
         "RFC 9881 §4",
-        &[],
+        &["key-ml-dsa-length"],
         Change::Signed(|c| {
             key(c).bytes_mut().pop();
         }),
@@ -329,7 +329,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "key-ml-dsa-of-another-set",
         IdevidMlDsa,
         "RFC 9881 §4",
-        &[],
+        &["key-ml-dsa-length"],
         Change::Signed(|c| {
             algorithm(c)[0] = Node::oid("2.16.840.1.101.3.4.3.18");
         }),

@@ -31,7 +31,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-empty-names-not-critical",
         Idevid,
         ALT,
-        &[],
+        &["subject-empty-san"],
         Change::Signed(|c| {
             c[0][SUBJECT].nodes_mut().clear();
         }),
@@ -40,7 +40,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-empty-without-names",
         TlsClient,
         "RFC 5280 §4.1.2.6",
-        &[],
+        &["subject-empty-san"],
         Change::Signed(|c| {
             c[0][SUBJECT].nodes_mut().clear();
         }),
@@ -49,7 +49,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-country-of-three-letters",
         TlsClient,
         BOUNDS,
-        &[],
+        &["name-country"],
         Change::Signed(|c| {
             c[0][SUBJECT]
                 .nodes_mut()
@@ -60,7 +60,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-country-of-one-letter",
         TlsClient,
         BOUNDS,
-        &[],
+        &["name-country"],
         Change::Signed(|c| {
             c[0][SUBJECT]
                 .nodes_mut()
@@ -71,7 +71,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-country-in-utf8",
         TlsClient,
         BOUNDS,
-        &[],
+        &["name-string-type"],
         Change::Signed(|c| {
             c[0][SUBJECT]
                 .nodes_mut()
@@ -82,7 +82,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-serial-number-in-utf8",
         Idevid,
         BOUNDS,
-        &[],
+        &["name-string-type"],
         Change::Signed(|c| {
             first_value(c).tag = tag::UTF8_STRING;
         }),
@@ -91,7 +91,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-serial-number-of-65-characters",
         Idevid,
         BOUNDS,
-        &[],
+        &["name-value-long"],
         Change::Signed(|c| {
             *first_value(c) = printable(&"7".repeat(65));
         }),
@@ -100,7 +100,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-serial-number-not-printable",
         Idevid,
         "X.680 §41.4",
-        &[],
+        &["der-printable-string"],
         Change::Signed(|c| {
             first_value(c).bytes_mut()[0] = b'@';
         }),
@@ -109,7 +109,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-serial-number-empty",
         Idevid,
         BOUNDS,
-        &[],
+        &["name-value-empty"],
         Change::Signed(|c| {
             first_value(c).bytes_mut().clear();
         }),
@@ -118,7 +118,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-of-65-characters",
         TlsClient,
         BOUNDS,
-        &[],
+        &["name-value-long"],
         Change::Signed(|c| {
             *first_value(c) = utf8(&"n".repeat(65));
         }),
@@ -127,7 +127,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-empty",
         TlsClient,
         BOUNDS,
-        &[],
+        &["name-value-empty"],
         Change::Signed(|c| {
             *first_value(c) = utf8("");
         }),
@@ -136,7 +136,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-organization-of-65-characters",
         TlsClient,
         BOUNDS,
-        &[],
+        &["name-value-long"],
         Change::Signed(|c| {
             c[0][SUBJECT]
                 .nodes_mut()
@@ -147,7 +147,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-not-utf8",
         TlsClient,
         "X.690 §8.23.10",
-        &[],
+        &["der-utf8-string"],
         Change::Signed(|c| {
             first_value(c).bytes_mut()[0] = 0xff;
         }),
@@ -156,7 +156,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-with-nul",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-control"],
         Change::Signed(|c| {
             first_value(c).bytes_mut()[2] = 0;
         }),
@@ -165,7 +165,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-with-line-feed",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-control"],
         Change::Signed(|c| {
             first_value(c).bytes_mut()[2] = b'\n';
         }),
@@ -174,7 +174,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-in-teletex",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-string-old"],
         Change::Signed(|c| {
             first_value(c).tag = tag::TELETEX_STRING;
         }),
@@ -183,7 +183,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-in-bmp",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-string-old"],
         Change::Signed(|c| {
             *first_value(c) = Node::primitive(tag::BMP_STRING, &[0, b'd', 0, b'7']);
         }),
@@ -192,7 +192,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-in-bmp-of-odd-length",
         TlsClient,
         "X.690 §8.23.9",
-        &[],
+        &["der-bmp-string"],
         Change::Signed(|c| {
             *first_value(c) = Node::primitive(tag::BMP_STRING, &[0, b'd', 0]);
         }),
@@ -201,7 +201,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-in-universal",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-string-old"],
         Change::Signed(|c| {
             *first_value(c) = Node::primitive(tag::UNIVERSAL_STRING, &[0, 0, 0, b'd']);
         }),
@@ -210,7 +210,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-in-ia5",
         TlsClient,
         BOUNDS,
-        &[],
+        &["name-string-type"],
         Change::Signed(|c| {
             first_value(c).tag = tag::IA5_STRING;
         }),
@@ -219,7 +219,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-common-name-in-octets",
         TlsClient,
         BOUNDS,
-        &[],
+        &["name-string-type"],
         Change::Signed(|c| {
             first_value(c).tag = tag::OCTET_STRING;
         }),
@@ -228,7 +228,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-rdn-empty",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-empty-rdn"],
         Change::Signed(|c| {
             c[0][SUBJECT].push(Node::set([]));
         }),
@@ -237,7 +237,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-attribute-of-three-values",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-structure"],
         Change::Signed(|c| {
             c[0][SUBJECT][0][0].push(Node::null());
         }),
@@ -246,7 +246,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-attribute-without-value",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-structure"],
         Change::Signed(|c| {
             c[0][SUBJECT][0][0].nodes_mut().truncate(1);
         }),
@@ -255,7 +255,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-type-twice-in-rdn",
         TlsClient,
         "X.501 §9.3",
-        &[],
+        &["name-rdn-type-twice"],
         Change::Signed(|c| {
             let again = attribute(COMMON_NAME, utf8(&"z".repeat(40)));
             c[0][SUBJECT][0].push(again);
@@ -265,7 +265,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-rdn-as-sequence",
         TlsClient,
         ATTRIBUTES,
-        &[],
+        &["name-structure"],
         Change::Signed(|c| {
             c[0][SUBJECT][0].tag = tag::SEQUENCE;
         }),
@@ -274,7 +274,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-empty",
         Idevid,
         ALT,
-        &[],
+        &["san-empty"],
         Change::Signed(|c| {
             value(c, SUBJECT_ALT_NAME, |names| names.nodes_mut().clear());
         }),
@@ -283,7 +283,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-critical-beside-subject",
         Idevid,
         ALT,
-        &[],
+        &["critical-advice"],
         Change::Signed(|c| {
             set_critical(c, SUBJECT_ALT_NAME, true);
         }),
@@ -292,7 +292,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-of-unknown-kind",
         Idevid,
         ALT,
-        &[],
+        &["general-name-form"],
         Change::Signed(|c| {
             value(c, SUBJECT_ALT_NAME, |names| {
                 names.push(Node::context(9, b"x"))
@@ -303,7 +303,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-other-name-without-wrapper",
         Idevid,
         ALT,
-        &[],
+        &["general-name-form"],
         Change::Signed(|c| {
             value(c, SUBJECT_ALT_NAME, |names| {
                 names[0][1] = names[0][1][0].clone();
@@ -314,7 +314,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-hardware-module-without-serial",
         Idevid,
         "RFC 4108 §5",
-        &[],
+        &["general-name-hardware"],
         Change::Signed(|c| {
             value(c, SUBJECT_ALT_NAME, |names| {
                 names[0][1][0].nodes_mut().pop();
@@ -325,7 +325,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-hardware-module-serial-as-text",
         Idevid,
         "RFC 4108 §5",
-        &[],
+        &["general-name-hardware"],
         Change::Signed(|c| {
             value(c, SUBJECT_ALT_NAME, |names| {
                 names[0][1][0][1].tag = tag::UTF8_STRING
@@ -336,21 +336,21 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-dns-empty",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-ia5"],
         Change::Signed(|c| alternative(c, dns(""))),
     ),
     fault(
         "names-dns-blank",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-dns"],
         Change::Signed(|c| alternative(c, dns(" "))),
     ),
     fault(
         "names-dns-with-space",
         TlsClient,
         "RFC 1034 §3.5",
-        &[],
+        &["general-name-dns"],
         Change::Signed(|c| {
             alternative(c, dns("dev ice.example"));
         }),
@@ -359,7 +359,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-dns-with-nul",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-ia5"],
         Change::Signed(|c| {
             alternative(c, dns("device.example\0.other.example"));
         }),
@@ -368,7 +368,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-dns-not-ascii",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-ia5"],
         Change::Signed(|c| {
             alternative(c, dns("gerät.example"));
         }),
@@ -377,7 +377,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-dns-label-of-64",
         TlsClient,
         "RFC 1034 §3.1",
-        &[],
+        &["general-name-dns"],
         Change::Signed(|c| {
             alternative(c, dns(&format!("{}.example", "l".repeat(64))));
         }),
@@ -386,7 +386,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-dns-of-254",
         TlsClient,
         "RFC 1034 §3.1",
-        &[],
+        &["general-name-dns"],
         Change::Signed(|c| {
             let long = [&"l".repeat(62)[..]; 4].join(".");
             alternative(c, dns(&format!("{long}.de")));
@@ -396,7 +396,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-dns-label-empty",
         TlsClient,
         "RFC 1034 §3.5",
-        &[],
+        &["general-name-dns"],
         Change::Signed(|c| {
             alternative(c, dns("device..example"));
         }),
@@ -405,7 +405,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-uri-relative",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-uri"],
         Change::Signed(|c| {
             alternative(c, Node::context(6, b"/devices/7"));
         }),
@@ -414,7 +414,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-uri-empty",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-ia5"],
         Change::Signed(|c| {
             alternative(c, Node::context(6, b""));
         }),
@@ -423,7 +423,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-ip-of-5-octets",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-ip"],
         Change::Signed(|c| {
             alternative(c, Node::context(7, &[192, 0, 2, 1, 0]));
         }),
@@ -432,7 +432,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-ip-as-text",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-ip"],
         Change::Signed(|c| {
             alternative(c, Node::context(7, b"192.0.2.1"));
         }),
@@ -441,7 +441,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-email-without-at",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-email"],
         Change::Signed(|c| {
             alternative(c, Node::context(1, b"device.example"));
         }),
@@ -450,7 +450,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-email-with-name",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-email"],
         Change::Signed(|c| {
             alternative(c, Node::context(1, b"Device <device@acme.example>"));
         }),
@@ -459,7 +459,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-registered-id-unfinished",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-form"],
         Change::Signed(|c| {
             alternative(c, Node::context(8, &[0x2a, 0x81]));
         }),
@@ -468,7 +468,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-directory-name-empty",
         TlsClient,
         ALT,
-        &[],
+        &["general-name-directory"],
         Change::Signed(|c| {
             alternative(c, Node::context_of(4, [Node::sequence([])]));
         }),
@@ -477,7 +477,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "names-missing",
         Idevid,
         "profile",
-        &[],
+        &["profile-extension-missing"],
         Change::Signed(|c| {
             remove(c, SUBJECT_ALT_NAME);
         }),
@@ -486,7 +486,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-serial-number-missing",
         Idevid,
         "profile",
-        &[],
+        &["profile-subject-attributes"],
         Change::Signed(|c| {
             c[0][SUBJECT][0] = rdn(COMMON_NAME, utf8("device"));
         }),
@@ -495,7 +495,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "subject-serial-number-twice",
         Idevid,
         "profile",
-        &[],
+        &["profile-subject-attributes"],
         Change::Signed(|c| {
             c[0][SUBJECT].push(rdn(SERIAL_NUMBER, printable("another")));
         }),

@@ -29,7 +29,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-not-critical",
         Idevid,
         USAGE,
-        &[],
+        &["critical-advice"],
         Change::Signed(|c| {
             set_critical(c, KEY_USAGE, false);
         }),
@@ -38,14 +38,14 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-missing",
         Idevid,
         "profile",
-        &[],
+        &["profile-extension-missing"],
         Change::Signed(|c| remove(c, KEY_USAGE)),
     ),
     fault(
         "usage-twice",
         Idevid,
         "RFC 5280 §4.2",
-        &[],
+        &["extension-twice"],
         Change::Signed(|c| {
             let again = extension(c, KEY_USAGE).clone();
             super::certificate::extensions(c).push(again);
@@ -55,21 +55,21 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-empty",
         Idevid,
         USAGE,
-        &[],
+        &["key-usage-empty"],
         Change::Signed(|c| set_usage(c, 0, &[])),
     ),
     fault(
         "usage-of-no-bits-set",
         Idevid,
         USAGE,
-        &[],
+        &["key-usage-empty"],
         Change::Signed(|c| set_usage(c, 7, &[0])),
     ),
     fault(
         "usage-with-trailing-zeros",
         Idevid,
         NAMED_BITS,
-        &[],
+        &["key-usage-trailing-zeros"],
         Change::Signed(|c| {
             set_usage(c, 0, &[0x80]);
         }),
@@ -78,7 +78,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-with-trailing-octet",
         Idevid,
         NAMED_BITS,
-        &[],
+        &["key-usage-trailing-zeros"],
         Change::Signed(|c| {
             set_usage(c, 7, &[0x80, 0]);
         }),
@@ -87,7 +87,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-of-unknown-bit",
         Idevid,
         USAGE,
-        &[],
+        &["key-usage-unknown"],
         Change::Signed(|c| {
             set_usage(c, 6, &[0x80, 0x40]);
         }),
@@ -96,7 +96,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-as-octet-string",
         Idevid,
         USAGE,
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             value(c, KEY_USAGE, |bits| bits.tag = tag::OCTET_STRING);
         }),
@@ -105,21 +105,21 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-cert-sign",
         Idevid,
         USAGE,
-        &[],
+        &["key-usage-cert-sign"],
         Change::Signed(|c| set_usage(c, 2, &[0x84])),
     ),
     fault(
         "usage-crl-sign",
         Idevid,
         "profile",
-        &[],
+        &["profile-key-usage"],
         Change::Signed(|c| set_usage(c, 1, &[0x82])),
     ),
     fault(
         "usage-ec-key-encipherment",
         Idevid,
         "RFC 8813 §3",
-        &[],
+        &["key-usage-ec"],
         Change::Signed(|c| {
             set_usage(c, 5, &[0xa0]);
         }),
@@ -128,7 +128,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-ec-data-encipherment",
         Idevid,
         "RFC 8813 §3",
-        &[],
+        &["key-usage-ec"],
         Change::Signed(|c| {
             set_usage(c, 4, &[0x90]);
         }),
@@ -137,7 +137,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-encipher-only-alone",
         Idevid,
         USAGE,
-        &[],
+        &["key-usage-only"],
         Change::Signed(|c| {
             set_usage(c, 0, &[0x81]);
         }),
@@ -146,7 +146,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-decipher-only-alone",
         Idevid,
         USAGE,
-        &[],
+        &["key-usage-only"],
         Change::Signed(|c| {
             set_usage(c, 7, &[0x80, 0x80]);
         }),
@@ -155,7 +155,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-rsa-key-agreement",
         TlsClientRsa,
         "RFC 4055 §1.2",
-        &[],
+        &["key-usage-rsa"],
         Change::Signed(|c| {
             set_usage(c, 3, &[0x88]);
         }),
@@ -164,7 +164,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-ed25519-key-agreement",
         IdevidEd25519,
         "RFC 8410 §5",
-        &[],
+        &["key-usage-eddsa"],
         Change::Signed(|c| {
             set_usage(c, 3, &[0x88]);
         }),
@@ -173,7 +173,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-ml-dsa-key-encipherment",
         IdevidMlDsa,
         "RFC 9881 §5",
-        &[],
+        &["key-usage-ml-dsa"],
         Change::Signed(|c| {
             set_usage(c, 5, &[0xa0]);
         }),
@@ -182,7 +182,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-ml-dsa-key-agreement",
         IdevidMlDsa,
         "RFC 9881 §5",
-        &[],
+        &["key-usage-ml-dsa"],
         Change::Signed(|c| {
             set_usage(c, 3, &[0x88]);
         }),
@@ -191,7 +191,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-other-than-the-profile",
         Idevid,
         "profile",
-        &[],
+        &["profile-key-usage"],
         Change::Signed(|c| {
             set_usage(c, 6, &[0x40]);
         }),
@@ -200,7 +200,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "usage-of-ca-without-cert-sign",
         IssuingCa,
         CONSTRAINTS,
-        &[],
+        &["key-usage-ca"],
         Change::Signed(|c| {
             set_usage(c, 1, &[0x82]);
         }),
@@ -209,7 +209,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "purposes-empty",
         TlsClient,
         PURPOSE,
-        &[],
+        &["eku-empty"],
         Change::Signed(|c| {
             value(c, EXT_KEY_USAGE, |list| list.nodes_mut().clear());
         }),
@@ -218,7 +218,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "purposes-twice-the-same",
         TlsClient,
         PURPOSE,
-        &[],
+        &["eku-twice"],
         Change::Signed(|c| {
             value(c, EXT_KEY_USAGE, |list| list.push(list[0].clone()));
         }),
@@ -227,7 +227,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "purposes-any-and-critical",
         TlsClient,
         PURPOSE,
-        &[],
+        &["eku-any"],
         Change::Signed(|c| {
             value(c, EXT_KEY_USAGE, |list| list.push(Node::oid("2.5.29.37.0")));
             set_critical(c, EXT_KEY_USAGE, true);
@@ -237,7 +237,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "purposes-of-another-type",
         TlsClient,
         PURPOSE,
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             value(c, EXT_KEY_USAGE, |list| list.push(Node::null()));
         }),
@@ -246,7 +246,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "purposes-other-than-the-profile",
         TlsClient,
         "profile",
-        &[],
+        &["profile-eku"],
         Change::Signed(|c| {
             value(c, EXT_KEY_USAGE, |list| {
                 list[0] = Node::oid("1.3.6.1.5.5.7.3.1")
@@ -257,7 +257,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "purposes-missing",
         TlsClient,
         "profile",
-        &[],
+        &["profile-extension-missing"],
         Change::Signed(|c| {
             remove(c, EXT_KEY_USAGE);
         }),
@@ -266,7 +266,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-ca-on-device",
         Idevid,
         CONSTRAINTS,
-        &[],
+        &["profile-extension"],
         Change::Signed(|c| {
             add(c, BASIC_CONSTRAINTS, true, &Node::sequence([ca_true()]));
         }),
@@ -275,7 +275,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-false-encoded",
         Idevid,
         "X.690 §11.5",
-        &[],
+        &["der-default"],
         Change::Signed(|c| {
             let false_ = Node::primitive(tag::BOOLEAN, &[0]);
             add(c, BASIC_CONSTRAINTS, true, &Node::sequence([false_]));
@@ -285,7 +285,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-path-length-on-device",
         Idevid,
         CONSTRAINTS,
-        &[],
+        &["basic-constraints-path-length"],
         Change::Signed(|c| {
             add(
                 c,
@@ -299,7 +299,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-with-value-after",
         IssuingCa,
         CONSTRAINTS,
-        &[],
+        &["extension-malformed"],
         Change::Signed(|c| {
             value(c, BASIC_CONSTRAINTS, |fields| fields.push(Node::null()));
         }),
@@ -308,7 +308,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-of-ca-not-critical",
         IssuingCa,
         CONSTRAINTS,
-        &[],
+        &["critical-missing"],
         Change::Signed(|c| {
             set_critical(c, BASIC_CONSTRAINTS, false);
         }),
@@ -317,7 +317,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-of-ca-missing",
         IssuingCa,
         CONSTRAINTS,
-        &[],
+        &["key-usage-cert-sign"],
         Change::Signed(|c| {
             remove(c, BASIC_CONSTRAINTS);
         }),
@@ -326,7 +326,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-of-ca-without-ca",
         IssuingCa,
         USAGE,
-        &[],
+        &["key-usage-cert-sign"],
         Change::Signed(|c| {
             set_value(c, BASIC_CONSTRAINTS, &Node::sequence([]));
         }),
@@ -335,7 +335,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-path-length-negative",
         IssuingCa,
         CONSTRAINTS,
-        &[],
+        &["basic-constraints-path-negative"],
         Change::Signed(|c| {
             let fields = Node::sequence([ca_true(), Node::integer(&[0xff])]);
             set_value(c, BASIC_CONSTRAINTS, &fields);
@@ -345,7 +345,7 @@ pub(super) const FAULTS: &[CertificateFault] = &[
         "constraints-path-length-padded",
         IssuingCa,
         "X.690 §8.3.2",
-        &[],
+        &["der-integer"],
         Change::Signed(|c| {
             let fields = Node::sequence([ca_true(), Node::integer(&[0, 0])]);
             set_value(c, BASIC_CONSTRAINTS, &fields);

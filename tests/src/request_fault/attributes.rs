@@ -177,7 +177,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "attributes-of-33",
         EcP256,
         "Birthmark limit",
-        "malformed",
+        "over-limit",
         Change::Signed(|r| {
             for number in 0..33 {
                 add(
@@ -300,7 +300,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "extensions-of-33",
         EcP256,
         "Birthmark limit",
-        "malformed",
+        "over-limit",
         Change::Signed(|r| {
             let many = (0..33).map(|number| {
                 extension(

@@ -383,7 +383,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "nested-too-deep",
         EcP256,
         "CVE-2025-66031",
-        "malformed",
+        "over-limit",
         Change::Signed(|r| {
             let deep = (0..200).fold(Node::null(), |inside, _| Node::sequence([inside]));
             unknown(r, deep);
@@ -393,7 +393,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "ten-thousand-values",
         EcP256,
         "Birthmark size limit",
-        "malformed",
+        "over-limit",
         Change::Signed(|r| {
             unknown(r, Node::sequence(vec![Node::null(); 10_000]));
         }),

@@ -34,7 +34,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "key-off-curve",
         EcP256,
         POINT,
-        "proof-of-possession",
+        "ec-point",
         Change::Signed(|r| {
             *key(r).bytes_mut().last_mut().unwrap() ^= 1;
         }),
@@ -43,7 +43,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "key-of-zeros",
         EcP256,
         POINT,
-        "proof-of-possession",
+        "ec-point",
         Change::Signed(|r| {
             key(r).bytes_mut()[2..].fill(0);
         }),
@@ -52,7 +52,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "key-coordinate-over-field",
         EcP256,
         POINT,
-        "proof-of-possession",
+        "ec-point",
         Change::Signed(|r| {
             key(r).bytes_mut()[2..34].fill(0xff);
         }),
@@ -61,7 +61,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "key-at-infinity",
         EcP256,
         POINT,
-        "key-unsupported",
+        "ec-point",
         Change::Signed(|r| {
             *key(r) = Node::bits(0, &[0]);
         }),

@@ -212,10 +212,10 @@ pub(super) const FAULTS: &[RequestFault] = &[
         }),
     ),
     refused(
-        "names-of-a-thousand",
+        "names-of-300",
         EcP256,
         "Birthmark limit",
-        "malformed",
+        "over-limit",
         Change::Signed(|r| {
             for _ in 0..300 {
                 r[0][SUBJECT].push(rdn("2.5.4.11", utf8("unit")));

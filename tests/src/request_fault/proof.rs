@@ -143,7 +143,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "ecdsa-with-sha1",
         EcP256,
         WEAK_HASH,
-        "signature-algorithm",
+        "signature-hash",
         Change::Signed(|r| {
             r[1][0] = Node::oid("1.2.840.10045.4.1");
         }),
@@ -206,7 +206,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "rsa-with-md5",
         Rsa2048,
         WEAK_HASH,
-        "signature-algorithm",
+        "signature-hash",
         Change::Signed(|r| {
             r[1][0] = Node::oid("1.2.840.113549.1.1.4");
         }),
@@ -215,7 +215,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "rsa-with-md4",
         Rsa2048,
         WEAK_HASH,
-        "signature-algorithm",
+        "signature-hash",
         Change::Signed(|r| {
             r[1][0] = Node::oid("1.2.840.113549.1.1.3");
         }),
@@ -224,7 +224,7 @@ pub(super) const FAULTS: &[RequestFault] = &[
         "rsa-with-sha1",
         Rsa2048,
         WEAK_HASH,
-        "signature-algorithm",
+        "signature-hash",
         Change::Signed(|r| {
             r[1][0] = Node::oid("1.2.840.113549.1.1.5");
         }),

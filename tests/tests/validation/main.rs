@@ -3,6 +3,7 @@
 //!
 //! | module | what it shows |
 //! | --- | --- |
+//! | `certificates` | each single fault of a certificate is caught by its rule |
 //! | `oracles` | what the engine issues passes pkilint, pyca, zlint, OpenSSL and GnuTLS |
 //! | `requests` | each single fault of a request: refused for the right reason, or harmless |
 
@@ -10,5 +11,6 @@
 // All of this crate is test code; the exemption in clippy.toml sees only what is marked `#[test]`.
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod oracles;
 mod requests;
