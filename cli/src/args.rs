@@ -14,6 +14,7 @@ use crate::ceremony::args::{CaCsrArguments, CaInstallArguments};
 use crate::ceremony::scripted::CeremonyArguments;
 use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::hsm::HsmCommand;
+use crate::lint::LintArguments;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
 use crate::subject::Subject;
 
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Hsm(HsmCommand),
     /// Issue certificates for certificate signing requests.
     Issue(IssueArguments),
+    /// Say what is wrong with certificates, anybody's.
+    Lint(LintArguments),
     /// Verify, read and export the log, and prove what it holds.
     #[command(subcommand)]
     Log(LogCommand),
