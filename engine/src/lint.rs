@@ -375,6 +375,9 @@ fn check_names<R: Report>(
         return CONTINUE;
     };
     name::check(subject, "subject", report)?;
+    if let Some(issuer) = certificate.issuer {
+        name::check_matter(issuer, subject, report)?;
+    }
     if !subject.content.is_empty() {
         return CONTINUE;
     }

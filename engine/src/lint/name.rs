@@ -84,6 +84,29 @@ pub(super) fn check<R: Report>(name: Value<'_>, place: &str, report: &mut R) -> 
     CONTINUE
 }
 
+/// A Matter vendor or product identifier that stands in both names is the same in both: a PAI's DACs are of its
+/// vendor, and of its product if it names one.
+pub(super) fn check_matter<R: Report>(
+    issuer: Value<'_>,
+    subject: Value<'_>,
+    report: &mut R,
+) -> Flow {
+    for (oid, own) in matter_ids(subject) {
+        let differs = matter_ids(issuer).any(|(other, above)| other == oid && above != own);
+        report.ensure(!differs, &rules::MATTER_ISSUER)?;
+    }
+    CONTINUE
+}
+
+/// The Matter identifiers in a name: type and value.
+fn matter_ids(name: Value<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    name.values()
+        .flat_map(|rdn| rdn.values())
+        .filter_map(type_and_value)
+        .filter(|(oid, _)| oid.starts_with(MATTER_ID))
+        .map(|(oid, value)| (oid, value.content))
+}
+
 fn check_rdn<R: Report>(mut rdn: Values<'_>, place: &str, report: &mut R) -> Flow {
     while let Some(pair) = rdn.next() {
         let Some((oid, value)) = type_and_value(pair) else {

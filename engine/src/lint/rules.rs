@@ -82,6 +82,7 @@ rules! {
     NAME_CONTROL Error "name-control" "CVE-2009-2408" "a NUL or another control character in a name";
     NAME_SPACE Warning "name-space" "RFC 5280 §7.1" "a name attribute that begins or ends with a space";
     NAME_MATTER_ID Error "name-matter-id" "Matter §6.2.2" "a Matter vendor or product identifier that is not four capital hexadecimal digits in a UTF8String";
+    MATTER_ISSUER Error "matter-issuer" "Matter §6.2.2.3, §6.2.2.4" "a Matter vendor or product identifier other than the issuer's";
     ISSUER_EMPTY Error "issuer-empty" "RFC 5280 §4.1.2.4" "the issuer is empty";
     SUBJECT_EMPTY_CA Error "subject-empty-ca" "RFC 5280 §4.1.2.6" "the subject of a CA is empty";
     SUBJECT_EMPTY_SAN Error "subject-empty-san" "RFC 5280 §4.1.2.6" "the subject is empty and there is no critical subject alternative name";

@@ -218,6 +218,10 @@ pub(super) const END_ENTITY: &[Fault] = &[
     ("name-matter-id", |p| {
         p.subject = subject(MATTER_VID, tag::UTF8_STRING, b"fff1");
     }),
+    ("matter-issuer", |p| {
+        p.issuer = subject(MATTER_VID, tag::UTF8_STRING, b"FFF1");
+        p.subject = subject(MATTER_VID, tag::UTF8_STRING, b"FFF2");
+    }),
     ("issuer-empty", |p| p.issuer = seq(&[])),
     ("subject-empty-san", |p| p.subject = seq(&[])),
     ("subject-empty-san", |p| {
@@ -561,6 +565,7 @@ pub(super) const OTHERS: &[&str] = &[
     "profile-size",
     "profile-string-type",
     "profile-subject",
+    "profile-subject-attributes",
     "purpose-ca",
     "purpose-end-entity",
     "request-key",
