@@ -6,9 +6,14 @@ use birthmark_hsm::{Signature, SigningPool};
 use birthmark_log::ReservationId;
 
 use crate::certificate::CertificateView;
-use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
+use crate::csr::{
+    CertificateSigningRequestDer, CertificationRequest, check_signature, signature_oid,
+    verify_batch,
+};
+use crate::der::reader::single;
+use crate::der::tag;
 use crate::issuer::Issuer;
-use crate::key::DeviceKeyAlgorithm;
+use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::lint::{Expectation, check_certificate, reread};
 use crate::profile::Profile;
 use crate::tbs::{TbsTemplate, encode};
@@ -27,6 +32,19 @@ pub fn parse_csr(bytes: &[u8]) -> bool {
 pub fn verify_csr(bytes: &[u8]) -> bool {
     let parsed = CertificateSigningRequestDer::new(bytes).and_then(CertificationRequest::parse);
     verify_batch(vec![parsed]).iter().all(Result::is_ok)
+}
+
+/// Verifies a signature as a request's proof of possession is verified, with a SubjectPublicKeyInfo and an
+/// AlgorithmIdentifier in DER, and says whether it holds.
+#[must_use]
+pub fn verify_signature(spki: &[u8], algorithm: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let verify = || {
+        let whole = |der| single(der, tag::SEQUENCE, "no SEQUENCE");
+        let key = SubjectPublicKeyInfo::parse(&whole(spki)?)?;
+        let oid = signature_oid(&whole(algorithm)?, &key)?;
+        check_signature(&key, oid, message, signature)
+    };
+    verify().is_ok()
 }
 
 /// Reads a certificate and says whether it is well formed.

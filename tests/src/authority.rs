@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{
 };
 use birthmark::ceremony::{self, CaPlan};
 use birthmark_engine::lint::{Finding, IssuerView, Options, lint};
+use birthmark_engine::profile::ReadyMade;
 use birthmark_engine::{Configuration, Engine, Profile, Request};
 use birthmark_hsm::KeyAlgorithm;
 use birthmark_loadgen::device::Device;
@@ -18,6 +19,9 @@ use crate::der_tree::{Node, tag};
 
 /// The seed of the devices' keys.
 const DEVICE_SEED: u64 = 61;
+
+/// The attribute type of Matter's vendor identifier.
+pub const MATTER_VENDOR: &str = "1.3.6.1.4.1.37244.2.1";
 
 /// A CA's key, read from its file.
 pub enum AuthorityKey {
@@ -79,17 +83,32 @@ impl Authority {
         }
     }
 
-    /// The same, with an issuing certificate that expires at the start of 2060.
+    /// The same, with an issuing certificate that is changed and signed again by the root.
     #[must_use]
-    pub fn with_expiry(algorithm: KeyAlgorithm) -> Authority {
+    pub fn with_issuing_certificate(
+        algorithm: KeyAlgorithm,
+        change: impl FnOnce(&mut Node),
+    ) -> Authority {
         let authority = Authority::new(algorithm);
         let mut issuing = Node::parse(&authority.issuing_certificate());
-        issuing[0][4][1] = Node::string(tag::GENERALIZED_TIME, "20600101000000Z");
+        change(&mut issuing);
         let signature = authority.root_key.sign(&issuing[0].encode());
         issuing[2] = Node::bits(0, &signature);
         let pem = to_pem("CERTIFICATE", &issuing.encode());
         fs::write(authority.issuing_certificate_file(), pem).unwrap();
         authority
+    }
+
+    /// A CA of Matter's vendor FFF1, as a PAI is.
+    #[must_use]
+    pub fn matter() -> Authority {
+        let vendor = Node::set([Node::sequence([
+            Node::oid(MATTER_VENDOR),
+            Node::string(tag::UTF8_STRING, "FFF1"),
+        ])]);
+        Authority::with_issuing_certificate(KeyAlgorithm::EcP256, |issuing| {
+            issuing[0][5].push(vendor);
+        })
     }
 
     /// Path of a file of the CA.
@@ -131,6 +150,15 @@ impl Authority {
         fs::write(&configuration, before.replace("profiles = [", &more)).unwrap();
     }
 
+    /// Adds a ready-made profile to the configuration.
+    ///
+    /// # Panics
+    ///
+    /// If there is none of this name.
+    pub fn add_ready_made(&self, name: &str) {
+        self.add_profile(name, ReadyMade::by_name(name).unwrap().toml);
+    }
+
     /// Lets a profile take every kind of device key, as often as a device comes.
     pub fn accept_every_key(&self, profile: &str) {
         let path = self.path(&format!("profiles/{profile}.toml"));
@@ -151,6 +179,13 @@ impl Authority {
         let mut station = configuration.station().unwrap();
         station.log_options.segment_bytes = 1 << 20;
         Engine::open(station).unwrap()
+    }
+
+    /// What the linter finds about a certificate that the issuing key signed, told its issuer and its profile.
+    #[must_use]
+    pub fn lint(&self, profile: &str, certificate: &[u8]) -> Vec<Finding> {
+        let profile = Profile::read(&self.path(&format!("profiles/{profile}.toml"))).unwrap();
+        lint_by(&self.issuing_certificate(), Some(&profile), certificate)
     }
 
     /// Has the engine issue one certificate.
@@ -176,17 +211,20 @@ pub enum Base {
     IdevidMlDsa,
     /// The issuing certificate itself, by its root.
     IssuingCa,
+    /// `matter-dac`, by an issuer with Matter's vendor FFF1 in its name.
+    MatterDac,
 }
 
 impl Base {
     /// Every base.
-    pub const ALL: [Base; 6] = [
+    pub const ALL: [Base; 7] = [
         Base::Idevid,
         Base::TlsClient,
         Base::TlsClientRsa,
         Base::IdevidEd25519,
         Base::IdevidMlDsa,
         Base::IssuingCa,
+        Base::MatterDac,
     ];
 
     /// Its name in tables.
@@ -199,6 +237,7 @@ impl Base {
             Base::IdevidEd25519 => "idevid-ed25519",
             Base::IdevidMlDsa => "idevid-ml-dsa-44",
             Base::IssuingCa => "issuing-ca",
+            Base::MatterDac => "matter-dac",
         }
     }
 
@@ -209,12 +248,15 @@ impl Base {
             Base::Idevid | Base::IdevidEd25519 | Base::IdevidMlDsa => Some("idevid"),
             Base::TlsClient | Base::TlsClientRsa => Some("tls-client"),
             Base::IssuingCa => None,
+            Base::MatterDac => Some("matter-dac"),
         }
     }
 
     fn device_key(self) -> KeyAlgorithm {
         match self {
-            Base::Idevid | Base::TlsClient | Base::IssuingCa => KeyAlgorithm::EcP256,
+            Base::Idevid | Base::TlsClient | Base::IssuingCa | Base::MatterDac => {
+                KeyAlgorithm::EcP256
+            }
             Base::TlsClientRsa => KeyAlgorithm::Rsa2048,
             Base::IdevidEd25519 => KeyAlgorithm::Ed25519,
             Base::IdevidMlDsa => KeyAlgorithm::MlDsa44,
@@ -226,6 +268,7 @@ impl Base {
 pub struct World {
     p256: Authority,
     rsa: Authority,
+    matter: Authority,
     good: Vec<(Base, Vec<u8>)>,
 }
 
@@ -234,14 +277,19 @@ impl World {
     #[must_use]
     pub fn new() -> World {
         let p256 = Authority::new(KeyAlgorithm::EcP256);
-        let rsa = Authority::with_expiry(KeyAlgorithm::Rsa2048);
+        let rsa = Authority::with_issuing_certificate(KeyAlgorithm::Rsa2048, |issuing| {
+            issuing[0][4][1] = Node::string(tag::GENERALIZED_TIME, "20600101000000Z");
+        });
         p256.accept_every_key("idevid");
-        let (p256_engine, rsa_engine) = (p256.open(), rsa.open());
+        let matter = Authority::matter();
+        matter.add_ready_made("matter-dac");
+        let engines = [&p256, &rsa, &matter].map(Authority::open);
         let mut good = Vec::new();
         for (number, base) in Base::ALL.into_iter().enumerate() {
             let (authority, engine) = match base {
-                Base::TlsClientRsa => (&rsa, &rsa_engine),
-                _ => (&p256, &p256_engine),
+                Base::TlsClientRsa => (&rsa, &engines[1]),
+                Base::MatterDac => (&matter, &engines[2]),
+                _ => (&p256, &engines[0]),
             };
             let der = match base.profile() {
                 None => authority.issuing_certificate(),
@@ -253,9 +301,15 @@ impl World {
             };
             good.push((base, der));
         }
-        p256_engine.close().unwrap();
-        rsa_engine.close().unwrap();
-        World { p256, rsa, good }
+        for engine in engines {
+            engine.close().unwrap();
+        }
+        World {
+            p256,
+            rsa,
+            matter,
+            good,
+        }
     }
 
     /// The good certificate of a kind, DER.
@@ -270,6 +324,7 @@ impl World {
     pub fn authority(&self, base: Base) -> &Authority {
         match base {
             Base::TlsClientRsa => &self.rsa,
+            Base::MatterDac => &self.matter,
             _ => &self.p256,
         }
     }
@@ -282,32 +337,31 @@ impl World {
             _ => &self.authority(base).key,
         }
     }
-
-    /// The certificate, PEM, of who signs certificates of a kind.
-    #[must_use]
-    pub fn issuer_file(&self, base: Base) -> PathBuf {
-        match base {
-            Base::IssuingCa => self.authority(base).root_certificate_file(),
-            _ => self.authority(base).issuing_certificate_file(),
-        }
-    }
 }
 
 impl World {
     /// What the linter finds about a certificate of a kind, told its issuer and its profile.
     #[must_use]
     pub fn lint(&self, base: Base, certificate: &[u8]) -> Vec<Finding> {
-        let issuer = from_pem(&fs::read_to_string(self.issuer_file(base)).unwrap());
-        let issuer = IssuerView::from_der(&issuer).unwrap();
-        let profile = base.profile().map(|name| {
-            let file = format!("profiles/{name}.toml");
-            Profile::read(&self.authority(base).path(&file)).unwrap()
-        });
-        let mut options = Options::default();
-        options.issuer = Some(&issuer);
-        options.profile = profile.as_ref();
-        lint(certificate, &options)
+        match base.profile() {
+            Some(profile) => self.authority(base).lint(profile, certificate),
+            None => {
+                let root = self.authority(base).root_certificate();
+                lint_by(&root, None, certificate)
+            }
+        }
     }
+}
+
+/// What the linter finds, told the issuer and the profile.
+fn lint_by(issuer: &[u8], profile: Option<&Profile>, certificate: &[u8]) -> Vec<Finding> {
+    let issuer = IssuerView::from_der(issuer).unwrap();
+    let options = Options {
+        issuer: Some(&issuer),
+        profile,
+        ..Options::default()
+    };
+    lint(certificate, &options)
 }
 
 impl Default for World {

@@ -8,6 +8,7 @@ mod encoding;
 mod extensions;
 mod fields;
 mod keys;
+mod matter;
 mod names;
 mod usage;
 
@@ -48,6 +49,7 @@ impl CertificateFault {
             keys::FAULTS,
             usage::FAULTS,
             extensions::FAULTS,
+            matter::FAULTS,
         ]
         .into_iter()
         .flatten()

@@ -145,10 +145,20 @@ impl Oracles {
         })
     }
 
-    /// The interpreter that has pkilint, pyca/cryptography and its test vectors.
+    /// The directory of pyca/cryptography's test vectors.
+    ///
+    /// # Panics
+    ///
+    /// If Python does not find it.
     #[must_use]
-    pub fn python(&self) -> &Path {
-        &self.python
+    pub fn vectors(&self) -> PathBuf {
+        let script = "import cryptography_vectors; print(cryptography_vectors.__path__[0])";
+        let output = Command::new(&self.python)
+            .args(["-I", "-c", script])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     }
 
     /// Has every tool judge the certificates.

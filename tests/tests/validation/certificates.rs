@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use birthmark_engine::lint::{RULES, Severity};
 use birthmark_tests::authority::{Base, World};
 use birthmark_tests::certificate_fault::CertificateFault;
+use birthmark_tests::fault_table;
 
 #[test]
 fn each_single_fault_is_caught_by_its_rule() {
@@ -22,6 +23,24 @@ fn each_single_fault_is_caught_by_its_rule() {
         }
     }
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+/// The page in the docs.
+const PAGE: &str = include_str!("../../../docs/MUTATIONS.md");
+
+#[test]
+fn the_page_says_of_this_linter_what_is_so() {
+    let rows = fault_table::rows(&World::new(), None);
+    let start = "| fault | in | source | birthmark lint |";
+    let table = PAGE.lines().skip_while(|line| !line.starts_with(start));
+    let lines: Vec<_> = table.skip(2).collect();
+    assert_eq!(lines.len(), rows.len(), "write docs/MUTATIONS.md anew");
+    for (line, row) in lines.into_iter().zip(&rows) {
+        let own = fault_table::own_columns(row);
+        assert!(line.starts_with(&own), "{own:?} is not what {line:?} says");
+    }
+    let all = format!("| caught of {0} | {0} |", rows.len());
+    assert!(PAGE.contains(&all), "{all:?}");
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! | `certificates` | each single fault of a certificate is caught by its rule |
 //! | `oracles` | what the engine issues passes pkilint, pyca, zlint, OpenSSL and GnuTLS |
 //! | `requests` | each single fault of a request: refused for the right reason, or harmless |
+//! | `vectors` | requests and certificates that others made, PKITS among them |
+//! | `wycheproof` | Project Wycheproof's signatures, verified as a request's is |
 
 #![forbid(unsafe_code)]
 // All of this crate is test code; the exemption in clippy.toml sees only what is marked `#[test]`.
@@ -14,3 +16,13 @@
 mod certificates;
 mod oracles;
 mod requests;
+mod vectors;
+mod wycheproof;
+
+/// Tells how much was tried, also when the test passes: to standard error as it is, which the test harness does
+/// not hold back.
+pub(crate) fn report(what: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stderr(), "tried: {what}");
+}
