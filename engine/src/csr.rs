@@ -2,18 +2,19 @@
 
 use aws_lc_rs::signature::UnparsedPublicKey;
 
-use crate::der::reader::{self, Reader, Tlv, check_strict, whole_octets};
+use crate::der::reader::{self, Tlv, check_strict, whole_octets};
 use crate::der::tag;
 use crate::key::SubjectPublicKeyInfo;
 use crate::name::Name;
 use crate::oid;
 use crate::pss;
 use crate::rejection::Rejection;
+use crate::requested_extensions::RequestedExtensions;
 
 /// The largest request that is looked at. Real ones have 200 to 2,000 bytes, an ML-DSA-87 one about 8,000.
 pub const CSR_BYTES_MAX: usize = 64 * 1024;
 
-/// Attributes in one request, and extensions in its extension request. Real requests carry under ten.
+/// Attributes in one request. Real requests carry under ten.
 const ATTRIBUTES_MAX: usize = 32;
 
 /// The bytes of a request, bounded in size and otherwise untouched.
@@ -37,9 +38,6 @@ impl<'a> CertificateSigningRequestDer<'a> {
 /// it.
 const EXTENSION_REQUESTS: [&[u8]; 2] = [oid::EXTENSION_REQUEST, oid::MICROSOFT_EXTENSION_REQUEST];
 
-/// Bit 5 of KeyUsage, keyCertSign, as it stands in the first octet (RFC 5280 §4.2.1.3).
-pub(crate) const KEY_CERT_SIGN: u8 = 0x04;
-
 /// A parsed request. Nothing in it is trusted yet.
 ///
 /// ```asn1
@@ -61,8 +59,7 @@ pub(crate) struct CertificationRequest<'a> {
     signature: &'a [u8],
     subject: Name<'a>,
     key: SubjectPublicKeyInfo<'a>,
-    /// The request asks for a CA certificate.
-    requests_ca: bool,
+    extensions: RequestedExtensions<'a>,
 }
 
 impl<'a> CertificationRequest<'a> {
@@ -83,7 +80,7 @@ impl<'a> CertificationRequest<'a> {
         let key = SubjectPublicKeyInfo::parse(&fields.expect(tag::SEQUENCE, "no subjectPKInfo")?)?;
         let attributes = fields.expect(tag::context_constructed(0), "no attributes field")?;
         fields.finish()?;
-        let requests_ca = parse_attributes(&attributes)?;
+        let extensions = parse_attributes(&attributes)?;
 
         Ok(Self {
             info: info.encoding,
@@ -91,7 +88,7 @@ impl<'a> CertificationRequest<'a> {
             signature: whole_octets(&signature)?,
             subject,
             key,
-            requests_ca,
+            extensions,
         })
     }
 
@@ -109,7 +106,7 @@ impl<'a> CertificationRequest<'a> {
         Ok(VerifiedRequest {
             subject: self.subject,
             key: self.key,
-            requests_ca: self.requests_ca,
+            extensions: self.extensions,
         })
     }
 }
@@ -119,7 +116,7 @@ impl<'a> CertificationRequest<'a> {
 pub(crate) struct VerifiedRequest<'a> {
     pub(crate) subject: Name<'a>,
     pub(crate) key: SubjectPublicKeyInfo<'a>,
-    pub(crate) requests_ca: bool,
+    pub(crate) extensions: RequestedExtensions<'a>,
 }
 
 /// Verifies a chunk of requests. They go together so that a verifier with several lanes can take them
@@ -150,15 +147,15 @@ fn signature_oid<'a>(
     Ok(oid)
 }
 
-/// Checks the attributes and finds whether a CA certificate is asked for.
+/// Checks the attributes and finds the extensions that are asked for.
 ///
 /// `Attribute ::= SEQUENCE { type OBJECT IDENTIFIER, values SET OF ANY }`, RFC 2986 §4.1. Each type at most
 /// once; those of RFC 2985 have exactly one value. Their content stays where it is: a challenge password
 /// is neither read nor repeated.
-fn parse_attributes(attributes: &Tlv<'_>) -> Result<bool, Rejection> {
+fn parse_attributes<'a>(attributes: &Tlv<'a>) -> Result<RequestedExtensions<'a>, Rejection> {
     let mut seen: arrayvec::ArrayVec<&[u8], ATTRIBUTES_MAX> = arrayvec::ArrayVec::new();
     let mut previous: &[u8] = &[];
-    let mut requests_ca = false;
+    let mut extensions = RequestedExtensions::default();
     let mut reader = attributes.reader();
     while !reader.is_empty() {
         let attribute = reader.expect(tag::SEQUENCE, "an attribute that is not a SEQUENCE")?;
@@ -184,79 +181,11 @@ fn parse_attributes(attributes: &Tlv<'_>) -> Result<bool, Rejection> {
             let value = values.any().map_err(|_| Rejection::AttributeCount)?;
             values.finish().map_err(|_| Rejection::AttributeCount)?;
             if asks_extensions {
-                requests_ca |= parse_extension_request(&value)?;
+                extensions.add(&value)?;
             }
         } else if values.is_empty() {
             return Err(Rejection::AttributeCount);
         }
     }
-    Ok(requests_ca)
-}
-
-/// `Extensions ::= SEQUENCE SIZE (1..MAX) OF Extension`, RFC 5280 §4.1. Requested extensions are wishes:
-/// the profile makes the certificate's, none is copied. They must be well formed, and none may ask for a
-/// CA certificate.
-fn parse_extension_request(extensions: &Tlv<'_>) -> Result<bool, Rejection> {
-    if extensions.tag != tag::SEQUENCE || extensions.content.is_empty() {
-        return Err(Rejection::Malformed(
-            "an extension request without extensions",
-        ));
-    }
-    let mut seen: arrayvec::ArrayVec<&[u8], ATTRIBUTES_MAX> = arrayvec::ArrayVec::new();
-    let mut requests_ca = false;
-    let mut reader = extensions.reader();
-    while !reader.is_empty() {
-        let (oid, _critical, value) = extension(&mut reader)?;
-        if seen.contains(&oid) {
-            return Err(Rejection::Malformed("an extension twice"));
-        }
-        seen.try_push(oid)
-            .map_err(|_| Rejection::Malformed("too many extensions"))?;
-        requests_ca |= match oid {
-            oid::BASIC_CONSTRAINTS => basic_constraints_ca(value)?,
-            oid::KEY_USAGE => key_cert_sign(value)?,
-            _ => false,
-        };
-    }
-    Ok(requests_ca)
-}
-
-/// `Extension ::= SEQUENCE { extnID OID, critical BOOLEAN DEFAULT FALSE, extnValue OCTET STRING }`.
-fn extension<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], bool, &'a [u8]), Rejection> {
-    let mut fields = reader
-        .expect(tag::SEQUENCE, "an extension that is not a SEQUENCE")?
-        .reader();
-    let oid = fields
-        .expect(tag::OID, "an extension without an identifier")?
-        .content;
-    let critical = fields.optional(tag::BOOLEAN)?;
-    if critical.is_some_and(|critical| critical.content == [0]) {
-        return Err(Rejection::Malformed("a default value that is encoded"));
-    }
-    let value = fields
-        .expect(tag::OCTET_STRING, "an extension without a value")?
-        .content;
-    fields.finish()?;
-    check_strict(value)?;
-    Ok((oid, critical.is_some(), value))
-}
-
-/// `BasicConstraints ::= SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }`.
-fn basic_constraints_ca(value: &[u8]) -> Result<bool, Rejection> {
-    let mut fields = reader::single(value, tag::SEQUENCE, "malformed basic constraints")?.reader();
-    let ca = fields.optional(tag::BOOLEAN)?;
-    if ca.is_some_and(|ca| ca.content == [0]) {
-        return Err(Rejection::Malformed("a default value that is encoded"));
-    }
-    if let Some(path_length) = fields.optional(tag::INTEGER)? {
-        reader::unsigned(&path_length)?;
-    }
-    fields.finish()?;
-    Ok(ca.is_some())
-}
-
-/// Whether a KeyUsage, RFC 5280 §4.2.1.3, asks to sign certificates.
-fn key_cert_sign(value: &[u8]) -> Result<bool, Rejection> {
-    let bits = reader::single(value, tag::BIT_STRING, "malformed key usage")?.content;
-    Ok(bits.get(1).is_some_and(|first| first & KEY_CERT_SIGN != 0))
+    Ok(extensions)
 }

@@ -39,6 +39,7 @@ mod cycle;
 mod der;
 mod engine;
 mod fault;
+mod general_name;
 mod hex;
 mod index_keys;
 mod issuance;
@@ -57,6 +58,7 @@ mod reissue;
 mod rejection;
 mod reply;
 mod request;
+mod requested_extensions;
 mod slots;
 #[doc(hidden)]
 pub mod stages;

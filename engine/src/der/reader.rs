@@ -241,7 +241,7 @@ fn primitive_fault(tag: u8) -> &'static str {
 }
 
 /// X.690 §8.19: arcs of seven bits each, none with a leading zero group.
-fn is_oid(content: &[u8]) -> bool {
+pub(crate) fn is_oid(content: &[u8]) -> bool {
     if content.is_empty() || content.len() > OID_BYTES_MAX || content[content.len() - 1] & 0x80 != 0
     {
         return false;
