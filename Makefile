@@ -6,6 +6,7 @@
 #   make test                    every test
 #   make lint                    format, clippy, documentation, dependencies
 #   make bench                   criterion benches
+#   make fuzz                    every fuzz target for 10 seconds
 
 SIGNER ?= software
 COUNT  ?= 200000
@@ -13,7 +14,7 @@ COUNT  ?= 200000
 # Tests that need a PKCS#11 token run inside this: it brings SoftHSM without root.
 WITH_SOFTHSM = softhsm/with-softhsm.sh
 
-.PHONY: demo test lint bench build
+.PHONY: demo test lint bench fuzz build
 
 build:
 	cargo build --release --workspace --bins
@@ -47,6 +48,9 @@ lint:
 	else \
 		echo "cargo-deny is not installed: the dependency checks of deny.toml did not run"; \
 	fi
+
+fuzz:
+	fuzz/run.sh short
 
 bench:
 	$(WITH_SOFTHSM) cargo bench --package birthmark-bench
