@@ -35,7 +35,7 @@ pub fn initialize_token(
         });
     }
     let module = ModuleUser::acquire_path(module)?;
-    let _setup = module.setup();
+    let _listing = module.listing();
     let tokens = initialized_tokens(&module)?;
     if tokens
         .iter()
