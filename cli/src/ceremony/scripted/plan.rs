@@ -247,7 +247,7 @@ impl Plan {
                     ));
                 }
             }
-            has_root |= matches!(step.action, Action::SelfSign { .. });
+            has_root |= step.action.makes_root();
             if !has_root
                 && matches!(
                     step.action,
