@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{
+    Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    TryLockError,
+};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -35,9 +38,10 @@ pub(super) struct Module {
     path: PathBuf,
     context: Pkcs11,
     sign: SignFunctions,
-    /// Held while slots are listed or a token is initialized: SoftHSM's list makes a slot where
-    /// there is no free one.
-    listing: Mutex<()>,
+    /// Read while slots are listed and sessions opened, written while a token is initialized: that
+    /// gives SoftHSM another slot. Nobody who signs initializes tokens, so nobody waits for a call
+    /// that hangs.
+    slots: RwLock<()>,
     /// The set-up locks of the slots in use.
     setups: Mutex<HashMap<u64, SetupLock>>,
     usage: Mutex<Usage>,
@@ -165,9 +169,14 @@ impl Module {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Waits for the right to list slots or initialize a token.
-    pub(super) fn listing(&self) -> MutexGuard<'_, ()> {
-        lock(&self.listing)
+    /// The slots stay as they are meanwhile.
+    pub(super) fn keep_slots(&self) -> RwLockReadGuard<'_, ()> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the right to initialize a token, which changes the slots.
+    pub(super) fn change_slots(&self) -> RwLockWriteGuard<'_, ()> {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The set-up lock of a slot. There are as many as slots in use.
@@ -220,7 +229,7 @@ impl Module {
             path: path.to_owned(),
             context,
             sign,
-            listing: Mutex::new(()),
+            slots: RwLock::new(()),
             setups: Mutex::default(),
             usage: Mutex::default(),
             lost: AtomicBool::new(false),

@@ -64,7 +64,7 @@ impl Token {
         };
         let setup = module.setup_lock(slot);
         let anchor = {
-            let _setup = lock(&setup);
+            let (_setup, _slots) = (lock(&setup), module.keep_slots());
             OpenSession::open(module.context(), slot).map_err(failed)?
         };
         let session = anchor.get().map_err(failed)?;
@@ -130,11 +130,13 @@ impl Token {
 
     /// Opens a session that only signs.
     pub(super) fn open_session(&self) -> Result<OpenSession, CallError> {
+        let _slots = self.module.keep_slots();
         OpenSession::open(self.module.context(), self.slot)
     }
 
     /// Opens a session that can make keys.
     pub(super) fn open_writing_session(&self) -> Result<Session, CallError> {
+        let _slots = self.module.keep_slots();
         let session = self.module.context().open_rw_session(self.slot);
         session.map_err(|error| CallError::from_wrapper("C_OpenSession", &error))
     }
@@ -294,7 +296,7 @@ pub(super) fn ping(session: &Session) -> Result<(), CallError> {
 fn find(module: &Module, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), OpenError> {
     let name = |info: &TokenInfo| format!("'{}' (serial {})", info.label(), info.serial_number());
     let mut tokens = {
-        let _listing = module.listing();
+        let _slots = module.keep_slots();
         initialized_tokens(module)?
     };
     let seen: Vec<String> = tokens.iter().map(|(_, info)| name(info)).collect();
