@@ -15,7 +15,7 @@ use crate::requested_extensions::RequestedExtensions;
 pub const CSR_BYTES_MAX: usize = 64 * 1024;
 
 /// Attributes in one request. Real requests carry under ten.
-pub(crate) const ATTRIBUTES_MAX: usize = 32;
+const ATTRIBUTES_MAX: usize = 32;
 
 /// The bytes of a request, bounded in size and otherwise untouched.
 #[derive(Debug, Clone, Copy)]
@@ -278,3 +278,18 @@ pub(crate) fn parse_attributes<'a>(
     }
     Ok(extensions)
 }
+
+/// The attributes' types, as far as they can be read.
+pub(crate) fn attribute_types<'a>(
+    attributes: &Tlv<'a>,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let mut reader = attributes.reader();
+    let types = std::iter::from_fn(move || {
+        let mut fields = reader.expect(tag::SEQUENCE, "").ok()?.reader();
+        Some(fields.expect(tag::OID, "").ok()?.content)
+    });
+    types.take(ATTRIBUTES_MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -36,6 +36,7 @@ mod checkpoint;
 mod claims;
 mod configuration;
 mod csr;
+mod csr_report;
 mod cycle;
 mod der;
 mod engine;
@@ -72,6 +73,7 @@ pub use audit::{AuditError, certificate_serial, verify_issued};
 pub use checkpoint::{LogKey, LogKeyError};
 pub use configuration::{Configuration, ConfigurationError, WitnessAddress};
 pub use csr::CSR_BYTES_MAX;
+pub use csr_report::{CsrAttribute, CsrExtension, CsrKey, CsrPolicy, CsrReport, ExtensionFate};
 pub use engine::{
     CloseError, Engine, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, OpenError, Station,
 };

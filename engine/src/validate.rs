@@ -51,19 +51,56 @@ pub(crate) fn validate<'a>(
     issuer: &Issuer,
     data: &'a BTreeMap<String, String>,
 ) -> Result<ValidatedRequest<'a>, Rejection> {
-    if !profile.accepts(request.key.algorithm) {
-        return Err(Rejection::KeyNotAllowed {
-            profile: profile.name().to_owned(),
-            algorithm: request.key.algorithm.name(),
-        });
-    }
+    check_key_kind(request, profile)?;
     let key_fingerprint = request.key.fingerprint();
-    if key_fingerprint == *issuer.key_fingerprint() {
-        return Err(Rejection::IssuerKey);
+    check_issuer_key(&key_fingerprint, issuer)?;
+    check_no_ca(request)?;
+    validate_content(request, key_fingerprint, profile, issuer, data)
+}
+
+/// The profile takes this kind of key.
+pub(crate) fn check_key_kind(
+    request: &VerifiedRequest<'_>,
+    profile: &Profile,
+) -> Result<(), Rejection> {
+    if profile.accepts(request.key.algorithm) {
+        return Ok(());
     }
+    Err(Rejection::KeyNotAllowed {
+        profile: profile.name().to_owned(),
+        algorithm: request.key.algorithm.name(),
+    })
+}
+
+/// Nobody asks for a certificate for the key that signs it.
+pub(crate) fn check_issuer_key(
+    key_fingerprint: &[u8; 32],
+    issuer: &Issuer,
+) -> Result<(), Rejection> {
+    if key_fingerprint == issuer.key_fingerprint() {
+        Err(Rejection::IssuerKey)
+    } else {
+        Ok(())
+    }
+}
+
+/// The request does not ask for a CA certificate.
+pub(crate) fn check_no_ca(request: &VerifiedRequest<'_>) -> Result<(), Rejection> {
     if request.extensions.ca {
-        return Err(Rejection::RequestsCa);
+        Err(Rejection::RequestsCa)
+    } else {
+        Ok(())
     }
+}
+
+/// Names and other content, of a request whose key does.
+pub(crate) fn validate_content<'a>(
+    request: &VerifiedRequest<'a>,
+    key_fingerprint: [u8; 32],
+    profile: &Profile,
+    issuer: &Issuer,
+    data: &'a BTreeMap<String, String>,
+) -> Result<ValidatedRequest<'a>, Rejection> {
     let values = profile.fields.values(profile.name(), request, data)?;
     let mut text = String::new();
     let subject = encode_subject(profile, &values, &mut text)?;
