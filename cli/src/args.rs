@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::ceremony::KeyPlace;
 use crate::ceremony::args::{CaCsrArguments, CaInstallArguments};
 use crate::ceremony::scripted::CeremonyArguments;
+use crate::csr::CsrCommand;
 use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::hsm::HsmCommand;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     Hsm(HsmCommand),
     /// Issue certificates for certificate signing requests.
     Issue(IssueArguments),
+    /// Look at certificate signing requests without issuing.
+    #[command(subcommand)]
+    Csr(CsrCommand),
     /// Verify, read and export the log, and prove what it holds.
     #[command(subcommand)]
     Log(LogCommand),
@@ -295,7 +299,7 @@ fn valid(text: &str) -> Result<Duration, String> {
         })
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE, for example station=7".to_owned()),

@@ -13,6 +13,7 @@ use crate::args::{
 };
 use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa, ScriptError};
 use crate::console::Console;
+use crate::csr;
 use crate::demo::{self, DemoError, DemoPlan};
 use crate::hsm::{self, HsmError};
 use crate::input::InputError;
@@ -279,6 +280,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
         }
         Command::Hsm(command) => Ok(hsm::run(command, console)?),
         Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),
+        Command::Csr(command) => csr::run(command, console),
         Command::Officer(OfficerCommand::Keygen(OfficerKeygenArguments { name, out })) => {
             officer::keygen(&name, &out, console)
         }
@@ -338,7 +340,9 @@ fn permit_plan(arguments: PermitNewArguments) -> PermitPlan {
 }
 
 /// The line's values, each key once.
-fn each_once(data: Vec<(String, String)>) -> Result<BTreeMap<String, String>, CommandError> {
+pub(crate) fn each_once(
+    data: Vec<(String, String)>,
+) -> Result<BTreeMap<String, String>, CommandError> {
     let mut values = BTreeMap::new();
     for (key, value) in data {
         if values.insert(key.clone(), value).is_some() {

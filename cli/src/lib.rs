@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`ceremony`] | make a root and an issuing CA, the log, the configuration |
 //! | [`hsm`] | list HSMs, make a key on one, check and measure it |
+//! | `csr` | what is wrong with a request, without issuing |
 //! | [`issue`] | requests in, one line of JSON per request out |
 //! | [`officer`] | officers' keys and permits |
 //! | [`records`] | verify, show and export a log, prove what it holds |
@@ -23,6 +24,7 @@ pub mod args;
 pub mod ceremony;
 pub mod command;
 pub mod console;
+mod csr;
 pub mod demo;
 mod events;
 pub mod hex;

@@ -18,6 +18,7 @@ use crate::engine::Station;
 use crate::issuer::{Issuer, IssuerError};
 use crate::permit::Officers;
 use crate::profile::{Profile, ProfileError, one_line};
+use crate::weak_key::{KnownBadKeys, KnownBadKeysError};
 
 /// A configuration file as it is written. Unknown keys are refused.
 #[derive(Debug, Deserialize)]
@@ -77,6 +78,7 @@ struct RawEngine {
     profiles: Vec<PathBuf>,
     #[serde(default)]
     officers: Vec<String>,
+    known_bad_keys: Option<PathBuf>,
 }
 
 /// A witness that cosigns the log's checkpoints (c2sp.org/tlog-witness).
@@ -125,6 +127,7 @@ pub struct Configuration {
     max_in_flight: Option<usize>,
     profiles: Vec<PathBuf>,
     officers: Option<Officers>,
+    known_bad_keys: Option<PathBuf>,
 }
 
 /// A configuration that cannot be used.
@@ -164,6 +167,9 @@ pub enum ConfigurationError {
     /// A profile does not do.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// The list of known bad keys does not do.
+    #[error(transparent)]
+    KnownBadKeys(#[from] KnownBadKeysError),
     /// The log's key or origin does not do.
     #[error(transparent)]
     LogKey(#[from] LogKeyError),
@@ -242,6 +248,7 @@ impl Configuration {
                 .map(|path| folder.join(path))
                 .collect(),
             officers,
+            known_bad_keys: raw.engine.known_bad_keys.map(|path| folder.join(path)),
         })
     }
 
@@ -264,6 +271,7 @@ impl Configuration {
         station.threads = self.threads;
         station.max_in_flight = self.max_in_flight;
         station.officers.clone_from(&self.officers);
+        station.known_bad_keys = self.known_bad_keys()?;
         let on_tokens = |signer: &SignerLocation| matches!(signer, SignerLocation::Pkcs11(_));
         station.activation = self
             .signers
@@ -294,6 +302,15 @@ impl Configuration {
         Ok(profiles
             .map(|path| Profile::read(path))
             .collect::<Result<_, _>>()?)
+    }
+
+    /// Reads the list of known bad keys, `engine.known_bad_keys`, if there is one.
+    ///
+    /// # Errors
+    /// Names the file, the line and the fault.
+    pub fn known_bad_keys(&self) -> Result<Option<KnownBadKeys>, ConfigurationError> {
+        let path = self.known_bad_keys.as_deref();
+        Ok(path.map(KnownBadKeys::read).transpose()?)
     }
 
     /// The officers whose permits count.

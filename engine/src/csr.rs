@@ -2,18 +2,19 @@
 
 use aws_lc_rs::signature::UnparsedPublicKey;
 
-use crate::der::reader::{self, Reader, Tlv, check_strict, whole_octets};
+use crate::der::reader::{self, Tlv, check_strict, whole_octets};
 use crate::der::tag;
-use crate::key::SubjectPublicKeyInfo;
+use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::name::Name;
 use crate::oid;
 use crate::pss;
 use crate::rejection::Rejection;
+use crate::requested_extensions::RequestedExtensions;
 
 /// The largest request that is looked at. Real ones have 200 to 2,000 bytes, an ML-DSA-87 one about 8,000.
 pub const CSR_BYTES_MAX: usize = 64 * 1024;
 
-/// Attributes in one request, and extensions in its extension request. Real requests carry under ten.
+/// Attributes in one request. Real requests carry under ten.
 const ATTRIBUTES_MAX: usize = 32;
 
 /// The bytes of a request, bounded in size and otherwise untouched.
@@ -37,9 +38,6 @@ impl<'a> CertificateSigningRequestDer<'a> {
 /// it.
 const EXTENSION_REQUESTS: [&[u8]; 2] = [oid::EXTENSION_REQUEST, oid::MICROSOFT_EXTENSION_REQUEST];
 
-/// Bit 5 of KeyUsage, keyCertSign, as it stands in the first octet (RFC 5280 §4.2.1.3).
-pub(crate) const KEY_CERT_SIGN: u8 = 0x04;
-
 /// A parsed request. Nothing in it is trusted yet.
 ///
 /// ```asn1
@@ -61,14 +59,55 @@ pub(crate) struct CertificationRequest<'a> {
     signature: &'a [u8],
     subject: Name<'a>,
     key: SubjectPublicKeyInfo<'a>,
-    /// The request asks for a CA certificate.
-    requests_ca: bool,
+    extensions: RequestedExtensions<'a>,
 }
 
 impl<'a> CertificationRequest<'a> {
     pub(crate) fn parse(der: CertificateSigningRequestDer<'a>) -> Result<Self, Rejection> {
         check_strict(der.0)?;
-        let mut outer = reader::single(der.0, tag::SEQUENCE, "no outer SEQUENCE")?.reader();
+        let parts = Parts::read(der.0)?;
+        parts.check_version()?;
+        let subject = Name::parse(&parts.subject)?;
+        let key = SubjectPublicKeyInfo::parse(&parts.key)?;
+        let extensions = parse_attributes(&parts.attributes)?;
+        Ok(Self {
+            info: parts.info,
+            signature_oid: signature_oid(&parts.signature_algorithm, &key)?,
+            signature: whole_octets(&parts.signature)?,
+            subject,
+            key,
+            extensions,
+        })
+    }
+
+    /// Proof of possession: the key in the request made its signature (RFC 2986 §4.2). Then, whether it is a key
+    /// that only its owner has.
+    fn verify(self) -> Result<VerifiedRequest<'a>, Rejection> {
+        check_signature(&self.key, self.signature_oid, self.info, self.signature)?;
+        self.key.check_weakness()?;
+        Ok(VerifiedRequest {
+            subject: self.subject,
+            key: self.key,
+            extensions: self.extensions,
+        })
+    }
+}
+
+/// The values of a request, each for itself and none looked into.
+pub(crate) struct Parts<'a> {
+    /// The signed bytes.
+    pub(crate) info: &'a [u8],
+    version: Tlv<'a>,
+    pub(crate) subject: Tlv<'a>,
+    pub(crate) key: Tlv<'a>,
+    pub(crate) attributes: Tlv<'a>,
+    pub(crate) signature_algorithm: Tlv<'a>,
+    pub(crate) signature: Tlv<'a>,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn read(der: &'a [u8]) -> Result<Self, Rejection> {
+        let mut outer = reader::single(der, tag::SEQUENCE, "no outer SEQUENCE")?.reader();
         let info = outer.expect(tag::SEQUENCE, "no certificationRequestInfo")?;
         let signature_algorithm = outer.expect(tag::SEQUENCE, "no signatureAlgorithm")?;
         let signature = outer.expect(tag::BIT_STRING, "no signature")?;
@@ -76,42 +115,50 @@ impl<'a> CertificationRequest<'a> {
 
         let mut fields = info.reader();
         let version = fields.expect(tag::INTEGER, "no version")?;
-        if version.content != [0] {
-            return Err(Rejection::Malformed("a version other than v1"));
-        }
-        let subject = Name::parse(&fields.expect(tag::SEQUENCE, "no subject")?)?;
-        let key = SubjectPublicKeyInfo::parse(&fields.expect(tag::SEQUENCE, "no subjectPKInfo")?)?;
+        let subject = fields.expect(tag::SEQUENCE, "no subject")?;
+        let key = fields.expect(tag::SEQUENCE, "no subjectPKInfo")?;
         let attributes = fields.expect(tag::context_constructed(0), "no attributes field")?;
         fields.finish()?;
-        let requests_ca = parse_attributes(&attributes)?;
-
         Ok(Self {
             info: info.encoding,
-            signature_oid: signature_oid(&signature_algorithm, &key)?,
-            signature: whole_octets(&signature)?,
+            version,
             subject,
             key,
-            requests_ca,
+            attributes,
+            signature_algorithm,
+            signature,
         })
     }
 
-    /// Proof of possession: the key in the request made its signature (RFC 2986 §4.2).
-    fn verify(self) -> Result<VerifiedRequest<'a>, Rejection> {
-        let Some(algorithm) = self.key.verification(self.signature_oid) else {
-            return Err(Rejection::SignatureAlgorithm);
-        };
-        if self.signature.len() > self.key.signature_bytes_max() {
-            return Err(Rejection::ProofOfPossession);
+    pub(crate) fn check_version(&self) -> Result<(), Rejection> {
+        if self.version.content == [0] {
+            Ok(())
+        } else {
+            Err(Rejection::Malformed("a version other than v1"))
         }
-        UnparsedPublicKey::new(algorithm, self.key.key)
-            .verify(self.info, self.signature)
-            .map_err(|_| Rejection::ProofOfPossession)?;
-        Ok(VerifiedRequest {
-            subject: self.subject,
-            key: self.key,
-            requests_ca: self.requests_ca,
-        })
     }
+}
+
+/// Whether `key` made `signature` over `info`. A point that is not on its curve is told apart only where the
+/// signature does not verify, so that good requests do not pay for it: no signature verifies with such a point.
+pub(crate) fn check_signature(
+    key: &SubjectPublicKeyInfo<'_>,
+    signature_oid: &[u8],
+    info: &[u8],
+    signature: &[u8],
+) -> Result<(), Rejection> {
+    let Some(algorithm) = key.verification(signature_oid) else {
+        return Err(Rejection::SignatureAlgorithm);
+    };
+    let verified = signature.len() <= key.signature_bytes_max()
+        && UnparsedPublicKey::new(algorithm, key.key)
+            .verify(info, signature)
+            .is_ok();
+    if verified {
+        return Ok(());
+    }
+    key.check_point()?;
+    Err(Rejection::ProofOfPossession)
 }
 
 /// A request whose signature was made by the key in it.
@@ -119,7 +166,7 @@ impl<'a> CertificationRequest<'a> {
 pub(crate) struct VerifiedRequest<'a> {
     pub(crate) subject: Name<'a>,
     pub(crate) key: SubjectPublicKeyInfo<'a>,
-    pub(crate) requests_ca: bool,
+    pub(crate) extensions: RequestedExtensions<'a>,
 }
 
 /// Verifies a chunk of requests. They go together so that a verifier with several lanes can take them
@@ -133,9 +180,43 @@ pub(crate) fn verify_batch<'a>(
         .collect()
 }
 
+/// Signature algorithms whose hash no longer binds a signature to what was signed: MD2 (RFC 6149), MD4 (RFC 6150),
+/// MD5 (RFC 6151) and SHA-1 (NIST SP 800-131A revision 2 §9), content octets of the identifiers.
+const BROKEN_HASHES: [(&[u8], &str); 9] = [
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x02],
+        "MD2",
+    ),
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x03],
+        "MD4",
+    ),
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x04],
+        "MD5",
+    ),
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x05],
+        "SHA-1",
+    ),
+    // The same of the Open Systems Environment Implementors' Workshop: 1.3.14.3.2.
+    (&[0x2b, 0x0e, 0x03, 0x02, 0x02], "MD4"),
+    (&[0x2b, 0x0e, 0x03, 0x02, 0x03], "MD5"),
+    (&[0x2b, 0x0e, 0x03, 0x02, 0x1d], "SHA-1"),
+    // ecdsa-with-SHA1 and id-dsa-with-sha1.
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01], "SHA-1"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x38, 0x04, 0x03], "SHA-1"),
+];
+
+/// Refuses a signature over a broken hash, whatever key it goes with.
+pub(crate) fn check_signature_hash(signature_oid: &[u8]) -> Result<(), Rejection> {
+    let broken = BROKEN_HASHES.iter().find(|(oid, _)| *oid == signature_oid);
+    broken.map_or(Ok(()), |(_, hash)| Err(Rejection::SignatureHash(hash)))
+}
+
 /// The signature algorithm's identifier. RSASSA-PSS has the parameters of RFC 4055 §3.1, other RSA NULL (§5);
 /// ECDSA, EdDSA and ML-DSA have none (RFC 5758 §3.2, RFC 8410 §3, RFC 9881 §2).
-fn signature_oid<'a>(
+pub(crate) fn signature_oid<'a>(
     algorithm: &Tlv<'a>,
     key: &SubjectPublicKeyInfo<'_>,
 ) -> Result<&'a [u8], Rejection> {
@@ -143,22 +224,27 @@ fn signature_oid<'a>(
     let oid = reader.expect(tag::OID, "no signature algorithm")?.content;
     if oid == oid::RSA_PSS {
         pss::check_signature_parameters(&mut reader)?;
-    } else if key.algorithm == crate::key::DeviceKeyAlgorithm::Rsa {
+    } else if key.verification(oid).is_none() {
+        check_signature_hash(oid)?;
+        return Err(Rejection::SignatureAlgorithm);
+    } else if key.algorithm == DeviceKeyAlgorithm::Rsa {
         reader.expect(tag::NULL, "RSA signature parameters that are not NULL")?;
     }
     reader.finish().map_err(|_| Rejection::SignatureAlgorithm)?;
     Ok(oid)
 }
 
-/// Checks the attributes and finds whether a CA certificate is asked for.
+/// Checks the attributes and finds the extensions that are asked for.
 ///
 /// `Attribute ::= SEQUENCE { type OBJECT IDENTIFIER, values SET OF ANY }`, RFC 2986 §4.1. Each type at most
 /// once; those of RFC 2985 have exactly one value. Their content stays where it is: a challenge password
 /// is neither read nor repeated.
-fn parse_attributes(attributes: &Tlv<'_>) -> Result<bool, Rejection> {
+pub(crate) fn parse_attributes<'a>(
+    attributes: &Tlv<'a>,
+) -> Result<RequestedExtensions<'a>, Rejection> {
     let mut seen: arrayvec::ArrayVec<&[u8], ATTRIBUTES_MAX> = arrayvec::ArrayVec::new();
     let mut previous: &[u8] = &[];
-    let mut requests_ca = false;
+    let mut extensions = RequestedExtensions::default();
     let mut reader = attributes.reader();
     while !reader.is_empty() {
         let attribute = reader.expect(tag::SEQUENCE, "an attribute that is not a SEQUENCE")?;
@@ -178,85 +264,32 @@ fn parse_attributes(attributes: &Tlv<'_>) -> Result<bool, Rejection> {
             return Err(Rejection::AttributeCount);
         }
         seen.try_push(oid)
-            .map_err(|_| Rejection::Malformed("too many attributes"))?;
+            .map_err(|_| Rejection::OverLimit("over 32 attributes"))?;
         let asks_extensions = EXTENSION_REQUESTS.contains(&oid);
         if asks_extensions || oid == oid::CHALLENGE_PASSWORD {
             let value = values.any().map_err(|_| Rejection::AttributeCount)?;
             values.finish().map_err(|_| Rejection::AttributeCount)?;
             if asks_extensions {
-                requests_ca |= parse_extension_request(&value)?;
+                extensions.add(&value)?;
             }
         } else if values.is_empty() {
             return Err(Rejection::AttributeCount);
         }
     }
-    Ok(requests_ca)
+    Ok(extensions)
 }
 
-/// `Extensions ::= SEQUENCE SIZE (1..MAX) OF Extension`, RFC 5280 §4.1. Requested extensions are wishes:
-/// the profile makes the certificate's, none is copied. They must be well formed, and none may ask for a
-/// CA certificate.
-fn parse_extension_request(extensions: &Tlv<'_>) -> Result<bool, Rejection> {
-    if extensions.tag != tag::SEQUENCE || extensions.content.is_empty() {
-        return Err(Rejection::Malformed(
-            "an extension request without extensions",
-        ));
-    }
-    let mut seen: arrayvec::ArrayVec<&[u8], ATTRIBUTES_MAX> = arrayvec::ArrayVec::new();
-    let mut requests_ca = false;
-    let mut reader = extensions.reader();
-    while !reader.is_empty() {
-        let (oid, _critical, value) = extension(&mut reader)?;
-        if seen.contains(&oid) {
-            return Err(Rejection::Malformed("an extension twice"));
-        }
-        seen.try_push(oid)
-            .map_err(|_| Rejection::Malformed("too many extensions"))?;
-        requests_ca |= match oid {
-            oid::BASIC_CONSTRAINTS => basic_constraints_ca(value)?,
-            oid::KEY_USAGE => key_cert_sign(value)?,
-            _ => false,
-        };
-    }
-    Ok(requests_ca)
+/// The attributes' types, as far as they can be read.
+pub(crate) fn attribute_types<'a>(
+    attributes: &Tlv<'a>,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let mut reader = attributes.reader();
+    let types = std::iter::from_fn(move || {
+        let mut fields = reader.expect(tag::SEQUENCE, "").ok()?.reader();
+        Some(fields.expect(tag::OID, "").ok()?.content)
+    });
+    types.take(ATTRIBUTES_MAX)
 }
 
-/// `Extension ::= SEQUENCE { extnID OID, critical BOOLEAN DEFAULT FALSE, extnValue OCTET STRING }`.
-fn extension<'a>(reader: &mut Reader<'a>) -> Result<(&'a [u8], bool, &'a [u8]), Rejection> {
-    let mut fields = reader
-        .expect(tag::SEQUENCE, "an extension that is not a SEQUENCE")?
-        .reader();
-    let oid = fields
-        .expect(tag::OID, "an extension without an identifier")?
-        .content;
-    let critical = fields.optional(tag::BOOLEAN)?;
-    if critical.is_some_and(|critical| critical.content == [0]) {
-        return Err(Rejection::Malformed("a default value that is encoded"));
-    }
-    let value = fields
-        .expect(tag::OCTET_STRING, "an extension without a value")?
-        .content;
-    fields.finish()?;
-    check_strict(value)?;
-    Ok((oid, critical.is_some(), value))
-}
-
-/// `BasicConstraints ::= SEQUENCE { cA BOOLEAN DEFAULT FALSE, pathLenConstraint INTEGER OPTIONAL }`.
-fn basic_constraints_ca(value: &[u8]) -> Result<bool, Rejection> {
-    let mut fields = reader::single(value, tag::SEQUENCE, "malformed basic constraints")?.reader();
-    let ca = fields.optional(tag::BOOLEAN)?;
-    if ca.is_some_and(|ca| ca.content == [0]) {
-        return Err(Rejection::Malformed("a default value that is encoded"));
-    }
-    if let Some(path_length) = fields.optional(tag::INTEGER)? {
-        reader::unsigned(&path_length)?;
-    }
-    fields.finish()?;
-    Ok(ca.is_some())
-}
-
-/// Whether a KeyUsage, RFC 5280 §4.2.1.3, asks to sign certificates.
-fn key_cert_sign(value: &[u8]) -> Result<bool, Rejection> {
-    let bits = reader::single(value, tag::BIT_STRING, "malformed key usage")?.content;
-    Ok(bits.get(1).is_some_and(|first| first & KEY_CERT_SIGN != 0))
-}
+#[cfg(test)]
+pub(crate) mod tests;

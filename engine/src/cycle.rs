@@ -27,6 +27,7 @@ use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request};
 use crate::slots::Ticket;
 use crate::tbs::{TbsCertificate, prepare};
 use crate::validate::{check_data, check_permit_size, validate};
+use crate::weak_key::check_known;
 
 /// What the first half of the cycle makes of one request.
 enum Intent {
@@ -86,6 +87,7 @@ impl Pipeline {
         let mut profiles = Vec::with_capacity(chunk.len());
         for (item, verified) in chunk.iter().zip(verified) {
             let validated = verified.and_then(|verified| {
+                check_known(self.known_bad_keys.as_ref(), &verified.key)?;
                 let (number, profile) = self.profile(&item.request.profile)?;
                 let request = validate(&verified, profile, &self.issuer, &item.request.data)?;
                 Ok((number, profile, request))

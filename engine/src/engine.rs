@@ -24,6 +24,7 @@ use crate::reissue::Reissue;
 use crate::reply::Pending;
 use crate::request::{IssueResult, Request, SubmitError};
 use crate::tbs::TbsTemplate;
+use crate::weak_key::KnownBadKeys;
 
 /// Certificates in flight unless the configuration says otherwise. At 20,000/s a certificate spends two
 /// group commits of about 4 ms, its signature and its queues in flight: about 400 at a time. Five times that
@@ -50,6 +51,8 @@ pub struct Station {
     pub profiles: Vec<Profile>,
     /// The officers whose permits count. Profiles with `reissue = "permit"` need at least one.
     pub officers: Option<Officers>,
+    /// Keys that no device may have. Default: none are known.
+    pub known_bad_keys: Option<KnownBadKeys>,
     /// The log's directory.
     pub log_directory: PathBuf,
     /// The log's key, which also has its origin.
@@ -78,6 +81,7 @@ impl Station {
             activation: None,
             profiles,
             officers: None,
+            known_bad_keys: None,
             log_directory,
             log_key,
             log_options: birthmark_log::Options::default(),
@@ -176,6 +180,7 @@ impl Engine {
             activation,
             profiles,
             officers,
+            known_bad_keys,
             log_directory,
             log_key,
             mut log_options,
@@ -222,6 +227,7 @@ impl Engine {
             issuer,
             profiles,
             officers,
+            known_bad_keys,
             signer,
             log,
             claims,

@@ -6,13 +6,13 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use birthmark_hsm::{PublicKey, RsaSignature, SigningPool};
 
 use crate::certificate::{CertificateView, unix_seconds};
-use crate::csr::KEY_CERT_SIGN;
 use crate::der::reader::{DerError, single};
 use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::oid;
 use crate::pss;
+use crate::requested_extensions::KEY_CERT_SIGN;
 
 /// Octets of a subject key identifier that are accepted: RFC 7093 goes up to a whole SHA-512.
 const KEY_IDENTIFIER_BYTES_MAX: usize = 64;

@@ -7,9 +7,11 @@ use serde::Deserialize;
 
 use crate::der::reader::{DerError, Reader, Tlv, unsigned, whole_octets};
 use crate::der::tag;
+use crate::der::writer::Writer;
 use crate::oid;
 use crate::pss;
 use crate::rejection::Rejection;
+use crate::weak_key;
 
 /// A kind of key that a profile can accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -197,6 +199,63 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         })
     }
 
+    /// That the point is on its curve: SEC 1 §3.2.2.1. Its form is right already. Other keys have no point.
+    pub(crate) fn check_point(&self) -> Result<(), Rejection> {
+        let algorithm = match self.algorithm {
+            DeviceKeyAlgorithm::EcP256 => &signature::ECDSA_P256_SHA256_ASN1,
+            DeviceKeyAlgorithm::EcP384 => &signature::ECDSA_P384_SHA384_ASN1,
+            DeviceKeyAlgorithm::EcP521 => &signature::ECDSA_P521_SHA512_ASN1,
+            _ => return Ok(()),
+        };
+        match signature::ParsedPublicKey::new(algorithm, self.key) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Rejection::EcPoint("it is not on its curve")),
+        }
+    }
+
+    /// That nobody can find the private key from the public one. Only RSA has keys that look sound and are not;
+    /// the work is bounded ([`crate::weak_key`]).
+    pub(crate) fn check_weakness(&self) -> Result<(), Rejection> {
+        match self.algorithm {
+            DeviceKeyAlgorithm::Rsa | DeviceKeyAlgorithm::RsaPss => {
+                weak_key::check_modulus(self.modulus)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every weakness that [`Self::check_weakness`] looks for.
+    pub(crate) fn weaknesses(&self) -> Vec<Rejection> {
+        match self.algorithm {
+            DeviceKeyAlgorithm::Rsa | DeviceKeyAlgorithm::RsaPss => {
+                weak_key::modulus_findings(self.modulus)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// SHA-256 over the SubjectPublicKeyInfo, as lists of known keys have it. One of RSA that is restricted to
+    /// PSS is listed without the restriction.
+    pub(crate) fn listed_fingerprint(&self) -> [u8; 32] {
+        if self.algorithm != DeviceKeyAlgorithm::RsaPss {
+            return sha256(self.encoding);
+        }
+        let mut unrestricted = Vec::with_capacity(self.encoding.len());
+        Writer::new(&mut unrestricted).nested(tag::SEQUENCE, |info| {
+            info.nested(tag::SEQUENCE, |algorithm| {
+                algorithm.primitive(tag::OID, oid::RSA_ENCRYPTION);
+                algorithm.primitive(tag::NULL, &[]);
+            });
+            info.primitive(tag::BIT_STRING, &[&[0], self.key].concat());
+        });
+        sha256(&unrestricted)
+    }
+
+    /// Bits of an RSA modulus.
+    pub(crate) fn modulus_bits(&self) -> Option<usize> {
+        (!self.modulus.is_empty()).then(|| bits(self.modulus))
+    }
+
     /// Octets of the longest signature that this key makes: an Ecdsa-Sig-Value of two INTEGERs one octet
     /// longer than the field, or the one length that the others have.
     pub(crate) fn signature_bytes_max(&self) -> usize {
@@ -231,7 +290,7 @@ fn ml_dsa_algorithm(
 
 /// Named curves only: explicit parameters are refused (RFC 5480 §2.1.1, CVE-2022-0778). Points are
 /// uncompressed: RFC 5480 §2.2 leaves compressed points optional and many relying devices cannot read
-/// them. That the point is on its curve is checked with the proof of possession.
+/// them. That the point is on its curve is checked with the proof of possession ([`SubjectPublicKeyInfo::check_point`]).
 fn ec_algorithm(
     parameters: &mut Reader<'_>,
     point: &[u8],
@@ -253,6 +312,7 @@ fn ec_algorithm(
     };
     match point.first() {
         Some(0x04) if point.len() == point_bytes => Ok(algorithm),
+        Some(0x00) if point.len() == 1 => Err(Rejection::EcPoint("it is the point at infinity")),
         Some(0x02 | 0x03) => Err(Rejection::KeyUnsupported(
             "the point is compressed; send it uncompressed",
         )),
@@ -305,11 +365,7 @@ fn rsa_modulus(key: &[u8]) -> Result<&[u8], Rejection> {
     let modulus = unsigned(&reader.expect(tag::INTEGER, "no RSA modulus")?)?;
     let exponent = unsigned(&reader.expect(tag::INTEGER, "no RSA exponent")?)?;
     reader.finish()?;
-    let bits = modulus.len() * 8
-        - modulus
-            .first()
-            .map_or(0, |first| first.leading_zeros() as usize);
-    if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
+    if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits(modulus)) {
         return Err(Rejection::RsaPolicy(
             "the modulus has under 2048 or over 4096 bits",
         ));
@@ -317,15 +373,29 @@ fn rsa_modulus(key: &[u8]) -> Result<&[u8], Rejection> {
     if modulus.last().is_none_or(|last| last & 1 == 0) {
         return Err(Rejection::RsaPolicy("the modulus is even"));
     }
+    if exponent.last().is_none_or(|last| last & 1 == 0) {
+        return Err(Rejection::RsaPolicy("the exponent is even"));
+    }
     if exponent != [0x01, 0x00, 0x01] {
         return Err(Rejection::RsaPolicy("the exponent is not 65537"));
     }
     Ok(modulus)
 }
 
+/// Bits of a big-endian number without leading zero octets.
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.first().map_or(0, |first| first.leading_zeros());
+    number.len() * 8 - zeros as usize
+}
+
 impl From<DerError> for Rejection {
-    fn from(DerError(what): DerError) -> Self {
-        Self::Malformed(what)
+    fn from(error: DerError) -> Self {
+        let DerError(what) = error;
+        if error.is_over_limit() {
+            Self::OverLimit(what)
+        } else {
+            Self::Malformed(what)
+        }
     }
 }
 

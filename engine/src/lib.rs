@@ -36,10 +36,12 @@ mod checkpoint;
 mod claims;
 mod configuration;
 mod csr;
+mod csr_report;
 mod cycle;
 mod der;
 mod engine;
 mod fault;
+mod general_name;
 mod hex;
 mod index_keys;
 mod issuance;
@@ -57,18 +59,21 @@ mod reissue;
 mod rejection;
 mod reply;
 mod request;
+mod requested_extensions;
 mod slots;
 #[doc(hidden)]
 pub mod stages;
 mod tbs;
 mod template;
 mod validate;
+mod weak_key;
 
 pub use activation::{Activation, ActivationMisfit, UnknownActivation};
 pub use audit::{AuditError, certificate_serial, verify_issued};
 pub use checkpoint::{LogKey, LogKeyError};
 pub use configuration::{Configuration, ConfigurationError, WitnessAddress};
 pub use csr::CSR_BYTES_MAX;
+pub use csr_report::{CsrAttribute, CsrExtension, CsrKey, CsrPolicy, CsrReport, ExtensionFate};
 pub use engine::{
     CloseError, Engine, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, OpenError, Station,
 };
@@ -83,3 +88,4 @@ pub use reissue::{REISSUES_MAX, Reissue};
 pub use rejection::{Action, Rejection};
 pub use reply::Pending;
 pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, SubmitError};
+pub use weak_key::{KNOWN_BAD_KEYS_MAX, KnownBadKeys, KnownBadKeysError};

@@ -132,7 +132,7 @@ impl<'a> Name<'a> {
             }
         }
         if count > NAME_ATTRIBUTES_MAX {
-            return Err(DerError("too many name attributes"));
+            return Err(DerError::OVER_NAME_ATTRIBUTES);
         }
         Ok(Self { rdns: *tlv })
     }

@@ -26,6 +26,7 @@ use crate::reply::Reply;
 use crate::request::{IssueResult, IssueStatus, Issued, Request};
 use crate::slots::{Slots, Ticket};
 use crate::tbs::{TbsCertificate, TbsTemplate};
+use crate::weak_key::KnownBadKeys;
 
 /// Requests that one worker takes at a time, from parse to prepare: about 0.7 ms of P-256 verification, so
 /// that finished signatures wait no longer than that; and two fillings of an eight-lane verifier.
@@ -47,6 +48,7 @@ pub(crate) struct Pipeline {
     pub(crate) profiles: Vec<BoundProfile>,
     /// Whose permits count.
     pub(crate) officers: Option<Officers>,
+    pub(crate) known_bad_keys: Option<KnownBadKeys>,
     pub(crate) pool: SigningPool,
     pub(crate) log: Log,
     pub(crate) claims: Claims<Arc<Reply>>,
@@ -115,6 +117,7 @@ impl Pipeline {
         issuer: Issuer,
         profiles: Vec<BoundProfile>,
         officers: Option<Officers>,
+        known_bad_keys: Option<KnownBadKeys>,
         pool: SigningPool,
         log: Log,
         claims: Claims<Arc<Reply>>,
@@ -128,6 +131,7 @@ impl Pipeline {
             issuer,
             profiles,
             officers,
+            known_bad_keys,
             pool,
             log,
             claims,

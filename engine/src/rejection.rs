@@ -53,6 +53,9 @@ pub enum Rejection {
     /// Not the DER of a CertificationRequest.
     #[error("not the DER of a certification request: it has {0}")]
     Malformed(&'static str),
+    /// More of something than is read: depth, values, attributes, names, extensions.
+    #[error("the request is over a limit: it has {0}")]
+    OverLimit(&'static str),
     /// An attribute stands twice, or has not exactly one value.
     #[error("an attribute of the request stands more than once or has not exactly one value")]
     AttributeCount,
@@ -67,6 +70,9 @@ pub enum Rejection {
         "the RSASSA-PSS parameters are not accepted: {0}; use SHA-256, MGF1 with SHA-256 and a salt of 32 octets"
     )]
     PssParameters(&'static str),
+    /// The signature is over a hash that is broken.
+    #[error("the request is signed with {0}, which is broken; sign it with SHA-256 or longer")]
+    SignatureHash(&'static str),
     /// A key type, curve or encoding that is not supported.
     #[error("the key is not supported: {0}")]
     KeyUnsupported(&'static str),
@@ -81,6 +87,30 @@ pub enum Rejection {
     /// An RSA key outside policy.
     #[error("the RSA key is outside policy: {0}")]
     RsaPolicy(&'static str),
+    /// An EC key that is not a point of its curve.
+    #[error("the key's point does not do: {0}")]
+    EcPoint(&'static str),
+    /// An RSA modulus that a small prime divides.
+    #[error("the RSA modulus can be divided by {factor}; the device's key generator is faulty")]
+    RsaSmallFactor {
+        /// The prime.
+        factor: u32,
+    },
+    /// An RSA modulus of two primes that are close to each other.
+    #[error(
+        "the RSA modulus is the product of two primes so close that anybody can find them; the device's key \
+         generator is faulty"
+    )]
+    RsaClosePrimes,
+    /// An RSA modulus as a faulty library makes it.
+    #[error(
+        "the RSA modulus is one of the library with the ROCA fault (CVE-2017-15361), and can be factored; the \
+         chip needs other firmware, or a key of another kind"
+    )]
+    RsaRoca,
+    /// The key is in the configuration's list.
+    #[error("the key is in the list of known bad keys: others have its private half")]
+    KnownBadKey,
     /// The issuing CA's own key.
     #[error("the request holds the issuing CA's own key")]
     IssuerKey,
@@ -111,6 +141,9 @@ pub enum Rejection {
     /// Fields the line adds are too many or too large.
     #[error("the line's data is over a limit: {0}")]
     DataLimit(&'static str),
+    /// A value that the line adds is not one line of text.
+    #[error("the line's data has {0}")]
+    DataValue(&'static str),
     /// Another device holds this key.
     #[error("the key is already certified, for another device or profile, in record {index}")]
     KeyInUse {
@@ -231,18 +264,41 @@ impl Rejection {
             Self::TooLarge { .. } => (101, "too-large", "Birthmark size limit", Rework),
             Self::Malformed(_) => (102, "malformed", "RFC 2986 §4, X.690 §10", Rework),
             Self::AttributeCount => (103, "attribute-count", "RFC 2985 §5.4", Rework),
+            Self::OverLimit(_) => (104, "over-limit", "Birthmark size limit", Rework),
             Self::SignatureAlgorithm => (200, "signature-algorithm", "RFC 5758 §3.2", Rework),
             Self::ProofOfPossession => (201, "proof-of-possession", "RFC 2986 §4.2", Rework),
             Self::PssParameters(_) => (202, "pss-parameters", "RFC 4055 §3.1", Rework),
+            Self::SignatureHash(_) => (
+                203,
+                "signature-hash",
+                "RFC 6149, RFC 6150, RFC 6151, NIST SP 800-131A §9",
+                Rework,
+            ),
             Self::KeyUnsupported(_) => (300, "key-unsupported", "RFC 5480 §2.1.1", Rework),
             Self::KeyNotAllowed { .. } => (301, "key-not-allowed", "profile", Stop),
             Self::RsaPolicy(_) => (302, "rsa-policy", "NIST SP 800-56B §6.2", Rework),
             Self::IssuerKey => (303, "issuer-key", "RFC 5280 §4.2.1.9", CallOfficer),
+            Self::EcPoint(_) => (304, "ec-point", "SEC 1 §3.2.2.1", Rework),
+            Self::RsaSmallFactor { .. } => (
+                305,
+                "rsa-small-factor",
+                "NIST SP 800-89 §5.3.3",
+                CallOfficer,
+            ),
+            Self::RsaClosePrimes => (
+                306,
+                "rsa-close-primes",
+                "FIPS 186-5 appendix A.1.1, CVE-2022-26320",
+                CallOfficer,
+            ),
+            Self::RsaRoca => (307, "rsa-roca", "CVE-2017-15361", CallOfficer),
+            Self::KnownBadKey => (308, "known-bad-key", "configuration", CallOfficer),
             Self::UnknownProfile(_) => (400, "unknown-profile", "configuration", Stop),
             Self::FieldCount { .. } => (401, "field-count", "profile", Rework),
             Self::FieldValue { .. } => (402, "field-value", "RFC 5280 appendix A.1", Rework),
             Self::RequestsCa => (403, "requests-ca", "RFC 5280 §4.2.1.9", CallOfficer),
             Self::DataLimit(_) => (404, "data-limit", "Birthmark size limit", Stop),
+            Self::DataValue(_) => (405, "data-value", "Birthmark record format", Stop),
             Self::KeyInUse { .. } => (500, "key-in-use", "uniqueness of keys", Scrap),
             Self::IdentityInUse { .. } => (
                 501,
@@ -267,3 +323,6 @@ impl Rejection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

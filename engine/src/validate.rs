@@ -51,19 +51,56 @@ pub(crate) fn validate<'a>(
     issuer: &Issuer,
     data: &'a BTreeMap<String, String>,
 ) -> Result<ValidatedRequest<'a>, Rejection> {
-    if !profile.accepts(request.key.algorithm) {
-        return Err(Rejection::KeyNotAllowed {
-            profile: profile.name().to_owned(),
-            algorithm: request.key.algorithm.name(),
-        });
-    }
+    check_key_kind(request, profile)?;
     let key_fingerprint = request.key.fingerprint();
-    if key_fingerprint == *issuer.key_fingerprint() {
-        return Err(Rejection::IssuerKey);
+    check_issuer_key(&key_fingerprint, issuer)?;
+    check_no_ca(request)?;
+    validate_content(request, key_fingerprint, profile, issuer, data)
+}
+
+/// The profile takes this kind of key.
+pub(crate) fn check_key_kind(
+    request: &VerifiedRequest<'_>,
+    profile: &Profile,
+) -> Result<(), Rejection> {
+    if profile.accepts(request.key.algorithm) {
+        return Ok(());
     }
-    if request.requests_ca {
-        return Err(Rejection::RequestsCa);
+    Err(Rejection::KeyNotAllowed {
+        profile: profile.name().to_owned(),
+        algorithm: request.key.algorithm.name(),
+    })
+}
+
+/// Nobody asks for a certificate for the key that signs it.
+pub(crate) fn check_issuer_key(
+    key_fingerprint: &[u8; 32],
+    issuer: &Issuer,
+) -> Result<(), Rejection> {
+    if key_fingerprint == issuer.key_fingerprint() {
+        Err(Rejection::IssuerKey)
+    } else {
+        Ok(())
     }
+}
+
+/// The request does not ask for a CA certificate.
+pub(crate) fn check_no_ca(request: &VerifiedRequest<'_>) -> Result<(), Rejection> {
+    if request.extensions.ca {
+        Err(Rejection::RequestsCa)
+    } else {
+        Ok(())
+    }
+}
+
+/// Names and other content, of a request whose key does.
+pub(crate) fn validate_content<'a>(
+    request: &VerifiedRequest<'a>,
+    key_fingerprint: [u8; 32],
+    profile: &Profile,
+    issuer: &Issuer,
+    data: &'a BTreeMap<String, String>,
+) -> Result<ValidatedRequest<'a>, Rejection> {
     let values = profile.fields.values(profile.name(), request, data)?;
     let mut text = String::new();
     let subject = encode_subject(profile, &values, &mut text)?;
@@ -124,6 +161,16 @@ pub(crate) fn check_data(
     if bytes > DATA_BYTES_MAX {
         return Err(Rejection::DataLimit(
             "keys and values have over 8192 bytes together",
+        ));
+    }
+    // They stand in exports and receipts, one line each, and people read them on terminals.
+    let texts = data.iter().flat_map(|(key, value)| [key.as_str(), value]);
+    if texts
+        .chain(lot)
+        .any(|text| text.chars().any(char::is_control))
+    {
+        return Err(Rejection::DataValue(
+            "a control character in a key or value",
         ));
     }
     Ok(())

@@ -13,10 +13,32 @@ pub(crate) const ELEMENTS_MAX: usize = 1024;
 /// careless readers (CVE-2023-2650).
 pub(crate) const OID_BYTES_MAX: usize = 64;
 
+/// Octets of one arc of an object identifier: seven bits each, for the 128 bits of a UUID below 2.25 (X.667), the
+/// longest arcs that are given out. Readers that keep arcs in words wrapped them around (CVE-2025-66030).
+pub(crate) const ARC_BYTES_MAX: usize = 19;
+
 /// What is wrong with an encoding, as a phrase that fits behind "the encoding has".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct DerError(pub(crate) &'static str);
+
+impl DerError {
+    const OVER_DEPTH: DerError = DerError("values nested over 16 deep");
+    const OVER_ELEMENTS: DerError = DerError("over 1024 values");
+    pub(crate) const OVER_NAME_ATTRIBUTES: DerError = DerError("over 32 attributes in a name");
+    pub(crate) const OVER_GENERAL_NAMES: DerError = DerError("over 32 subject alternative names");
+
+    /// Whether the encoding may be sound and is more than is read.
+    pub(crate) fn is_over_limit(self) -> bool {
+        [
+            Self::OVER_DEPTH,
+            Self::OVER_ELEMENTS,
+            Self::OVER_NAME_ATTRIBUTES,
+            Self::OVER_GENERAL_NAMES,
+        ]
+        .contains(&self)
+    }
+}
 
 /// One value: tag, content and the whole encoding, all borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,13 +191,13 @@ fn walk(
     elements: &mut usize,
 ) -> Result<(), DerError> {
     if depth > DEPTH_MAX {
-        return Err(DerError("values nested too deep"));
+        return Err(DerError::OVER_DEPTH);
     }
     let mut previous: &[u8] = &[];
     while !reader.is_empty() {
         *elements += 1;
         if *elements > ELEMENTS_MAX {
-            return Err(DerError("too many values"));
+            return Err(DerError::OVER_ELEMENTS);
         }
         let tlv = reader.any()?;
         if sorted && previous > tlv.encoding {
@@ -241,17 +263,17 @@ fn primitive_fault(tag: u8) -> &'static str {
 }
 
 /// X.690 §8.19: arcs of seven bits each, none with a leading zero group.
-fn is_oid(content: &[u8]) -> bool {
+pub(crate) fn is_oid(content: &[u8]) -> bool {
     if content.is_empty() || content.len() > OID_BYTES_MAX || content[content.len() - 1] & 0x80 != 0
     {
         return false;
     }
-    let mut starts = true;
+    let mut arc_bytes = 0;
     for byte in content {
-        if starts && *byte == 0x80 {
+        if arc_bytes == 0 && *byte == 0x80 || arc_bytes == ARC_BYTES_MAX {
             return false;
         }
-        starts = byte & 0x80 == 0;
+        arc_bytes = if byte & 0x80 == 0 { 0 } else { arc_bytes + 1 };
     }
     true
 }
@@ -296,6 +318,13 @@ mod tests {
                 "an object identifier that is malformed or too long",
             ),
             (
+                &[
+                    0x06, 21, 0x69, 0x84, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+                    0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00,
+                ],
+                "an object identifier that is malformed or too long",
+            ),
+            (
                 &[0x31, 0x06, 0x02, 0x01, 0x02, 0x02, 0x01, 0x01],
                 "a SET out of order",
             ),
@@ -325,10 +354,7 @@ mod tests {
             outer.append(&mut input);
             input = outer;
         }
-        assert_eq!(
-            check_strict(&input),
-            Err(DerError("values nested too deep"))
-        );
+        assert_eq!(check_strict(&input), Err(DerError::OVER_DEPTH));
     }
 
     proptest! {

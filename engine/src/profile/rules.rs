@@ -56,7 +56,10 @@ pub(crate) enum BasicConstraintsRule {
 
 /// Whether an extension whose value differs from certificate to certificate stands in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "the bases that there are either have names or none")]
+#[expect(
+    dead_code,
+    reason = "the bases that there are either have names or none"
+)]
 pub(crate) enum Presence {
     Forbidden,
     /// May stand there.
