@@ -1,13 +1,12 @@
 //! What an auditor checks of a record that is in the log: the record and its certificate against
 //! each other and against the issuer. Works on the bytes alone and without any secret.
 
-use crate::certificate::{CertificateView, unix_seconds};
-use crate::check::{Finding, SERIAL_BYTES_MAX, check_issued_by, ensure};
-use crate::der::reader::{Reader, unsigned};
+use crate::certificate::CertificateView;
+use crate::der::reader::{DerError, Reader, unsigned};
 use crate::der::tag;
 use crate::issuer::Issuer;
 use crate::key::SubjectPublicKeyInfo;
-use crate::oid;
+use crate::lint::{Finding, check_issued};
 use crate::record::IssuedRecord;
 
 /// Why a record or its certificate is not as this engine issues them.
@@ -33,14 +32,17 @@ pub enum AuditError {
 }
 
 impl From<Finding> for AuditError {
-    fn from(Finding { finding, rule }: Finding) -> Self {
-        Self::Finding { finding, rule }
+    fn from(finding: Finding) -> Self {
+        Self::Finding {
+            finding: finding.rule.text,
+            rule: finding.rule.source,
+        }
     }
 }
 
-/// Checks an issued record: its certificate is strict DER, names this issuer and is signed with its
-/// key; and issuer and key fingerprint of the record are those of the certificate. What the profile
-/// asked for on that day is not known here and not checked.
+/// Checks an issued record: issuer and key fingerprint of the record are those of the certificate, and the
+/// linter finds no error in the certificate, held against this issuer. What the profile asked for on that
+/// day is not known here and not checked.
 ///
 /// # Errors
 /// [`AuditError::OtherIssuer`] where another issuer has to be tried; [`AuditError::Finding`] for the
@@ -51,39 +53,28 @@ pub fn verify_issued(record: &IssuedRecord<'_>, issuer: &Issuer) -> Result<(), A
             found: record.issuer.to_vec(),
         });
     }
-    Ok(check(record, issuer)?)
+    check(record, issuer)
 }
 
-fn check(record: &IssuedRecord<'_>, issuer: &Issuer) -> Result<(), Finding> {
-    let view = CertificateView::parse(record.certificate)?;
-    let serial = unsigned(&view.serial)?;
-    ensure(
-        view.serial.content.len() <= SERIAL_BYTES_MAX && serial.iter().any(|byte| *byte != 0),
-        "the serial number is zero or over 20 octets",
-        "RFC 5280 §4.1.2.2",
-    )?;
-    ensure(
-        unix_seconds(&view.not_before)? <= unix_seconds(&view.not_after)?,
-        "notBefore is after notAfter",
-        "RFC 5280 §4.1.2.5",
-    )?;
-    ensure(
-        view.extension(oid::AUTHORITY_KEY_IDENTIFIER).is_some(),
-        "the authority key identifier is missing",
-        "RFC 5280 §4.2.1.1",
-    )?;
-    let key = SubjectPublicKeyInfo::parse(&view.spki).map_err(|_| Finding {
-        finding: "the public key cannot be read",
-        rule: "RFC 5280 §4.1.2.7",
-    })?;
-    ensure(
-        key.fingerprint() == record.key_fingerprint,
-        "the record has the fingerprint of another key than the certificate",
-        "log record",
-    )?;
+fn check(record: &IssuedRecord<'_>, issuer: &Issuer) -> Result<(), AuditError> {
+    let unreadable = |finding, rule| AuditError::Finding { finding, rule };
+    let view = CertificateView::parse(record.certificate)
+        .map_err(|DerError(what)| unreadable(what, "X.690 §10"))?;
+    let key = SubjectPublicKeyInfo::parse(&view.spki)
+        .map_err(|_| unreadable("the public key cannot be read", "RFC 5280 §4.1.2.7"))?;
+    if key.fingerprint() != record.key_fingerprint {
+        return Err(unreadable(
+            "the record has the fingerprint of another key than the certificate",
+            "log record",
+        ));
+    }
     // An issuer with an RSA key may have been set to another form since.
     let form = issuer.form_of(view.signature_algorithm);
-    check_issued_by(&view, issuer, form.unwrap_or(issuer.form()))
+    Ok(check_issued(
+        record.certificate,
+        issuer,
+        form.unwrap_or(issuer.form()),
+    )?)
 }
 
 /// The serial number of a certificate in DER: its magnitude without a leading zero octet. Reads no

@@ -10,12 +10,13 @@ use birthmark_log::{
     Append, AppendError, Commit, Committed, RecordIndex, Reservation, ReservationId,
 };
 
-use crate::check::{Expectation, WRONG_SIGNATURE};
 use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
 use crate::fault::Fault;
 use crate::hex;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
+use crate::lint::Expectation;
+use crate::lint::rules::ISSUER_SIGNATURE;
 use crate::pipeline::{
     Asker, CHECK_BATCH, ClaimedParts, Finished, PREPARE_BATCH, Pipeline, Submitted, Work,
 };
@@ -299,7 +300,7 @@ impl Pipeline {
         let why = self.pool.reject(signature, job).err()?;
         match self.slots.take(ticket)? {
             Work::Signing(reserved, asker) => {
-                let fault = Fault::Check(format!("{WRONG_SIGNATURE}: {why}"));
+                let fault = Fault::Check(format!("{ISSUER_SIGNATURE}: {why}"));
                 Some(self.lose(ticket, &reserved, fault, asker))
             }
             work => {
@@ -339,7 +340,7 @@ impl Pipeline {
                         record,
                     })
                 }
-                Err((WRONG_SIGNATURE, reserved)) => {
+                Err((finding, reserved)) if finding.is_wrong_signature() => {
                     self.sign_again(ticket, reserved, signature, asker)
                 }
                 Err((finding, reserved)) => {

@@ -4,10 +4,10 @@
 use birthmark_hsm::{SignInput, Signature};
 use birthmark_log::ReservationId;
 
-use crate::check::{Expectation, Finding, check_certificate};
 use crate::der::tag;
 use crate::der::writer::{Writer, length_octets};
 use crate::issuer::Issuer;
+use crate::lint::{Expectation, Finding, check_certificate};
 use crate::tbs::{HEADROOM, TbsCertificate};
 
 /// A TBS whose serial number and digest are durable in the log.

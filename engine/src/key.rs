@@ -352,7 +352,7 @@ const fn little_endian_small(number: u8) -> [u8; 32] {
 
 /// The sign of x, the top bit, does not matter. Encodings of y above the field's prime are refused by
 /// verification.
-fn is_small_order(key: &[u8]) -> bool {
+pub(crate) fn is_small_order(key: &[u8]) -> bool {
     SMALL_ORDER_Y
         .iter()
         .any(|y| y[..31] == key[..31] && y[31] == key[31] & 0x7f)

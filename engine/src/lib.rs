@@ -31,7 +31,6 @@
 mod activation;
 mod audit;
 mod certificate;
-mod check;
 mod checkpoint;
 mod claims;
 mod configuration;
@@ -47,6 +46,7 @@ mod index_keys;
 mod issuance;
 mod issuer;
 mod key;
+pub mod lint;
 mod metrics;
 mod name;
 mod oid;

@@ -6,10 +6,10 @@ use birthmark_hsm::{Signature, SigningPool};
 use birthmark_log::ReservationId;
 
 use crate::certificate::CertificateView;
-use crate::check::{Expectation, check_certificate};
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
 use crate::issuer::Issuer;
 use crate::key::DeviceKeyAlgorithm;
+use crate::lint::{Expectation, check_certificate};
 use crate::profile::Profile;
 use crate::tbs::{TbsTemplate, encode};
 use crate::validate::validate;
