@@ -17,7 +17,7 @@ use crate::name::Name;
 use crate::profile::Profile;
 use crate::rejection::Rejection;
 use crate::requested_extensions::{RequestedExtension, RequestedExtensions};
-use crate::validate::{check_issuer_key, check_key_kind, check_no_ca, validate_content};
+use crate::validate::{check_issuer_key, check_no_ca, content};
 use crate::weak_key::{KnownBadKeys, check_known};
 
 /// What a request holds and what is wrong with it: [`CsrReport::examine`] makes one. Issuing stops at the first finding;
@@ -209,12 +209,10 @@ impl CsrReport {
             extensions,
         };
         let fingerprint = key.fingerprint();
-        self.find(check_key_kind(&request, policy.profile));
+        self.find(policy.profile.check_key(&key));
         self.find(check_issuer_key(&fingerprint, policy.issuer));
-        self.find(check_no_ca(&request));
-        let (profile, issuer) = (policy.profile, policy.issuer);
-        let content = validate_content(&request, fingerprint, profile, issuer, policy.data);
-        self.find(content.map(drop));
+        self.find(check_no_ca(&request, policy.profile));
+        self.find(content(&request, policy.profile, policy.data).map(drop));
     }
 }
 

@@ -366,7 +366,7 @@ impl Pipeline {
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
-        profile.add_domains(&mut data);
+        profile.add_data(&mut data);
         let replaces = asker.claimed.replaces;
         let permit = replaces
             .and_then(|replaced| replaced.permit)

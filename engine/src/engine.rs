@@ -188,7 +188,7 @@ impl Engine {
             max_in_flight,
         } = station;
         let max_in_flight = check_range(max_in_flight)?;
-        check_profiles(&profiles)?;
+        check_profiles(&profiles, &issuer)?;
         check_officers(&profiles, officers.as_ref(), &log_key)?;
         issuer.check_signer(&signer)?;
         issuer.check_valid_at(log_options.clock.unix_ms() / 1000)?;
@@ -423,7 +423,7 @@ fn check_range(max_in_flight: Option<usize>) -> Result<u32, OpenError> {
     }
 }
 
-fn check_profiles(profiles: &[Profile]) -> Result<(), OpenError> {
+fn check_profiles(profiles: &[Profile], issuer: &Issuer) -> Result<(), OpenError> {
     if profiles.is_empty() {
         return Err(OpenError::Profiles(
             "there is none; list at least one in engine.profiles".into(),
@@ -439,6 +439,9 @@ fn check_profiles(profiles: &[Profile]) -> Result<(), OpenError> {
                 profile.name()
             )));
         }
+        profile.check_issuer(issuer).map_err(|problem| {
+            OpenError::Profiles(format!("profile {} {problem}", profile.name()))
+        })?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use birthmark_hsm::{PublicKey, RsaSignature, SigningPool};
 
 use crate::certificate::{CertificateView, unix_seconds};
-use crate::der::reader::{DerError, single};
+use crate::der::reader::{DerError, single, unsigned};
 use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
@@ -33,6 +33,8 @@ pub struct Issuer {
     other_form: Option<SignatureForm>,
     /// notBefore and notAfter, seconds since 1970.
     validity_s: (u64, u64),
+    /// pathLenConstraint; more than 255 is none.
+    path_length: Option<u8>,
 }
 
 /// One form of signature that a key makes.
@@ -150,7 +152,8 @@ impl Issuer {
     /// What keeps it from issuing.
     pub fn from_der(certificate: &[u8]) -> Result<Self, IssuerError> {
         let view = CertificateView::parse(certificate)?;
-        if !is_ca(&view)? {
+        let (is_ca, path_length) = basic_constraints(&view)?;
+        if !is_ca {
             return Err(IssuerError::NotCa("its basic constraints do not say cA"));
         }
         if !may_sign_certificates(&view)? {
@@ -186,6 +189,7 @@ impl Issuer {
                 unix_seconds(&view.not_before)?,
                 unix_seconds(&view.not_after)?,
             ),
+            path_length,
         })
     }
 
@@ -299,15 +303,21 @@ impl Issuer {
             .find(|form| form.algorithm == algorithm)
     }
 
+    /// How many CAs may stand below this one, RFC 5280 §4.2.1.9; `None` for any number.
+    pub(crate) fn path_length(&self) -> Option<u8> {
+        self.path_length
+    }
+
     /// notBefore and notAfter, seconds since 1970.
     pub(crate) fn validity_s(&self) -> (u64, u64) {
         self.validity_s
     }
 }
 
-fn is_ca(view: &CertificateView<'_>) -> Result<bool, DerError> {
+/// cA and pathLenConstraint, RFC 5280 §4.2.1.9.
+fn basic_constraints(view: &CertificateView<'_>) -> Result<(bool, Option<u8>), DerError> {
     let Some(extension) = view.extension(oid::BASIC_CONSTRAINTS) else {
-        return Ok(false);
+        return Ok((false, None));
     };
     let mut fields = single(
         extension.value,
@@ -315,9 +325,15 @@ fn is_ca(view: &CertificateView<'_>) -> Result<bool, DerError> {
         "malformed basic constraints",
     )?
     .reader();
-    Ok(fields
-        .optional(tag::BOOLEAN)?
-        .is_some_and(|ca| ca.content == [0xff]))
+    let ca = fields.optional(tag::BOOLEAN)?;
+    let path_length = match fields.optional(tag::INTEGER)? {
+        Some(length) => match unsigned(&length)? {
+            [length] => Some(*length),
+            _ => None,
+        },
+        None => None,
+    };
+    Ok((ca.is_some_and(|ca| ca.content == [0xff]), path_length))
 }
 
 fn may_sign_certificates(view: &CertificateView<'_>) -> Result<bool, DerError> {

@@ -75,8 +75,8 @@ impl DeviceKeyAlgorithm {
 }
 
 /// Least and greatest RSA modulus, NIST SP 800-57 part 1 §5.6.1 and the largest size in the field.
-const RSA_BITS_MIN: usize = 2048;
-const RSA_BITS_MAX: usize = 4096;
+pub(crate) const RSA_BITS_MIN: usize = 2048;
+pub(crate) const RSA_BITS_MAX: usize = 4096;
 
 /// A public key, borrowed from the structure it came in.
 ///
@@ -158,6 +158,12 @@ impl<'a> SubjectPublicKeyInfo<'a> {
         context.update(&[0]);
         context.update(body);
         sha256_output(context.finish())
+    }
+
+    /// Bits of an RSA key's modulus.
+    pub(crate) fn rsa_bits(&self) -> Option<usize> {
+        let first = self.modulus.first()?;
+        Some(self.modulus.len() * 8 - first.leading_zeros() as usize)
     }
 
     /// Key identifier: the first 20 octets of SHA-256 over the bit string's octets, RFC 7093 §2 (1).

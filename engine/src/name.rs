@@ -2,6 +2,7 @@
 
 use crate::der::reader::{DerError, Reader, Tlv, is_printable_string};
 use crate::der::tag;
+use crate::oid::{MATTER_PRODUCT_ID, MATTER_VENDOR_ID};
 
 /// Attributes in one name. Device names have one to six.
 const NAME_ATTRIBUTES_MAX: usize = 32;
@@ -13,54 +14,116 @@ pub(crate) struct AttributeType {
     pub(crate) oid: &'static [u8],
     /// Characters, at most.
     pub(crate) max: usize,
-    /// PrintableString where RFC 5280 appendix A.1 demands it, else UTF8String.
-    pub(crate) printable: bool,
+    /// PrintableString or IA5String where the type's own definition demands it, else UTF8String.
+    pub(crate) string: StringType,
 }
 
-/// The types that profiles know by name.
+/// The string types that values of name attributes are written in, RFC 5280 §4.1.2.4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StringType {
+    Utf8,
+    Printable,
+    Ia5,
+}
+
+impl StringType {
+    pub(crate) fn tag(self) -> u8 {
+        match self {
+            Self::Utf8 => tag::UTF8_STRING,
+            Self::Printable => tag::PRINTABLE_STRING,
+            Self::Ia5 => tag::IA5_STRING,
+        }
+    }
+
+    /// Whether a value of 1 to `max` characters may stand in this string type, without control characters.
+    pub(crate) fn check(self, value: &str, max: usize) -> Result<(), &'static str> {
+        if value.is_empty() {
+            Err("the value is empty")
+        } else if value.chars().count() > max {
+            Err("the value is longer than X.520 allows")
+        } else if value.chars().any(char::is_control) {
+            Err("the value holds a control character")
+        } else if self == Self::Printable && !value.bytes().all(is_printable_string) {
+            Err("the value holds a character that PrintableString lacks")
+        } else if self == Self::Ia5 && !value.is_ascii() {
+            Err("the value holds a character that IA5String lacks")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A type of the X.520 arc 2.5.4 whose values are UTF8String.
+const fn utf8(name: &'static str, oid: &'static [u8], max: usize) -> AttributeType {
+    AttributeType {
+        name,
+        oid,
+        max,
+        string: StringType::Utf8,
+    }
+}
+
+/// One whose values are PrintableString.
+const fn printable(name: &'static str, oid: &'static [u8], max: usize) -> AttributeType {
+    AttributeType {
+        name,
+        oid,
+        max,
+        string: StringType::Printable,
+    }
+}
+
+/// One whose values are IA5String.
+const fn ia5(name: &'static str, oid: &'static [u8], max: usize) -> AttributeType {
+    AttributeType {
+        name,
+        oid,
+        max,
+        string: StringType::Ia5,
+    }
+}
+
+/// Characters of a distinguished name's qualifier or a domain component. X.520 and RFC 4519 set no bound; a DNS label
+/// has 63 characters and a whole name 255.
+const UNBOUNDED_CHARS_MAX: usize = 255;
+
+/// Matter's vendor and product identifiers: 16 bits as four upper-case hexadecimal digits, Matter 1.x §6.1.1.
+const MATTER_ID_CHARS: usize = 4;
+
+/// The types that profiles know by name. RFC 5280 appendix A.1 but for: UID (RFC 4519 §2.39, ub of RFC 4524), VID and PID
+/// (matter-oid-vid, matter-oid-pid, Matter 1.x §6.1.1).
 pub(crate) const ATTRIBUTE_TYPES: &[AttributeType] = &[
-    AttributeType {
-        name: "CN",
-        oid: &[0x55, 0x04, 0x03],
-        max: 64,
-        printable: false,
-    },
-    AttributeType {
-        name: "serialNumber",
-        oid: &[0x55, 0x04, 0x05],
-        max: 64,
-        printable: true,
-    },
-    AttributeType {
-        name: "C",
-        oid: &[0x55, 0x04, 0x06],
-        max: 2,
-        printable: true,
-    },
-    AttributeType {
-        name: "L",
-        oid: &[0x55, 0x04, 0x07],
-        max: 128,
-        printable: false,
-    },
-    AttributeType {
-        name: "ST",
-        oid: &[0x55, 0x04, 0x08],
-        max: 128,
-        printable: false,
-    },
-    AttributeType {
-        name: "O",
-        oid: &[0x55, 0x04, 0x0a],
-        max: 64,
-        printable: false,
-    },
-    AttributeType {
-        name: "OU",
-        oid: &[0x55, 0x04, 0x0b],
-        max: 64,
-        printable: false,
-    },
+    utf8("CN", &[0x55, 0x04, 0x03], 64),
+    utf8("surname", &[0x55, 0x04, 0x04], 64),
+    printable("serialNumber", &[0x55, 0x04, 0x05], 64),
+    printable("C", &[0x55, 0x04, 0x06], 2),
+    utf8("L", &[0x55, 0x04, 0x07], 128),
+    utf8("ST", &[0x55, 0x04, 0x08], 128),
+    utf8("street", &[0x55, 0x04, 0x09], 128),
+    utf8("O", &[0x55, 0x04, 0x0a], 64),
+    utf8("OU", &[0x55, 0x04, 0x0b], 64),
+    utf8("title", &[0x55, 0x04, 0x0c], 64),
+    utf8("givenName", &[0x55, 0x04, 0x2a], 64),
+    printable("dnQualifier", &[0x55, 0x04, 0x2e], UNBOUNDED_CHARS_MAX),
+    utf8("pseudonym", &[0x55, 0x04, 0x41], 128),
+    utf8("organizationIdentifier", &[0x55, 0x04, 0x61], 256),
+    utf8(
+        "UID",
+        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x01],
+        256,
+    ),
+    ia5(
+        "DC",
+        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19],
+        UNBOUNDED_CHARS_MAX,
+    ),
+    ia5(
+        "emailAddress",
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01],
+        255,
+    ),
+    utf8("VID", MATTER_VENDOR_ID, MATTER_ID_CHARS),
+    utf8("PID", MATTER_PRODUCT_ID, MATTER_ID_CHARS),
 ];
 
 impl AttributeType {
@@ -76,29 +139,29 @@ impl AttributeType {
             .find(|attribute| attribute.oid == oid)
     }
 
+    /// All names, as a person reads a list.
+    pub(crate) fn names() -> String {
+        let names: Vec<&str> = ATTRIBUTE_TYPES.iter().map(|known| known.name).collect();
+        names.join(", ")
+    }
+
     /// The string type of a value of this attribute.
     pub(crate) fn string_tag(&self) -> u8 {
-        if self.printable {
-            tag::PRINTABLE_STRING
-        } else {
-            tag::UTF8_STRING
-        }
+        self.string.tag()
     }
 
     /// Whether `value` may stand in this attribute.
     pub(crate) fn check(&self, value: &str) -> Result<(), &'static str> {
-        if value.is_empty() {
-            Err("the value is empty")
-        } else if value.chars().count() > self.max {
-            Err("the value is longer than X.520 allows")
-        } else if value.chars().any(char::is_control) {
-            Err("the value holds a control character")
-        } else if self.printable && !value.bytes().all(is_printable_string) {
-            Err("the value holds a character that PrintableString lacks")
-        } else if self.name == "C"
-            && !(value.len() == 2 && value.bytes().all(|b| b.is_ascii_uppercase()))
-        {
+        self.string.check(value, self.max)?;
+        let country = || value.len() == 2 && value.bytes().all(|b| b.is_ascii_uppercase());
+        let matter_id = || {
+            value.len() == MATTER_ID_CHARS
+                && value.bytes().all(|b| b"0123456789ABCDEF".contains(&b))
+        };
+        if self.name == "C" && !country() {
             Err("the value is not a country code of two capital letters (ISO 3166)")
+        } else if (self.name == "VID" || self.name == "PID") && !matter_id() {
+            Err("the value is not four upper-case hexadecimal digits (Matter §6.1.1)")
         } else {
             Ok(())
         }
@@ -148,13 +211,6 @@ impl<'a> Name<'a> {
             }
             read_attribute(&mut rdn).ok()
         })
-    }
-
-    /// The values of one attribute type.
-    pub(crate) fn values(&self, oid: &'a [u8]) -> impl Iterator<Item = Tlv<'a>> + use<'a> {
-        self.attributes()
-            .filter(move |(found, _)| *found == oid)
-            .map(|(_, value)| value)
     }
 }
 

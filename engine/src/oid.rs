@@ -63,6 +63,33 @@ pub(crate) const EXT_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
 /// id-on-hardwareModuleName, RFC 4108 §5.
 pub(crate) const HARDWARE_MODULE_NAME: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x04];
 
+/// id-on-permanentIdentifier, RFC 4043 §2.
+pub(crate) const PERMANENT_IDENTIFIER: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x03];
+/// id-ce-cRLDistributionPoints, RFC 5280 §4.2.1.13.
+pub(crate) const CRL_DISTRIBUTION_POINTS: &[u8] = &[0x55, 0x1d, 0x1f];
+/// id-ce-certificatePolicies, RFC 5280 §4.2.1.4.
+pub(crate) const CERTIFICATE_POLICIES: &[u8] = &[0x55, 0x1d, 0x20];
+/// id-pe-authorityInfoAccess, RFC 5280 §4.2.2.1.
+pub(crate) const AUTHORITY_INFO_ACCESS: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x01];
+/// id-ad-ocsp, RFC 5280 §4.2.2.1.
+pub(crate) const ACCESS_OCSP: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01];
+/// id-ad-caIssuers, RFC 5280 §4.2.2.1.
+pub(crate) const ACCESS_CA_ISSUERS: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x02];
+/// id-pe-masa-url, RFC 8995 §2.3.2.
+pub(crate) const MASA_URL: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x01, 0x20];
+/// matter-oid-vid, 1.3.6.1.4.1.37244.2.1, Matter 1.x §6.1.1.
+pub(crate) const MATTER_VENDOR_ID: &[u8] =
+    &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xa2, 0x7c, 0x02, 0x01];
+/// matter-oid-pid, 1.3.6.1.4.1.37244.2.2, Matter 1.x §6.1.1.
+pub(crate) const MATTER_PRODUCT_ID: &[u8] =
+    &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xa2, 0x7c, 0x02, 0x02];
+
+/// An identifier in dotted form, from content octets that the strict reader accepts, X.690 §8.19.
+pub(crate) fn to_dotted(oid: &[u8]) -> String {
+    x509_cert::spki::ObjectIdentifier::from_bytes(oid)
+        .map_or_else(|_| crate::hex::encode(oid), |oid| oid.to_string())
+}
+
 /// The content octets of an identifier in dotted form, X.690 §8.19. `None` if it is not one.
 pub(crate) fn from_dotted(dotted: &str) -> Option<Vec<u8>> {
     let oid = x509_cert::spki::ObjectIdentifier::new(dotted).ok()?;

@@ -31,6 +31,8 @@ pub const DATA_RESERVED_PREFIX: &str = "birthmark:";
 pub(crate) const DATA_KEY_DOMAIN: &str = "birthmark:key-domain";
 /// Data key of the domain that the identity is unique in, where that is not the profile's name.
 pub(crate) const DATA_IDENTITY_DOMAIN: &str = "birthmark:identity-domain";
+/// Data key that says whether the key is known to be inside its TPM. Only profiles of TPM keys have it.
+pub(crate) const DATA_RESIDENCY: &str = "birthmark:residency";
 
 /// What the record of an activation says it is.
 const ACT_ACTIVATED: &str = "activated";
@@ -48,7 +50,7 @@ pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 const TIME_PLACEHOLDER: u64 = u64::MAX;
 
 /// Octets of an issued record besides its certificate, its texts and its data: heads, time, issuer,
-/// digests, the two domains of 64 octets and a permit's digest with their data keys: 423. Rounded up.
+/// digests, the two domains of 64 octets, a permit's digest and a residency with their data keys: 454. Rounded up.
 const ISSUED_FIXED_BYTES: usize = 512;
 
 /// An entry of the log.
@@ -430,6 +432,7 @@ mod tests {
             (DATA_KEY_DOMAIN, domain.as_str()),
             (DATA_IDENTITY_DOMAIN, domain.as_str()),
             (DATA_PERMIT, digest.as_str()),
+            (DATA_RESIDENCY, "unproven"),
         ]);
         let (lot, identity) = ("l".repeat(128), "i".repeat(256));
         let record = IssuedRecord {

@@ -46,6 +46,16 @@ pub enum Reissue {
 
 impl Reissue {
     /// As profiles write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::SameKey => "same-key",
+            Self::Permit => "permit",
+        }
+    }
+
+    /// As profiles write it.
     pub(crate) fn by_name(name: &str) -> Option<Self> {
         match name {
             "never" => Some(Self::Never),

@@ -138,6 +138,14 @@ pub enum Rejection {
     /// The request asks to be a CA.
     #[error("the request asks for a CA certificate")]
     RequestsCa,
+    /// An extension that the request asks for, or does not ask for, against its profile.
+    #[error("requested extension {extension}: {problem}")]
+    RequestedExtension {
+        /// Name or identifier of the extension.
+        extension: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// Fields the line adds are too many or too large.
     #[error("the line's data is over a limit: {0}")]
     DataLimit(&'static str),
@@ -299,6 +307,7 @@ impl Rejection {
             Self::RequestsCa => (403, "requests-ca", "RFC 5280 §4.2.1.9", CallOfficer),
             Self::DataLimit(_) => (404, "data-limit", "Birthmark size limit", Stop),
             Self::DataValue(_) => (405, "data-value", "Birthmark record format", Stop),
+            Self::RequestedExtension { .. } => (410, "requested-extension", "profile", Rework),
             Self::KeyInUse { .. } => (500, "key-in-use", "uniqueness of keys", Scrap),
             Self::IdentityInUse { .. } => (
                 501,

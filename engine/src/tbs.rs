@@ -10,9 +10,9 @@ use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::fault::Fault;
 use crate::issuer::Issuer;
-use crate::key::sha256;
+use crate::key::{DeviceKeyAlgorithm, sha256};
 use crate::oid;
-use crate::profile::{INDEFINITE, NotAfter, Profile};
+use crate::profile::{INDEFINITE, NotBefore, Profile, StaticValue, static_values};
 use crate::validate::ValidatedRequest;
 
 /// Room before the TBS for the header of the certificate's outer SEQUENCE: tag, length of length, two
@@ -35,8 +35,10 @@ pub(crate) type Serial = [u8; SERIAL_BYTES];
 pub(crate) struct TbsTemplate {
     /// signature AlgorithmIdentifier and issuer Name.
     algorithm_and_issuer: Vec<u8>,
-    /// AuthorityKeyIdentifier, KeyUsage, ExtendedKeyUsage.
-    extensions: Vec<u8>,
+    /// AuthorityKeyIdentifier and what the profile fixes, for certificates of RSA keys.
+    rsa_extensions: Vec<u8>,
+    /// The same for all other keys.
+    other_extensions: Vec<u8>,
 }
 
 /// A finished TBSCertificate, RFC 5280 §4.1.2, and what a signer needs of it.
@@ -54,29 +56,42 @@ impl TbsTemplate {
     pub(crate) fn new(profile: &Profile, issuer: &Issuer) -> Self {
         let mut algorithm_and_issuer = issuer.signature_algorithm().to_vec();
         algorithm_and_issuer.extend_from_slice(issuer.subject());
-        let mut extensions = Vec::new();
-        let mut writer = Writer::new(&mut extensions);
+        let mut authority = Vec::new();
         // AuthorityKeyIdentifier ::= SEQUENCE { keyIdentifier [0] IMPLICIT OCTET STRING }, §4.2.1.1.
+        let mut writer = Writer::new(&mut authority);
         extension(&mut writer, oid::AUTHORITY_KEY_IDENTIFIER, false, |value| {
             value.nested(tag::SEQUENCE, |aki| {
                 aki.primitive(tag::context_primitive(0), issuer.subject_key_identifier());
             });
         });
-        extension(&mut writer, oid::KEY_USAGE, true, |value| {
-            value.named_bits(profile.rules().key_usage.other)
-        });
-        if !profile.rules().extended_key_usage.is_empty() {
-            extension(&mut writer, oid::EXT_KEY_USAGE, false, |value| {
-                value.nested(tag::SEQUENCE, |list| {
-                    for purpose in &profile.rules().extended_key_usage {
-                        list.primitive(tag::OID, purpose);
-                    }
+        let rules = profile.rules();
+        let values = static_values(
+            rules.key_usage,
+            &rules.extended_key_usage,
+            rules.basic_constraints,
+            &rules.constant,
+        );
+        let encoded = |of_key: fn(&StaticValue) -> &[u8]| {
+            let mut extensions = authority.clone();
+            let mut writer = Writer::new(&mut extensions);
+            for known in &values {
+                extension(&mut writer, &known.oid, known.critical, |value| {
+                    value.raw(of_key(known));
                 });
-            });
-        }
+            }
+            extensions
+        };
         Self {
             algorithm_and_issuer,
-            extensions,
+            rsa_extensions: encoded(|value| &value.rsa),
+            other_extensions: encoded(|value| &value.other),
+        }
+    }
+
+    fn extensions(&self, algorithm: DeviceKeyAlgorithm) -> &[u8] {
+        match algorithm {
+            DeviceKeyAlgorithm::Rsa => &self.rsa_extensions,
+            _ => &self.other_extensions,
         }
     }
 }
@@ -104,13 +119,14 @@ pub(crate) fn encode(
 ) -> Result<TbsCertificate, Fault> {
     let (not_before_s, not_after_s) = validity(profile, issuer, now_s)?;
     let serial = random_serial()?;
+    let static_extensions = template.extensions(request.key.algorithm);
     let capacity = HEADROOM
         + TBS_FIXED_BYTES
         + template.algorithm_and_issuer.len()
-        + template.extensions.len()
+        + static_extensions.len()
         + request.subject.len()
         + request.key.encoding.len()
-        + request.hardware_serial.as_ref().map_or(0, String::len)
+        + request.alt_names.as_ref().map_or(0, Vec::len)
         + issuer.form().encoded_bytes_max();
     let mut buffer = Vec::with_capacity(capacity);
     buffer.extend_from_slice(&[0; HEADROOM]);
@@ -127,7 +143,7 @@ pub(crate) fn encode(
         tbs.raw(request.key.encoding);
         tbs.nested(tag::context_constructed(3), |explicit| {
             explicit.nested(tag::SEQUENCE, |extensions| {
-                extensions.raw(&template.extensions);
+                extensions.raw(static_extensions);
                 request_extensions(extensions, request, profile);
             });
         });
@@ -159,25 +175,29 @@ fn tbs_digest(tbs: &[u8], sign_input: &SignInput) -> [u8; 32] {
     }
 }
 
-/// notBefore, and notAfter unless it is indefinite. Backdating stops at the issuer's own notBefore.
+/// notBefore, and notAfter unless it is indefinite. What counts from the time of issue begins no earlier than the
+/// issuer's own notBefore.
 fn validity(profile: &Profile, issuer: &Issuer, now_s: u64) -> Result<(u64, Option<u64>), Fault> {
     issuer
         .check_valid_at(now_s)
         .map_err(|error| Fault::Issuer(error.to_string()))?;
     let (issuer_from_s, issuer_until_s) = issuer.validity_s();
-    let not_before_s = now_s
-        .saturating_sub(profile.validity.backdate_s)
-        .max(issuer_from_s);
-    match profile.validity.not_after {
-        NotAfter::Indefinite => Ok((not_before_s, None)),
-        NotAfter::Seconds(seconds) if now_s + seconds <= issuer_until_s => {
-            Ok((not_before_s, Some(now_s + seconds)))
-        }
-        NotAfter::Seconds(_) => Err(Fault::Issuer(
-            "the certificate would outlive the issuer certificate; shorten validity.days or renew the issuer"
-                .to_owned(),
-        )),
+    let (mut from_s, until_s) = profile.validity.at(now_s);
+    if let NotBefore::Issue { .. } = profile.validity.not_before {
+        from_s = from_s.max(issuer_from_s);
     }
+    let problem = if from_s < issuer_from_s || from_s > issuer_until_s {
+        "validity.not_before is outside the issuer certificate's validity; correct the profile"
+    } else if until_s.is_some_and(|until_s| until_s < now_s) {
+        "validity.not_after has passed; give the profile a later one"
+    } else if until_s.is_some_and(|until_s| until_s < from_s) {
+        "validity.not_after is before notBefore; correct the profile"
+    } else if until_s.is_some_and(|until_s| until_s > issuer_until_s) {
+        "the certificate would outlive the issuer certificate; shorten the profile's validity or renew the issuer"
+    } else {
+        return Ok((from_s, until_s));
+    };
+    Err(Fault::Issuer(problem.to_owned()))
 }
 
 fn random_serial() -> Result<Serial, Fault> {
@@ -202,28 +222,13 @@ fn request_extensions(
             value.primitive(tag::OCTET_STRING, &request.key.key_identifier());
         });
     }
-    if let (Some(name), Some(serial)) = (&profile.hardware_module_name, &request.hardware_serial) {
-        // The subject is never empty here, so the extension is not critical (§4.2.1.6).
-        extension(extensions, oid::SUBJECT_ALT_NAME, false, |value| {
-            value.nested(tag::SEQUENCE, |names| {
-                hardware_module_name(names, &name.hardware_type, serial.as_bytes());
-            });
+    if let Some(names) = &request.alt_names {
+        // §4.2.1.6: critical where the subject is empty.
+        let critical = profile.rules().empty_subject;
+        extension(extensions, oid::SUBJECT_ALT_NAME, critical, |value| {
+            value.raw(names);
         });
     }
-}
-
-/// `otherName [0] { type-id, value [0] EXPLICIT SEQUENCE { hwType OID, hwSerialNum OCTET STRING } }`,
-/// RFC 5280 §4.2.1.6 and RFC 4108 §5.
-fn hardware_module_name(names: &mut Writer<'_>, hardware_type: &[u8], serial: &[u8]) {
-    names.nested(tag::context_constructed(0), |other_name| {
-        other_name.primitive(tag::OID, oid::HARDWARE_MODULE_NAME);
-        other_name.nested(tag::context_constructed(0), |value| {
-            value.nested(tag::SEQUENCE, |module| {
-                module.primitive(tag::OID, hardware_type);
-                module.primitive(tag::OCTET_STRING, serial);
-            });
-        });
-    });
 }
 
 fn extension(

@@ -1,10 +1,14 @@
 //! Value templates of a profile: constants with fields of the verified request and of the caller's data,
 //! as in `"line-{data.line}-{csr.subject.serialNumber}"`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::csr::VerifiedRequest;
+use crate::general_name::GeneralName;
+use crate::hex;
 use crate::name::{AttributeType, text};
+use crate::oid;
 use crate::rejection::Rejection;
 
 /// Fields that one profile takes. Real profiles take one to four.
@@ -13,18 +17,122 @@ pub(crate) const FIELDS_MAX: usize = 16;
 /// Where a field's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// An attribute of the request's subject, which must stand there exactly once.
-    CsrSubject(&'static AttributeType),
+    /// An attribute of the request's subject, which must stand there exactly once: its name, and the content
+    /// octets of its identifier.
+    CsrSubject(String, Vec<u8>),
+    /// A name of one kind in the subject alternative name that the request asks for. It must be the only one.
+    CsrAltName(AltNameKind),
+    /// The key's identifier, RFC 7093 §2 (1), in hexadecimal.
+    KeyId,
     /// What the caller sends under a key.
     Data(String),
 }
 
+/// The kinds of requested names that a template can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AltNameKind {
+    Dns,
+    Uri,
+    Ip,
+    Email,
+}
+
+impl AltNameKind {
+    const ALL: [Self; 4] = [Self::Dns, Self::Uri, Self::Ip, Self::Email];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dns => "csr.san.dns",
+            Self::Uri => "csr.san.uri",
+            Self::Ip => "csr.san.ip",
+            Self::Email => "csr.san.email",
+        }
+    }
+
+    /// The text of a name, if it is of this kind.
+    fn text<'a>(self, name: &GeneralName<'a>) -> Option<Cow<'a, str>> {
+        match (self, name) {
+            (Self::Dns, GeneralName::Dns(text))
+            | (Self::Uri, GeneralName::Uri(text))
+            | (Self::Email, GeneralName::Email(text)) => Some(Cow::Borrowed(text)),
+            (Self::Ip, GeneralName::Ip(ip)) => Some(Cow::Owned(ip.to_string())),
+            _ => None,
+        }
+    }
+}
+
 impl Source {
+    /// From what stands between braces.
+    fn parse(name: &str) -> Option<Self> {
+        if let Some(attribute) = name.strip_prefix("csr.subject.") {
+            let known = AttributeType::by_name(attribute).map(|known| known.oid.to_vec());
+            let oid = known.or_else(|| oid::from_dotted(attribute))?;
+            return Some(Self::CsrSubject(attribute.to_owned(), oid));
+        }
+        let mut kinds = AltNameKind::ALL.into_iter();
+        if let Some(kind) = kinds.find(|kind| kind.name() == name) {
+            return Some(Self::CsrAltName(kind));
+        }
+        match name {
+            "csr.key.id" => Some(Self::KeyId),
+            _ => match name.strip_prefix("data.") {
+                Some(key) if !key.is_empty() => Some(Self::Data(key.to_owned())),
+                _ => None,
+            },
+        }
+    }
+
     /// As it stands between braces.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::CsrSubject(attribute) => format!("csr.subject.{}", attribute.name),
+            Self::CsrSubject(attribute, _) => format!("csr.subject.{attribute}"),
+            Self::CsrAltName(kind) => kind.name().to_owned(),
+            Self::KeyId => "csr.key.id".to_owned(),
             Self::Data(key) => format!("data.{key}"),
+        }
+    }
+
+    /// The value in one request.
+    fn value<'a>(
+        &self,
+        profile: &str,
+        request: &VerifiedRequest<'a>,
+        data: &'a BTreeMap<String, String>,
+    ) -> Result<Cow<'a, str>, Rejection> {
+        match self {
+            Self::CsrSubject(_, oid) => {
+                let values = request.subject.attributes();
+                let values = values.filter(|(found, _)| found == oid);
+                let value = self.only(profile, values.map(|(_, value)| value))?;
+                let value = text(&value).map_err(|problem| Rejection::FieldValue {
+                    target: self.name(),
+                    problem,
+                })?;
+                Ok(Cow::Borrowed(value))
+            }
+            Self::CsrAltName(kind) => {
+                let names = request.extensions.subject_alt_names();
+                self.only(profile, names.filter_map(|name| kind.text(&name)))
+            }
+            Self::KeyId => Ok(Cow::Owned(hex::encode(&request.key.key_identifier()))),
+            Self::Data(key) => {
+                let value = self.only(profile, data.get(key).into_iter())?;
+                Ok(Cow::Borrowed(value))
+            }
+        }
+    }
+
+    /// The value that stands exactly once.
+    fn only<T>(&self, profile: &str, mut values: impl Iterator<Item = T>) -> Result<T, Rejection> {
+        match (values.next(), values.next()) {
+            (Some(value), None) => Ok(value),
+            (first, second) => Err(Rejection::FieldCount {
+                profile: profile.to_owned(),
+                source_field: self.name(),
+                count: usize::from(first.is_some())
+                    + usize::from(second.is_some())
+                    + values.count(),
+            }),
         }
     }
 }
@@ -38,7 +146,7 @@ pub(crate) struct Fields {
 }
 
 /// The values of a profile's [`Fields`] in one request, borrowed from it.
-pub(crate) type FieldValues<'a> = arrayvec::ArrayVec<&'a str, FIELDS_MAX>;
+pub(crate) type FieldValues<'a> = arrayvec::ArrayVec<Cow<'a, str>, FIELDS_MAX>;
 
 impl Fields {
     /// Parses a template and adds the fields that it names.
@@ -67,14 +175,7 @@ impl Fields {
     }
 
     fn field(&mut self, name: &str) -> Result<usize, TemplateError> {
-        let unknown = || TemplateError::Field(name.to_owned());
-        let source = if let Some(attribute) = name.strip_prefix("csr.subject.") {
-            Source::CsrSubject(AttributeType::by_name(attribute).ok_or_else(unknown)?)
-        } else if let Some(key) = name.strip_prefix("data.").filter(|key| !key.is_empty()) {
-            Source::Data(key.to_owned())
-        } else {
-            return Err(unknown());
-        };
+        let source = Source::parse(name).ok_or_else(|| TemplateError::Field(name.to_owned()))?;
         if let Some(known) = self.sources.iter().position(|other| *other == source) {
             return Ok(known);
         }
@@ -92,6 +193,17 @@ impl Fields {
         &self.by_name
     }
 
+    /// A template as it was written.
+    pub(crate) fn text(&self, template: &Template) -> String {
+        let parts = template.parts.iter();
+        parts
+            .map(|part| match part {
+                Part::Constant(text) => text.clone(),
+                Part::Field(number) => format!("{{{}}}", self.sources[*number].name()),
+            })
+            .collect()
+    }
+
     /// Finds every field's value, each exactly once.
     pub(crate) fn values<'a>(
         &self,
@@ -99,39 +211,10 @@ impl Fields {
         request: &VerifiedRequest<'a>,
         data: &'a BTreeMap<String, String>,
     ) -> Result<FieldValues<'a>, Rejection> {
-        let mut values = FieldValues::new();
-        for source in &self.sources {
-            let (first, count) = match source {
-                Source::CsrSubject(attribute) => {
-                    let mut found = request.subject.values(attribute.oid);
-                    let first = found.next();
-                    let count = found.count() + usize::from(first.is_some());
-                    let first = first
-                        .map(|value| text(&value))
-                        .transpose()
-                        .map_err(|problem| Rejection::FieldValue {
-                            target: source.name(),
-                            problem,
-                        })?;
-                    (first, count)
-                }
-                Source::Data(key) => {
-                    let value = data.get(key).map(String::as_str);
-                    (value, usize::from(value.is_some()))
-                }
-            };
-            match (first, count) {
-                (Some(value), 1) => values.push(value),
-                _ => {
-                    return Err(Rejection::FieldCount {
-                        profile: profile.to_owned(),
-                        source_field: source.name(),
-                        count,
-                    });
-                }
-            }
-        }
-        Ok(values)
+        let values = self.sources.iter();
+        values
+            .map(|source| source.value(profile, request, data))
+            .collect()
     }
 }
 
@@ -156,13 +239,21 @@ impl Template {
         }
     }
 
+    /// The texts between the fields.
+    pub(crate) fn constants(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Constant(text) => Some(text.as_str()),
+            Part::Field(_) => None,
+        })
+    }
+
     /// Replaces `out` by the text with the fields filled in.
     pub(crate) fn render(&self, values: &FieldValues<'_>, out: &mut String) {
         out.clear();
         for part in &self.parts {
             match part {
                 Part::Constant(text) => out.push_str(text),
-                Part::Field(number) => out.push_str(values[*number]),
+                Part::Field(number) => out.push_str(&values[*number]),
             }
         }
     }
@@ -175,7 +266,10 @@ pub(crate) enum TemplateError {
     Brace,
     #[error("the value is empty")]
     Empty,
-    #[error("{{{0}}} is not a field; use {{csr.subject.TYPE}} or {{data.KEY}}")]
+    #[error(
+        "{{{0}}} is not a field; use {{csr.subject.TYPE}}, {{csr.san.dns}} (uri, ip, email), \
+         {{csr.key.id}} or {{data.KEY}}"
+    )]
     Field(String),
     #[error("the profile takes more than {FIELDS_MAX} fields")]
     TooMany,
@@ -191,7 +285,7 @@ mod tests {
         let one = fields.template("a-{data.line}-{csr.subject.CN}").unwrap();
         let two = fields.template("{csr.subject.CN}").unwrap();
         assert_eq!(fields.by_name().len(), 2);
-        let values = FieldValues::from_iter(["7", "name"]);
+        let values = FieldValues::from_iter(["7".into(), "name".into()]);
         let mut out = String::from("old");
         one.render(&values, &mut out);
         assert_eq!(out, "a-7-name");

@@ -25,8 +25,6 @@ const DATA_BYTES_MAX: usize = 8 * 1024;
 const LOT_BYTES_MAX: usize = 128;
 /// Octets of a device identity. Four times the longest serialNumber attribute, so that templates have room.
 const IDENTITY_BYTES_MAX: usize = 256;
-/// Octets of hwSerialNum, as for the serialNumber attribute.
-const HARDWARE_SERIAL_BYTES_MAX: usize = 64;
 
 /// The version of the request identity's definition below.
 const REQUEST_ID_VERSION: u8 = 1;
@@ -40,8 +38,8 @@ pub(crate) struct ValidatedRequest<'a> {
     pub(crate) identity: Option<String>,
     /// The subject's RDNSequence, DER.
     pub(crate) subject: Vec<u8>,
-    /// hwSerialNum, if the profile has one.
-    pub(crate) hardware_serial: Option<String>,
+    /// The subject alternative name's value, DER, if there is one.
+    pub(crate) alt_names: Option<Vec<u8>>,
 }
 
 /// Holds a verified request against its profile.
@@ -51,24 +49,18 @@ pub(crate) fn validate<'a>(
     issuer: &Issuer,
     data: &'a BTreeMap<String, String>,
 ) -> Result<ValidatedRequest<'a>, Rejection> {
-    check_key_kind(request, profile)?;
+    profile.check_key(&request.key)?;
     let key_fingerprint = request.key.fingerprint();
     check_issuer_key(&key_fingerprint, issuer)?;
-    check_no_ca(request)?;
-    validate_content(request, key_fingerprint, profile, issuer, data)
-}
-
-/// The profile takes this kind of key.
-pub(crate) fn check_key_kind(
-    request: &VerifiedRequest<'_>,
-    profile: &Profile,
-) -> Result<(), Rejection> {
-    if profile.accepts(request.key.algorithm) {
-        return Ok(());
-    }
-    Err(Rejection::KeyNotAllowed {
-        profile: profile.name().to_owned(),
-        algorithm: request.key.algorithm.name(),
+    check_no_ca(request, profile)?;
+    let (content, values) = content(request, profile, data)?;
+    Ok(ValidatedRequest {
+        request_id: request_id(issuer, profile, &key_fingerprint, &values),
+        key: request.key,
+        key_fingerprint,
+        identity: content.identity,
+        subject: content.subject,
+        alt_names: content.alt_names,
     })
 }
 
@@ -84,52 +76,48 @@ pub(crate) fn check_issuer_key(
     }
 }
 
-/// The request does not ask for a CA certificate.
-pub(crate) fn check_no_ca(request: &VerifiedRequest<'_>) -> Result<(), Rejection> {
-    if request.extensions.ca {
+/// The request does not ask for a CA certificate, unless the profile is one for CAs.
+pub(crate) fn check_no_ca(
+    request: &VerifiedRequest<'_>,
+    profile: &Profile,
+) -> Result<(), Rejection> {
+    if request.extensions.ca && !profile.is_ca() {
         Err(Rejection::RequestsCa)
     } else {
         Ok(())
     }
 }
 
+/// What comes from the request into the certificate, whoever issues it.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) identity: Option<String>,
+    /// The subject's RDNSequence, DER.
+    pub(crate) subject: Vec<u8>,
+    /// The subject alternative name's value, DER.
+    pub(crate) alt_names: Option<Vec<u8>>,
+}
+
 /// Names and other content, of a request whose key does.
-pub(crate) fn validate_content<'a>(
+pub(crate) fn content<'a>(
     request: &VerifiedRequest<'a>,
-    key_fingerprint: [u8; 32],
     profile: &Profile,
-    issuer: &Issuer,
     data: &'a BTreeMap<String, String>,
-) -> Result<ValidatedRequest<'a>, Rejection> {
+) -> Result<(Content, FieldValues<'a>), Rejection> {
     let values = profile.fields.values(profile.name(), request, data)?;
     let mut text = String::new();
     let subject = encode_subject(profile, &values, &mut text)?;
-    let identity = render_bounded(
-        profile.identity.as_ref(),
-        &values,
-        &mut text,
-        "identity",
-        IDENTITY_BYTES_MAX,
-    )?;
-    check_identity(identity.as_deref())?;
-    let hardware_serial = render_bounded(
-        profile
-            .hardware_module_name
-            .as_ref()
-            .map(|name| &name.serial),
-        &values,
-        &mut text,
-        "hardware_module_name.serial",
-        HARDWARE_SERIAL_BYTES_MAX,
-    )?;
-    Ok(ValidatedRequest {
-        request_id: request_id(issuer, profile, &key_fingerprint, &values),
-        key: request.key,
-        key_fingerprint,
+    let identity = render_identity(profile, &values, &mut text)?;
+    let alt_names = encode_alt_names(request, profile, &values, &mut text)?;
+    profile
+        .requested
+        .check_required(&request.extensions, &request.key, alt_names.as_deref())?;
+    let content = Content {
         identity,
         subject,
-        hardware_serial,
-    })
+        alt_names,
+    };
+    Ok((content, values))
 }
 
 /// Bounds on what the line adds, before any of it is looked at.
@@ -194,23 +182,15 @@ fn encode_subject(
     let mut problem = None;
     Writer::new(&mut subject).nested(tag::SEQUENCE, |name| {
         for entry in &profile.subject {
-            entry.value.render(values, text);
-            let checked = entry.attribute.check(text).and_then(|()| {
-                if entry.registration_id {
-                    check_registration_id(text)
-                } else {
-                    Ok(())
-                }
-            });
-            if let Err(fault) = checked {
-                problem = Some((entry.attribute.name, fault));
+            if let Some(encoded) = &entry.encoded {
+                name.raw(encoded);
+                continue;
             }
-            name.nested(tag::SET, |rdn| {
-                rdn.nested(tag::SEQUENCE, |pair| {
-                    pair.primitive(tag::OID, entry.attribute.oid);
-                    pair.primitive(entry.attribute.string_tag(), text.as_bytes());
-                });
-            });
+            entry.value.render(values, text);
+            if let Err(fault) = entry.check(text) {
+                problem = Some((entry.name(), fault));
+            }
+            entry.encode(text, name);
         }
     });
     match problem {
@@ -222,50 +202,68 @@ fn encode_subject(
     }
 }
 
-/// A registration id: letters, digits, `.`, `_` and `-`, as device clouds take it.
-fn check_registration_id(text: &str) -> Result<(), &'static str> {
-    if text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-    {
-        Ok(())
-    } else {
-        Err("a registration id holds only letters, digits, '.', '_' and '-'")
-    }
-}
-
-fn render_bounded(
-    template: Option<&crate::template::Template>,
+/// `GeneralNames ::= SEQUENCE SIZE (1..MAX) OF GeneralName`, RFC 5280 §4.2.1.6: the profile's own, then those of
+/// the request that the profile lets in.
+fn encode_alt_names(
+    request: &VerifiedRequest<'_>,
+    profile: &Profile,
     values: &FieldValues<'_>,
     text: &mut String,
-    target: &str,
-    max: usize,
+) -> Result<Option<Vec<u8>>, Rejection> {
+    if profile.alt_names.is_empty() && !profile.requested.copies_names() {
+        return Ok(None);
+    }
+    let mut names = Vec::with_capacity(96);
+    for name in &profile.alt_names {
+        if let Some(encoded) = &name.encoded {
+            names.extend_from_slice(encoded);
+            continue;
+        }
+        name.value.render(values, text);
+        name.check(text).map_err(|problem| Rejection::FieldValue {
+            target: format!("subject alternative name {}", name.form.label()),
+            problem,
+        })?;
+        name.form.encode(text, &mut Writer::new(&mut names));
+    }
+    let requested = &request.extensions;
+    profile.requested.copy_names(requested, &mut names)?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let mut value = Vec::with_capacity(names.len() + 4);
+    Writer::new(&mut value).nested(tag::SEQUENCE, |list| list.raw(&names));
+    Ok(Some(value))
+}
+
+fn render_identity(
+    profile: &Profile,
+    values: &FieldValues<'_>,
+    text: &mut String,
 ) -> Result<Option<String>, Rejection> {
-    let Some(template) = template else {
+    let Some(template) = &profile.identity else {
         return Ok(None);
     };
     template.render(values, text);
     let problem = if text.is_empty() {
         "the value is empty"
-    } else if text.len() > max {
+    } else if text.len() > IDENTITY_BYTES_MAX {
         "the value is too long"
     } else if text.chars().any(char::is_control) {
         "the value holds a control character"
     } else {
+        check_identity(text)?;
         return Ok(Some(text.clone()));
     };
     Err(Rejection::FieldValue {
-        target: target.to_owned(),
+        target: "identity".to_owned(),
         problem,
     })
 }
 
 /// One way to write an identity: what a name's comparison would fold (spaces) or could not tell apart by eye
 /// (other scripts) must not make two devices of one. Case is folded by the claims.
-fn check_identity(identity: Option<&str>) -> Result<(), Rejection> {
-    let Some(identity) = identity else {
-        return Ok(());
-    };
+fn check_identity(identity: &str) -> Result<(), Rejection> {
     let problem = if !identity.is_ascii() {
         "an identity holds ASCII characters only"
     } else if identity.starts_with(' ') || identity.ends_with(' ') || identity.contains("  ") {

@@ -41,7 +41,6 @@ impl KeyUsageRule {
 
 /// BasicConstraints, RFC 5280 §4.2.1.9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "the bases that there are have no such extension")]
 pub(crate) enum BasicConstraintsRule {
     Absent,
     /// An empty SEQUENCE: not a CA.
@@ -56,10 +55,6 @@ pub(crate) enum BasicConstraintsRule {
 
 /// Whether an extension whose value differs from certificate to certificate stands in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    dead_code,
-    reason = "the bases that there are either have names or none"
-)]
 pub(crate) enum Presence {
     Forbidden,
     /// May stand there.

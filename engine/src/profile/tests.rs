@@ -1,20 +1,53 @@
 //! A profile loads whole or not at all.
 
+mod faults;
+
+use super::validity::NotAfter;
 use super::*;
 
 fn parse(text: &str) -> Result<Profile, String> {
     Profile::parse(text, Path::new("p.toml")).map_err(|error| error.to_string())
 }
 
+fn ready(name: &str) -> &'static str {
+    ReadyMade::by_name(name).unwrap().toml
+}
+
 #[test]
-fn the_written_profiles_load() {
+fn the_ready_made_profiles_load() {
+    for ready in READY_MADE {
+        let profile = parse(ready.toml).unwrap_or_else(|error| panic!("{}: {error}", ready.name));
+        assert_eq!(profile.name(), ready.name);
+        assert!(profile.explain().len() > 8, "{}", ready.name);
+    }
     let idevid = parse(IDEVID_TOML).unwrap();
-    assert_eq!(idevid.name(), "idevid");
     assert_eq!(idevid.warnings().len(), 1);
     assert_eq!(idevid.validity.not_after, NotAfter::Indefinite);
     let client = parse(TLS_CLIENT_TOML).unwrap();
-    assert_eq!(client.rules().extended_key_usage, [CLIENT_AUTH]);
+    let client_auth = [0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
+    assert_eq!(client.rules().extended_key_usage, [client_auth]);
     assert!(client.warnings().is_empty());
+}
+
+#[test]
+fn every_comment_in_a_ready_made_profile_that_shows_a_key_is_true() {
+    // Taking the mark from the last commented lines of a profile gives a profile.
+    for (name, from) in [
+        ("idevid", "# [extensions]"),
+        ("matter-paa", "# [[subject]]\n# type = \"VID\""),
+        ("tls-server", "# [requested_extensions.subject_alt_name]"),
+        ("idevid", "# reissue = \"never\""),
+    ] {
+        let text = ready(name);
+        let at = text.find(from).unwrap();
+        let end = text[at..].find("\n\n").map_or(text.len(), |end| at + end);
+        let shown = text[at..end].replace("# ", "");
+        let changed = format!("{}{shown}{}", &text[..at], &text[end..]);
+        assert_ne!(
+            parse(&changed).unwrap().digest(),
+            parse(text).unwrap().digest()
+        );
+    }
 }
 
 #[test]
@@ -31,63 +64,53 @@ fn reissue_is_one_of_three_and_never_by_default() {
     for name in ["", "always", "Never", "same_key"] {
         let error = named(name).unwrap_err();
         assert!(
-            error.contains("p.toml: reissue: use \"never\", \"same-key\" or \"permit\""),
+            error.contains("p.toml:1: reissue: use \"never\", \"same-key\" or \"permit\""),
             "{error}"
         );
     }
 }
 
 #[test]
-fn each_fault_names_its_key() {
-    let table = [
+fn a_custom_profile_says_everything_itself() {
+    let text = "name = \"c\"\nbase = \"custom\"\nidentity = \"{csr.key.id}\"\n\
+        [[subject]]\noid = \"1.2.3\"\nstring = \"ia5\"\nvalue = \"{data.x}\"\n\
+        [validity]\nhours = 8\nalign = \"hour\"\n[key]\nalgorithms = [\"p256\", \"ed25519\"]\n\
+        [extensions]\nkey_usage = [\"digitalSignature\"]\n";
+    parse(text).unwrap();
+    for (from, to, problem) in [
         (
-            IDEVID_TOML.replace("serialNumber}\"", "serial}\""),
-            "identity",
+            "key_usage = [\"digitalSignature\"]",
+            "",
+            "is empty for P-256 keys",
         ),
         (
-            IDEVID_TOML.replace("99991231235959Z", "20301231235959Z"),
-            "validity.not_after",
+            "[\"digitalSignature\"]",
+            "[\"keyEncipherment\"]",
+            "RFC 8813",
         ),
         (
-            TLS_CLIENT_TOML.replace("days = 3650", "days = 0"),
-            "validity.days",
+            "[\"digitalSignature\"]",
+            "[\"keyAgreement\"]",
+            "does not go with Ed25519 keys",
         ),
         (
-            TLS_CLIENT_TOML.replace("days = 3650", "not_after = \"99991231235959Z\""),
-            "validity",
+            "[\"digitalSignature\"]",
+            "[\"keyCertSign\"]",
+            "for a CA and for nobody else",
         ),
         (
-            TLS_CLIENT_TOML.replace("type = \"CN\"", "type = \"XX\""),
-            "subject.XX",
+            "[\"digitalSignature\"]",
+            "[\"digitalSignature\", \"encipherOnly\"]",
+            "need keyAgreement",
         ),
+        ("identity = \"{csr.key.id}\"\n", "", "identity: is missing"),
         (
-            TLS_CLIENT_TOML.replace("type = \"CN\"", "type = \"O\""),
-            "subject",
+            "string = \"ia5\"",
+            "string = \"bmp\"",
+            "\"utf8\", \"printable\" or \"ia5\"",
         ),
-        (
-            IDEVID_TOML.replace("1.3.6.1.4.1.32473.1", "one.two"),
-            "hardware_module_name.type",
-        ),
-        (
-            IDEVID_TOML.replace("name = \"idevid\"", "name = \"a b\""),
-            "name",
-        ),
-        (
-            IDEVID_TOML.replace("[\"p256\", \"p384\", \"ed25519\", \"rsa\"]", "[]"),
-            "key.algorithms",
-        ),
-        (
-            IDEVID_TOML.replace("[validity]", "[validity]\ncolor = 1"),
-            "line 30",
-        ),
-        (
-            IDEVID_TOML.replace("base = \"idevid\"", "base = \"x\""),
-            "line 5",
-        ),
-    ];
-    for (text, key) in table {
-        let error = parse(&text).unwrap_err();
-        assert!(error.contains(&format!("p.toml: {key}")), "{error}");
-        assert!(!error.contains('\n'), "{error}");
+    ] {
+        let error = parse(&text.replace(from, to)).unwrap_err();
+        assert!(error.contains(problem), "{to:?}: {error}");
     }
 }

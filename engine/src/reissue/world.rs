@@ -120,7 +120,7 @@ impl World {
                 request_id: ask.id(self),
                 identity: Some(ask.1.to_owned()),
                 subject: Vec::new(),
-                hardware_serial: None,
+                alt_names: None,
             },
             profile: &self.profile,
             permit: permit.map(str::as_bytes),
@@ -129,7 +129,7 @@ impl World {
 
     pub(crate) fn record(&self, ask: Ask, replaces: Option<u64>) -> Vec<u8> {
         let mut data = BTreeMap::new();
-        self.profile.add_domains(&mut data);
+        self.profile.add_data(&mut data);
         IssuedRecord {
             time_ms: NOW_S * 1000,
             issuer: &self.issuer,

@@ -46,6 +46,10 @@ fn every_kind() -> Vec<Rejection> {
         RequestsCa,
         DataLimit(""),
         DataValue(""),
+        RequestedExtension {
+            extension: text(),
+            problem: "",
+        },
     ];
     all.extend(of_history());
     all
@@ -114,7 +118,7 @@ fn kinds_are_complete(rejection: &Rejection) {
         KeyUnsupported(_) | KeyNotAllowed { .. } | RsaPolicy(_) | IssuerKey | EcPoint(_) => {}
         RsaSmallFactor { .. } | RsaClosePrimes | RsaRoca | KnownBadKey => {}
         UnknownProfile(_) | FieldCount { .. } | FieldValue { .. } | RequestsCa => {}
-        DataLimit(_) | DataValue(_) => {}
+        DataLimit(_) | DataValue(_) | RequestedExtension { .. } => {}
         KeyInUse { .. } | IdentityInUse { .. } | ChangedRequest { .. } | Superseded { .. } => {}
         KeyRetired { .. } | ReissueLimit { .. } | PermitNeeded { .. } | Permit { .. } => {}
     }

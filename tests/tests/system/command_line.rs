@@ -201,7 +201,7 @@ fn configuration_errors_are_usage() {
         (software, "software:issuing-ca.pem", "chmod 600"),
         (profile, "profiles/none.toml", "none.toml"),
         (profile, "profiles", "profiles"),
-        (profile, "profiles/broken.toml", "broken.toml: line"),
+        (profile, "profiles/broken.toml", "broken.toml:3: color: "),
         ("issuing-ca.pem", "none.pem", "none.pem"),
         ("issuing-ca.pem", "garbage.pem", "garbage.pem"),
         ("issuing-ca.pem", "issuing-ca.key", "issuing-ca.key"),

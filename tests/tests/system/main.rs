@@ -12,6 +12,7 @@
 //! | `algorithms` | every kind of issuing key certifies every kind of device key |
 //! | `algorithm_refusals` | keys, signatures and parameters that are not as their algorithm wants them |
 //! | `certificates` | openssl and x509-cert read what was issued |
+//! | `profiles` | every ready-made profile, as openssl reads what it issues; requested names and values that do not fit |
 //! | `hostile_requests` | mutated requests, any subject text |
 //! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
 //! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
@@ -49,6 +50,7 @@ mod hostile_requests;
 mod load;
 mod officer;
 mod pin_kill;
+mod profiles;
 mod refusals;
 mod reissue;
 mod requests;

@@ -1,0 +1,537 @@
+//! Each fault of a profile names its file, its line and its key.
+
+use super::*;
+
+/// A change of a ready-made profile, and where the error is: what stands first on that line, and the key.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+fn assert_faults(cases: &[Case]) {
+    for (name, from, to, place, key) in cases {
+        let text = ready(name);
+        assert!(text.contains(from), "{name}: {from}");
+        let changed = text.replacen(from, to, 1);
+        let line = changed.lines().position(|line| line.starts_with(place));
+        let error = parse(&changed).unwrap_err();
+        let wanted = format!("profile p.toml:{}: {key}: ", line.unwrap() + 1);
+        assert!(
+            error.starts_with(&wanted),
+            "{name} {to:?}: {error}\n{wanted}"
+        );
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+const FORM: &[Case] = &[
+    (
+        "idevid",
+        "[validity]",
+        "[validity]\ncolor = 1",
+        "color",
+        "validity.color",
+    ),
+    (
+        "idevid",
+        "base = \"idevid\"",
+        "base = \"x\"",
+        "base",
+        "base",
+    ),
+    (
+        "idevid",
+        "type = \"serialNumber\"",
+        "typ = \"serialNumber\"",
+        "typ ",
+        "subject[0].typ",
+    ),
+    (
+        "wi-sun-fan",
+        "\"hardware_module_name\"",
+        "\"x400\"",
+        "type = \"x400\"",
+        "subject_alt_name[0].type",
+    ),
+    (
+        "tls-client",
+        "days = 3650",
+        "days = -1",
+        "days",
+        "validity.days",
+    ),
+    (
+        "tls-client",
+        "days = 3650",
+        "days = \"10\"",
+        "days",
+        "validity.days",
+    ),
+    (
+        "tls-client",
+        "\"p384\"",
+        "\"p385\"",
+        "algorithms",
+        "key.algorithms[1]",
+    ),
+    (
+        "opcua-application",
+        "extended_key_usage = [",
+        "key_purposes = [",
+        "key_purposes",
+        "extensions.key_purposes",
+    ),
+];
+
+#[test]
+fn faults_of_form_name_line_and_key() {
+    assert_faults(FORM);
+    let error = parse(&IDEVID_TOML.replace("[key]", "[key")).unwrap_err();
+    let line = IDEVID_TOML
+        .lines()
+        .position(|line| line == "[key]")
+        .unwrap()
+        + 1;
+    assert!(
+        error.starts_with(&format!("profile p.toml:{line}: ")),
+        "{error}"
+    );
+    let long = format!("{IDEVID_TOML}#{}", "x".repeat(PROFILE_BYTES_MAX));
+    assert_eq!(
+        parse(&long).unwrap_err(),
+        "profile p.toml: has over 65536 bytes"
+    );
+}
+
+const SUBJECTS: &[Case] = &[
+    (
+        "idevid",
+        "\"{csr.subject.serialNumber}\"",
+        "\"{csr.subject.serial}\"",
+        "identity",
+        "identity",
+    ),
+    (
+        "idevid",
+        "\"{csr.subject.serialNumber}\"",
+        "\"same\"",
+        "identity",
+        "identity",
+    ),
+    (
+        "idevid",
+        "name = \"idevid\"",
+        "name = \"a b\"",
+        "name",
+        "name",
+    ),
+    (
+        "tls-client",
+        "type = \"CN\"",
+        "type = \"XX\"",
+        "type",
+        "subject[0].type",
+    ),
+    (
+        "tls-client",
+        "type = \"CN\"",
+        "type = \"O\"",
+        "[[subject]]",
+        "subject",
+    ),
+    (
+        "tls-client",
+        "type = \"CN\"",
+        "oid = \"2.5.4.3\"",
+        "oid",
+        "subject[0].oid",
+    ),
+    (
+        "ldevid",
+        "type = \"O\"",
+        "oid = \"1.2.3\"",
+        "[[subject]]",
+        "subject[0].string",
+    ),
+    (
+        "tls-client",
+        "type = \"CN\"",
+        "type = \"CN\"\nstring = \"ia5\"",
+        "string",
+        "subject[0].string",
+    ),
+    (
+        "ldevid",
+        "\"Example Owner\"",
+        "\"\\u0007\"",
+        "value = \"\\u0007\"",
+        "subject[0].value",
+    ),
+    (
+        "ldevid",
+        "\"Example Owner\"",
+        "\"{data.x\"",
+        "value = \"{data.x\"",
+        "subject[0].value",
+    ),
+    (
+        "ldevid",
+        "\"Example Owner\"",
+        "\"{data.x}\"\npattern = \"(\"",
+        "pattern",
+        "subject[0].pattern",
+    ),
+    (
+        "matter-dac",
+        "\"FFF1\"",
+        "\"fff1\"",
+        "value = \"fff1\"",
+        "subject[1].value",
+    ),
+    (
+        "matter-dac",
+        "type = \"PID\"",
+        "type = \"OU\"",
+        "[[subject]]",
+        "subject",
+    ),
+    (
+        "iso15118-secc",
+        "\"CPO\"",
+        "\"MO\"",
+        "[[subject]]",
+        "subject",
+    ),
+];
+
+#[test]
+fn faults_of_subjects_name_line_and_key() {
+    assert_faults(SUBJECTS);
+}
+
+const ALTERNATIVE_NAMES: &[Case] = &[
+    (
+        "idevid",
+        "1.3.6.1.4.1.32473.1",
+        "one.two",
+        "type = \"one.two\"",
+        "hardware_module_name.type",
+    ),
+    (
+        "ldevid",
+        "type = \"hardware_module_name\"\nhardware_type = \"1.3.6.1.4.1.32473.1\"",
+        "type = \"uri\"",
+        "[[subject_alt_name]]",
+        "subject_alt_name",
+    ),
+    (
+        "ldevid",
+        "type = \"hardware_module_name\"",
+        "type = \"dns\"",
+        "hardware_type",
+        "subject_alt_name[0].hardware_type",
+    ),
+    (
+        "ldevid",
+        "hardware_type = \"1.3.6.1.4.1.32473.1\"",
+        "assigner = \"1.2\"",
+        "assigner",
+        "subject_alt_name[0].assigner",
+    ),
+    (
+        "tls-server",
+        "type = \"dns\"",
+        "type = \"email\"",
+        "[[subject_alt_name]]",
+        "subject_alt_name",
+    ),
+    (
+        "opcua-application",
+        "type = \"dns\"\nvalue = \"{csr.san.dns}\"",
+        "type = \"uri\"\nvalue = \"{csr.san.uri}\"",
+        "[[subject_alt_name]]",
+        "subject_alt_name",
+    ),
+    (
+        "wi-sun-fan",
+        "[validity]",
+        "[[subject_alt_name]]\ntype = \"dns\"\nvalue = \"{data.x}\"\n[validity]",
+        "[[subject_alt_name]]",
+        "subject_alt_name",
+    ),
+    (
+        "wi-sun-fan",
+        "[validity]",
+        "[[subject]]\ntype = \"CN\"\nvalue = \"{data.x}\"\n[validity]",
+        "[[subject]]",
+        "subject",
+    ),
+];
+
+#[test]
+fn faults_of_alternative_names_name_line_and_key() {
+    assert_faults(ALTERNATIVE_NAMES);
+}
+
+const VALIDITY_AND_KEYS: &[Case] = &[
+    (
+        "idevid",
+        "99991231235959Z",
+        "20501231235959Z",
+        "[validity]",
+        "validity",
+    ),
+    (
+        "idevid",
+        "99991231235959Z",
+        "2050",
+        "not_after",
+        "validity.not_after",
+    ),
+    (
+        "tls-client",
+        "days = 3650",
+        "days = 0",
+        "days",
+        "validity.days",
+    ),
+    (
+        "tls-client",
+        "days = 3650",
+        "hours = 0",
+        "hours",
+        "validity.hours",
+    ),
+    (
+        "tls-client",
+        "days = 3650",
+        "days = 1\nhours = 1",
+        "[validity]",
+        "validity",
+    ),
+    (
+        "tls-client",
+        "days = 3650",
+        "not_after = \"99991231235959Z\"",
+        "[validity]",
+        "validity",
+    ),
+    (
+        "tls-client",
+        "days = 3650",
+        "not_after = \"20300101000000Z\"\nnot_before = \"20310101000000Z\"",
+        "backdate_minutes",
+        "validity.backdate_minutes",
+    ),
+    (
+        "tls-client",
+        "days = 3650\nbackdate_minutes = 5",
+        "not_after = \"20300101000000Z\"\nnot_before = \"20310101000000Z\"",
+        "not_after",
+        "validity.not_after",
+    ),
+    (
+        "matter-dac",
+        "[validity]",
+        "[validity]\nnot_before = \"20201301000000Z\"",
+        "not_before",
+        "validity.not_before",
+    ),
+    (
+        "tls-client",
+        "backdate_minutes = 5",
+        "backdate_minutes = 1441",
+        "backdate",
+        "validity.backdate_minutes",
+    ),
+    (
+        "idevid",
+        "[\"p256\", \"p384\", \"ed25519\", \"rsa\"]",
+        "[]",
+        "algorithms",
+        "key.algorithms",
+    ),
+    (
+        "tls-client",
+        "\"rsa\"]",
+        "\"p256\"]",
+        "algorithms",
+        "key.algorithms[2]",
+    ),
+    (
+        "wi-sun-fan",
+        "[\"p256\"]",
+        "[\"p384\"]",
+        "algorithms",
+        "key.algorithms[0]",
+    ),
+    (
+        "idevid",
+        "[key]",
+        "[key]\nrsa_bits_min = 1024",
+        "rsa_bits_min",
+        "key.rsa_bits_min",
+    ),
+    (
+        "idevid",
+        "[key]",
+        "[key]\nrsa_bits_min = 3072\nrsa_bits_max = 2048",
+        "rsa_bits_max",
+        "key.rsa_bits_max",
+    ),
+    (
+        "wi-sun-fan",
+        "[key]",
+        "[key]\nrsa_bits_min = 3072",
+        "[key]",
+        "key",
+    ),
+    (
+        "matter-dac",
+        "identity =",
+        "certificate_bytes_max = 601\nidentity =",
+        "certificate",
+        "certificate_bytes_max",
+    ),
+    (
+        "iso15118-secc",
+        "{ ocsp = [\"http://ocsp.example/\"] }",
+        "{ ca_issuers = [\"http://ca.example/\"] }",
+        "authority_info_access",
+        "extensions.authority_info_access",
+    ),
+];
+
+#[test]
+fn faults_of_validity_and_keys_name_line_and_key() {
+    assert_faults(VALIDITY_AND_KEYS);
+}
+
+/// Lines under `[extensions]`, and how the error begins after the file's name and line of `[extensions]`.
+const EXTENSIONS: &[(&str, usize, &str)] = &[
+    (
+        "key_usage = [\"digitalsignature\"]",
+        1,
+        "extensions.key_usage: ",
+    ),
+    (
+        "key_usage = [\"digitalSignature\", \"digitalSignature\"]",
+        1,
+        "extensions.key_usage: ",
+    ),
+    (
+        "key_usage = []",
+        1,
+        "extensions.key_usage: lacks digitalSignature",
+    ),
+    (
+        "key_usage = [\"digitalSignature\", \"cRLSign\"]",
+        1,
+        "extensions.key_usage: must not have cRLSign",
+    ),
+    (
+        "key_usage_rsa = [\"digitalSignature\", \"keyAgreement\"]",
+        1,
+        "extensions.key_usage_rsa: ",
+    ),
+    (
+        "extended_key_usage = [\"x\"]",
+        1,
+        "extensions.extended_key_usage[0]: ",
+    ),
+    (
+        "extended_key_usage = [\"2.5.29.37.0\"]",
+        1,
+        "extensions.extended_key_usage[0]: ",
+    ),
+    (
+        "basic_constraints = \"ca\"",
+        1,
+        "extensions.basic_constraints: ",
+    ),
+    ("path_length = 1", 1, "extensions.path_length: "),
+    (
+        "certificate_policies = []",
+        1,
+        "extensions.certificate_policies: ",
+    ),
+    (
+        "certificate_policies = [\"1.2\", \"1.2\"]",
+        1,
+        "extensions.certificate_policies[1]: ",
+    ),
+    (
+        "authority_info_access = { ocsp = [\"ocsp.example\"] }",
+        1,
+        "extensions.authority_info_access.ocsp[0]: ",
+    ),
+    (
+        "crl_distribution_points = [\"ftp://x/\"]",
+        1,
+        "extensions.crl_distribution_points[0]: ",
+    ),
+    (
+        "masa_url = \"http://masa.example\"",
+        1,
+        "extensions.masa_url: ",
+    ),
+    (
+        "[[extensions.other]]\noid = \"2.5.29.15\"\nder = \"0500\"",
+        2,
+        "extensions.other[0].oid: this extension is not given as DER",
+    ),
+    (
+        "[[extensions.other]]\noid = \"1.2.3\"\nder = \"050\"",
+        3,
+        "extensions.other[0].der: ",
+    ),
+    (
+        "[[extensions.other]]\noid = \"1.2.3\"\nder = \"0500 00\"",
+        3,
+        "extensions.other[0].der: is not DER",
+    ),
+    (
+        "[[extensions.other]]\noid = \"1.2.3\"\nder = \"0101 01\"",
+        3,
+        "extensions.other[0].der: is not DER: it has a boolean",
+    ),
+    (
+        "[requested_extensions.key_use]\npolicy = \"require\"",
+        1,
+        "requested_extensions.key_use: ",
+    ),
+    (
+        "[requested_extensions.masa_url]\npolicy = \"require\"",
+        1,
+        "requested_extensions.masa_url: cannot be required",
+    ),
+    (
+        "[requested_extensions.key_usage]\npolicy = \"allow\"",
+        1,
+        "requested_extensions.key_usage: only names",
+    ),
+    (
+        "[requested_extensions.subject_alt_name]\npolicy = \"allow\"",
+        1,
+        "requested_extensions.subject_alt_name: needs patterns",
+    ),
+    (
+        "[requested_extensions.subject_alt_name]\npolicy = \"allow\"\ndns = [\"a\", \"(\"]",
+        3,
+        "requested_extensions.subject_alt_name.dns[1]: ",
+    ),
+];
+
+#[test]
+fn faults_of_extensions_name_line_and_key() {
+    let before = IDEVID_TOML.lines().count() + 1;
+    for (lines, line, wanted) in EXTENSIONS {
+        let text = format!("{IDEVID_TOML}[extensions]\n{lines}\n");
+        let error = parse(&text).map(|_| ()).unwrap_err();
+        let wanted = format!("profile p.toml:{}: {wanted}", before + line);
+        assert!(error.starts_with(&wanted), "{error}\n{wanted}");
+    }
+}
