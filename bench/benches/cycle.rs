@@ -12,6 +12,7 @@ use std::hint::black_box;
 use std::sync::{Arc, mpsc};
 
 use birthmark_bench::{Ca, request};
+use birthmark_engine::lint::{self, lint};
 use birthmark_engine::{LogKey, Request, stages};
 use birthmark_hsm::{KeyAlgorithm, Signature, SigningPool, SoftwareKey};
 use birthmark_log::{Append, Commit, CommitSink, Committed, Log, Options, RecordKeys, Reservation};
@@ -49,6 +50,12 @@ fn steps(c: &mut Criterion) {
     let finished = bench.finish(now_s(), |input| key.sign(input).ok()).unwrap();
     group.bench_function("check", |b| {
         b.iter(|| assert!(bench.check(black_box(&finished))))
+    });
+    group.bench_function("check/without signature", |b| {
+        b.iter(|| assert!(bench.reread(black_box(&finished))))
+    });
+    group.bench_function("lint", |b| {
+        b.iter(|| lint(black_box(finished.der()), &lint::Options::default()).len())
     });
 }
 

@@ -15,6 +15,7 @@ use crate::ceremony::scripted::CeremonyArguments;
 use crate::csr::CsrCommand;
 use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::hsm::HsmCommand;
+use crate::lint::LintArguments;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
 use crate::subject::Subject;
 
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     /// Look at certificate signing requests without issuing.
     #[command(subcommand)]
     Csr(CsrCommand),
+    /// Say what is wrong with certificates, anybody's.
+    Lint(LintArguments),
     /// Verify, read and export the log, and prove what it holds.
     #[command(subcommand)]
     Log(LogCommand),

@@ -19,6 +19,7 @@ use crate::hsm::{self, HsmError};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan, PermitsError};
 use crate::keep::KeepError;
+use crate::lint::{self, LintError};
 use crate::officer::{self, OfficerError, PermitPlan};
 use crate::records::RecordsError;
 
@@ -149,6 +150,9 @@ pub enum CommandError {
     /// A command on an HSM fails or refuses.
     #[error(transparent)]
     Hsm(#[from] HsmError),
+    /// Certificates cannot be linted as asked.
+    #[error(transparent)]
+    Lint(#[from] LintError),
     /// A scripted ceremony stopped or failed.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -181,6 +185,7 @@ impl CommandError {
                 pin_exit(error).unwrap_or(Exit::Usage)
             }
             CommandError::Input(_)
+            | CommandError::Lint(_)
             | CommandError::Permits(_)
             | CommandError::Officer(_)
             | CommandError::DataTwice { .. }
@@ -287,6 +292,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
         Command::Permit(PermitCommand::New(arguments)) => {
             officer::new_permit(&permit_plan(arguments), console)
         }
+        Command::Lint(arguments) => lint::run(&arguments, console),
         Command::Log(command) => log::run(command, console),
     }
 }

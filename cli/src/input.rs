@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use birthmark_loadgen::corpus::{Corpus, CorpusError};
 
-use crate::pem::{PemReader, REQUEST_BYTES_MAX};
+use crate::pem::{PemReader, REQUEST_BYTES_MAX, Wanted};
 
 pub use rejection::InputRejection;
 
@@ -36,13 +36,14 @@ pub struct InputItem {
     /// The path for a file with one request, `path#N` from 1 for a PEM file with many,
     /// `corpus#N` with the corpus's own number (from 0), `-` or `-#N` for standard input.
     pub name: String,
-    /// The request's DER, at most [`REQUEST_BYTES_MAX`] bytes; or why it is not one.
+    /// The request's or certificate's DER, at most [`REQUEST_BYTES_MAX`] bytes; or why it is not one.
     pub request: Result<Vec<u8>, InputRejection>,
 }
 
 /// The arguments of one run, checked.
 #[derive(Debug)]
 pub struct Inputs {
+    wanted: Wanted,
     sources: Vec<Source>,
 }
 
@@ -64,6 +65,19 @@ impl Inputs {
     ///
     /// An argument does not exist or cannot be read, a corpus is damaged, or `-` stands twice.
     pub fn open(arguments: &[PathBuf]) -> Result<Inputs, InputError> {
+        Inputs::open_for(Wanted::Requests, arguments)
+    }
+
+    /// The same for certificates: their labels count in PEM.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inputs::open`].
+    pub fn open_certificates(arguments: &[PathBuf]) -> Result<Inputs, InputError> {
+        Inputs::open_for(Wanted::Certificates, arguments)
+    }
+
+    fn open_for(wanted: Wanted, arguments: &[PathBuf]) -> Result<Inputs, InputError> {
         let mut sources = Vec::with_capacity(arguments.len());
         for path in arguments {
             let source = open_source(path)?;
@@ -73,7 +87,7 @@ impl Inputs {
             }
             sources.push(source);
         }
-        Ok(Inputs { sources })
+        Ok(Inputs { wanted, sources })
     }
 
     /// How many requests there are, when that is known without reading them all: corpora only.
@@ -86,11 +100,14 @@ impl Inputs {
 
     /// Reads all requests in order and hands each to `sink`, until it breaks.
     pub fn read(self, sink: &mut dyn FnMut(InputItem) -> ControlFlow<()>) -> ControlFlow<()> {
+        let wanted = self.wanted;
         for source in self.sources {
             match source {
-                Source::File(path) => read_file(&path, sink)?,
+                Source::File(path) => read_file(&path, wanted, sink)?,
                 Source::Directory(files) => {
-                    files.iter().try_for_each(|file| read_file(file, sink))?;
+                    files
+                        .iter()
+                        .try_for_each(|file| read_file(file, wanted, sink))?;
                 }
                 Source::Corpus(corpus) => {
                     for (number, der) in (0..).zip(corpus.iter()) {
@@ -106,10 +123,10 @@ impl Inputs {
                 }
                 Source::Stream(path, file) => {
                     let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
-                    read_stream(&path.to_string_lossy(), &mut reader, sink)?;
+                    read_stream(&path.to_string_lossy(), &mut reader, wanted, sink)?;
                 }
                 Source::StandardInput => {
-                    read_stream(STANDARD_INPUT, &mut io::stdin().lock(), sink)?;
+                    read_stream(STANDARD_INPUT, &mut io::stdin().lock(), wanted, sink)?;
                 }
             }
         }
@@ -188,12 +205,17 @@ pub(crate) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read_file(path: &Path, sink: &mut dyn FnMut(InputItem) -> ControlFlow<()>) -> ControlFlow<()> {
+fn read_file(
+    path: &Path,
+    wanted: Wanted,
+    sink: &mut dyn FnMut(InputItem) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     let name = path.to_string_lossy();
     match File::open(path) {
         Ok(file) => read_stream(
             &name,
             &mut BufReader::with_capacity(BUFFER_BYTES, file),
+            wanted,
             sink,
         ),
         Err(error) => sink(InputItem {
@@ -207,6 +229,7 @@ fn read_file(path: &Path, sink: &mut dyn FnMut(InputItem) -> ControlFlow<()>) ->
 fn read_stream(
     name: &str,
     reader: &mut dyn BufRead,
+    wanted: Wanted,
     sink: &mut dyn FnMut(InputItem) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     let only = |request| InputItem {
@@ -225,7 +248,11 @@ fn read_stream(
     if looks_like_der(&start) {
         return sink(only(read_der(whole, reader)));
     }
-    read_pem(name, PemReader::new(whole.as_slice().chain(reader)), sink)
+    read_pem(
+        name,
+        PemReader::new(whole.as_slice().chain(reader), wanted),
+        sink,
+    )
 }
 
 /// A DER SEQUENCE begins with 30 and a length. `0` (hex 30) may also begin a line of text
@@ -255,7 +282,7 @@ fn read_pem<R: BufRead>(
     mut pem: PemReader<R>,
     sink: &mut dyn FnMut(InputItem) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let mut next = || match pem.next_request() {
+    let mut next = || match pem.next_block() {
         Ok(None) => None,
         Ok(Some(Ok(der))) => Some((Ok(der), false)),
         Ok(Some(Err(error))) => Some((Err(InputRejection::Pem(error)), false)),
@@ -306,7 +333,7 @@ mod tests {
     fn read_bytes(bytes: &[u8]) -> Vec<(String, Result<Vec<u8>, &'static str>)> {
         let mut seen = Vec::new();
         let mut reader = BufReader::with_capacity(1, bytes);
-        let _ = read_stream("in", &mut reader, &mut |item| {
+        let _ = read_stream("in", &mut reader, Wanted::Requests, &mut |item| {
             seen.push((
                 item.name,
                 item.request.map_err(|rejection| rejection.reason()),
@@ -393,7 +420,7 @@ mod tests {
         }
         let mut seen = Vec::new();
         let mut reader = BufReader::new(BLOCK.as_bytes().chain(Failing));
-        let _ = read_stream("in", &mut reader, &mut |item| {
+        let _ = read_stream("in", &mut reader, Wanted::Requests, &mut |item| {
             seen.push((
                 item.name,
                 item.request.map_err(|rejection| rejection.reason()).err(),
@@ -442,7 +469,7 @@ mod tests {
     fn reading_stops_when_the_sink_breaks() {
         let text = BLOCK.repeat(5);
         let mut seen = 0;
-        let flow = read_stream("in", &mut text.as_bytes(), &mut |_| {
+        let flow = read_stream("in", &mut text.as_bytes(), Wanted::Requests, &mut |_| {
             seen += 1;
             if seen == 2 {
                 ControlFlow::Break(())

@@ -7,6 +7,7 @@
 //! | [`hsm`] | list HSMs, make a key on one, check and measure it |
 //! | `csr` | what is wrong with a request, without issuing |
 //! | [`issue`] | requests in, one line of JSON per request out |
+//! | [`lint`] | what is wrong with certificates, anybody's |
 //! | [`officer`] | officers' keys and permits |
 //! | [`records`] | verify, show and export a log, prove what it holds |
 //! | [`keep`] | back a log up, restore it, follow it, have it witnessed, archive it |
@@ -33,6 +34,7 @@ pub mod input;
 pub mod interrupt;
 pub mod issue;
 pub mod keep;
+pub mod lint;
 pub mod officer;
 pub mod pem;
 pub mod records;

@@ -27,10 +27,30 @@ pub const BASE64_BYTES_MAX: usize = REQUEST_BYTES_MAX.div_ceil(3) * 4;
 /// line that fills it was cut, and cannot be part of a body that is short enough.
 const LINE_BYTES_MAX: usize = BASE64_BYTES_MAX + 256;
 
-/// Iterates over the certificate requests of a PEM stream.
+/// What a stream is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Certificate requests, with the label of RFC 7468 §7 or the older one.
+    Requests,
+    /// Certificates, with the label of RFC 7468 §5 or the older one.
+    Certificates,
+}
+
+impl Wanted {
+    /// The labels: the standard's, and the one that older programs write.
+    pub(crate) fn labels(self) -> [&'static str; 2] {
+        match self {
+            Wanted::Requests => ["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"],
+            Wanted::Certificates => ["CERTIFICATE", "X509 CERTIFICATE"],
+        }
+    }
+}
+
+/// Iterates over the certificate requests, or the certificates, of a PEM stream.
 #[derive(Debug)]
 pub struct PemReader<R> {
     reader: R,
+    wanted: Wanted,
     line: Vec<u8>,
     body: Vec<u8>,
     /// The label of a BEGIN line that ended the block before it.
@@ -39,23 +59,24 @@ pub struct PemReader<R> {
 
 impl<R: BufRead> PemReader<R> {
     /// Reads from `reader`, from its current position.
-    pub fn new(reader: R) -> PemReader<R> {
+    pub fn new(reader: R, wanted: Wanted) -> PemReader<R> {
         PemReader {
             reader,
+            wanted,
             line: Vec::new(),
             body: Vec::new(),
             begun: None,
         }
     }
 
-    /// The next request as DER, or why the next block is not one. `None` at the end.
+    /// The next request or certificate as DER, or why the next block is not one. `None` at the end.
     ///
     /// A refused block does not end the iteration: the blocks after it are read.
     ///
     /// # Errors
     ///
     /// Only the reader's own.
-    pub fn next_request(&mut self) -> io::Result<Option<Result<Vec<u8>, PemError>>> {
+    pub fn next_block(&mut self) -> io::Result<Option<Result<Vec<u8>, PemError>>> {
         loop {
             let label = match self.begun.take() {
                 Some(label) => label,
@@ -67,8 +88,11 @@ impl<R: BufRead> PemReader<R> {
             let block = self.read_body(&label)?;
             match (label, block) {
                 (Label::Ignored(_), Ok(())) => continue,
-                (Label::Request(_), Ok(())) => return Ok(Some(self.decode_body())),
-                (Label::Other(label), Ok(())) => return Ok(Some(Err(PemError::Label { label }))),
+                (Label::Wanted(_), Ok(())) => return Ok(Some(self.decode_body())),
+                (Label::Other(label), Ok(())) => {
+                    let [wanted, _] = self.wanted.labels();
+                    return Ok(Some(Err(PemError::Label { label, wanted })));
+                }
                 (_, Err(error)) => return Ok(Some(Err(error))),
             }
         }
@@ -78,7 +102,7 @@ impl<R: BufRead> PemReader<R> {
     fn seek_begin(&mut self) -> io::Result<Option<Label>> {
         while self.read_line()? {
             if let Some(label) = boundary(&self.line, b"-----BEGIN ") {
-                return Ok(Some(Label::new(label)));
+                return Ok(Some(Label::new(label, self.wanted)));
             }
         }
         Ok(None)
@@ -96,10 +120,10 @@ impl<R: BufRead> PemReader<R> {
                 return Ok(outcome);
             }
             if let Some(next) = boundary(&self.line, b"-----BEGIN ") {
-                self.begun = Some(Label::new(next));
+                self.begun = Some(Label::new(next, self.wanted));
                 return Ok(Err(PemError::Truncated));
             }
-            if outcome.is_err() || !matches!(label, Label::Request(_)) {
+            if outcome.is_err() || !matches!(label, Label::Wanted(_)) {
                 continue;
             }
             self.body
@@ -167,9 +191,11 @@ pub enum PemError {
     /// END names another label than BEGIN.
     #[error("the END line names another label than the BEGIN line")]
     LabelMismatch,
-    /// The block is something else than a certificate request.
-    #[error("the PEM block is a '{label}', not a 'CERTIFICATE REQUEST'")]
+    /// The block is something else than what is read for.
+    #[error("the PEM block is a '{label}', not a '{wanted}'")]
     Label {
+        /// The label that was looked for.
+        wanted: &'static str,
         /// The label, cut to what is safe to show.
         label: String,
     },
@@ -187,14 +213,14 @@ pub enum PemError {
         source: base64::DecodeError,
     },
     /// More than [`REQUEST_BYTES_MAX`].
-    #[error("the certificate request is longer than {REQUEST_BYTES_MAX} bytes")]
+    #[error("the PEM block holds more than {REQUEST_BYTES_MAX} bytes")]
     TooLong,
 }
 
 /// What a BEGIN line announces.
 #[derive(Debug)]
 enum Label {
-    Request(&'static str),
+    Wanted(&'static str),
     Ignored(String),
     Other(String),
 }
@@ -203,34 +229,32 @@ enum Label {
 const LABEL_BYTES_MAX: usize = 64;
 
 impl Label {
-    fn new(label: &[u8]) -> Label {
-        match label {
-            b"CERTIFICATE REQUEST" => Label::Request("CERTIFICATE REQUEST"),
-            b"NEW CERTIFICATE REQUEST" => Label::Request("NEW CERTIFICATE REQUEST"),
-            _ => {
-                let text: String = label
-                    .iter()
-                    .take(LABEL_BYTES_MAX)
-                    .map(|byte| {
-                        if (b' '..=b'~').contains(byte) {
-                            char::from(*byte)
-                        } else {
-                            '?'
-                        }
-                    })
-                    .collect();
-                if text.ends_with("PRIVATE KEY") || text.ends_with("PARAMETERS") {
-                    Label::Ignored(text)
+    fn new(label: &[u8], wanted: Wanted) -> Label {
+        let known = wanted.labels();
+        if let Some(known) = known.into_iter().find(|known| known.as_bytes() == label) {
+            return Label::Wanted(known);
+        }
+        let text: String = label
+            .iter()
+            .take(LABEL_BYTES_MAX)
+            .map(|byte| {
+                if (b' '..=b'~').contains(byte) {
+                    char::from(*byte)
                 } else {
-                    Label::Other(text)
+                    '?'
                 }
-            }
+            })
+            .collect();
+        if text.ends_with("PRIVATE KEY") || text.ends_with("PARAMETERS") {
+            Label::Ignored(text)
+        } else {
+            Label::Other(text)
         }
     }
 
     fn as_bytes(&self) -> &[u8] {
         match self {
-            Label::Request(label) => label.as_bytes(),
+            Label::Wanted(label) => label.as_bytes(),
             Label::Ignored(label) | Label::Other(label) => label.as_bytes(),
         }
     }
@@ -251,9 +275,9 @@ mod tests {
 
     fn read(text: &[u8]) -> Vec<Result<Vec<u8>, PemError>> {
         // A tiny buffer makes every line cross a buffer's end.
-        let mut reader = PemReader::new(io::BufReader::with_capacity(7, text));
+        let mut reader = PemReader::new(io::BufReader::with_capacity(7, text), Wanted::Requests);
         let mut requests = Vec::new();
-        while let Some(request) = reader.next_request().unwrap() {
+        while let Some(request) = reader.next_block().unwrap() {
             requests.push(request);
         }
         requests
@@ -290,6 +314,22 @@ mod tests {
     }
 
     #[test]
+    fn certificates_where_they_are_wanted() {
+        let text = block("CERTIFICATE", b"one", "\n")
+            + &block("PRIVATE KEY", b"secret", "\n")
+            + &block(REQUEST, b"two", "\n")
+            + &block("X509 CERTIFICATE", b"three", "\n");
+        let mut reader = PemReader::new(text.as_bytes(), Wanted::Certificates);
+        let mut next = || reader.next_block().unwrap();
+        assert_eq!(next(), Some(Ok(b"one".to_vec())));
+        let label = REQUEST.to_owned();
+        let wanted = "CERTIFICATE";
+        assert_eq!(next(), Some(Err(PemError::Label { wanted, label })));
+        assert_eq!(next(), Some(Ok(b"three".to_vec())));
+        assert_eq!(next(), None);
+    }
+
+    #[test]
     fn one_long_line_and_trailing_spaces() {
         let der = vec![7; REQUEST_BYTES_MAX];
         let body = STANDARD.encode(&der);
@@ -320,6 +360,7 @@ mod tests {
             (
                 block("CERTIFICATE", b"leaf", "\n"),
                 PemError::Label {
+                    wanted: REQUEST,
                     label: "CERTIFICATE".to_owned(),
                 },
             ),
@@ -363,9 +404,9 @@ mod tests {
                 text.push(b'\n');
             }
             text.extend_from_slice(format!("-----END {REQUEST}-----\n").as_bytes());
-            let mut reader = PemReader::new(&text[..]);
-            assert_eq!(reader.next_request().unwrap(), Some(Err(PemError::TooLong)));
-            assert_eq!(reader.next_request().unwrap(), None);
+            let mut reader = PemReader::new(&text[..], Wanted::Requests);
+            assert_eq!(reader.next_block().unwrap(), Some(Err(PemError::TooLong)));
+            assert_eq!(reader.next_block().unwrap(), None);
             assert!(
                 reader.line.capacity() <= 2 * LINE_BYTES_MAX,
                 "{}",

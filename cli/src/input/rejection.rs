@@ -15,12 +15,12 @@ pub enum InputRejection {
     Empty,
     /// Longer than any request can be.
     #[error(
-        "the input is longer than {REQUEST_BYTES_MAX} bytes and not PEM; a certificate request never is"
+        "the input is longer than {REQUEST_BYTES_MAX} bytes and not PEM; no certificate and no request is"
     )]
     TooLong,
     /// Neither DER nor PEM.
     #[error(
-        "the input is neither PEM (no BEGIN CERTIFICATE REQUEST line) nor DER (first byte not 30)"
+        "the input is neither PEM (no BEGIN line of what is looked for) nor DER (first byte not 30)"
     )]
     NotARequest,
     /// A PEM block that is not a sound request.

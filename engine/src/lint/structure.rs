@@ -55,7 +55,6 @@ impl<'a> Certificate<'a> {
         if der.len() > CERTIFICATE_BYTES_MAX {
             report.broken(&rules::LIMIT_SIZE)?;
         } else {
-            walk(der, der, report)?;
             certificate.read_outer(report)?;
         }
         Flow::Continue(certificate)
@@ -69,10 +68,16 @@ impl<'a> Certificate<'a> {
 
     fn read_outer<R: Report>(&mut self, report: &mut R) -> Flow {
         let mut input = Values::new(self.der);
-        let Some(outer) = field(&mut input, tag::SEQUENCE, "Certificate", report)? else {
-            return CONTINUE;
+        let first = input.next();
+        walk(
+            first.map_or(self.der, |first| first.encoding),
+            self.der,
+            report,
+        )?;
+        report.ensure(input.is_empty() || first.is_none(), &rules::DER_TRAILING)?;
+        let Some(outer) = first.and_then(|first| first.of(tag::SEQUENCE)) else {
+            return missing("Certificate", report);
         };
-        report.ensure(input.is_empty(), &rules::DER_TRAILING)?;
         let mut fields = outer.values();
         self.tbs = field(&mut fields, tag::SEQUENCE, "tbsCertificate", report)?;
         self.signature_algorithm = field(&mut fields, tag::SEQUENCE, "signatureAlgorithm", report)?;

@@ -2,6 +2,7 @@
 
 mod faults;
 mod parts;
+mod release;
 
 use std::collections::BTreeSet;
 
