@@ -7,12 +7,14 @@ use birthmark_log::ReservationId;
 
 use crate::certificate::CertificateView;
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
+use crate::csr_report::CsrReport;
 use crate::issuer::Issuer;
 use crate::key::DeviceKeyAlgorithm;
 use crate::lint::{Expectation, check_certificate, reread};
 use crate::profile::Profile;
 use crate::tbs::{TbsTemplate, encode};
 use crate::validate::validate;
+use crate::weak_key::check_modulus;
 
 /// Parses a request and says whether it is well formed.
 #[must_use]
@@ -27,6 +29,18 @@ pub fn parse_csr(bytes: &[u8]) -> bool {
 pub fn verify_csr(bytes: &[u8]) -> bool {
     let parsed = CertificateSigningRequestDer::new(bytes).and_then(CertificationRequest::parse);
     verify_batch(vec![parsed]).iter().all(Result::is_ok)
+}
+
+/// Looks for every weakness of an RSA modulus, and says that it has none.
+#[must_use]
+pub fn rsa_modulus_is_sound(modulus: &[u8]) -> bool {
+    check_modulus(modulus).is_ok()
+}
+
+/// Tells everything about a request, and says whether it has a finding.
+#[must_use]
+pub fn report_csr(bytes: &[u8]) -> bool {
+    !CsrReport::examine(bytes, None).findings.is_empty()
 }
 
 /// Reads a certificate and says whether it is well formed.
