@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use birthmark_engine::lint::{Finding, IssuerView, IssuerViewError, Options, RULES, Severity};
-use birthmark_engine::profile::{IDEVID_TOML, TLS_CLIENT_TOML};
+use birthmark_engine::profile::ReadyMade;
 use birthmark_engine::{Profile, ProfileError};
 use clap::Args;
 use serde::Serialize;
@@ -12,9 +12,6 @@ use serde::Serialize;
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
 use crate::input::{InputError, InputItem, InputRejection, Inputs};
-
-/// The profiles that need no file.
-const BUILT_IN: &[(&str, &str)] = &[("idevid", IDEVID_TOML), ("tls-client", TLS_CLIENT_TOML)];
 
 /// `birthmark lint …`
 #[derive(Debug, Args)]
@@ -31,7 +28,7 @@ pub struct LintArguments {
     /// against it.
     #[arg(long, value_name = "FILE")]
     pub(crate) issuer: Option<PathBuf>,
-    /// A profile, whose own rules count too: idevid, tls-client or a profile's file.
+    /// A profile, whose own rules count too: the name of a ready-made one, or a profile's file.
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) profile: Option<PathBuf>,
     /// One JSON object per certificate and line, also for those without findings.
@@ -235,11 +232,10 @@ fn read_issuer(path: &Path) -> Result<IssuerView, LintError> {
     })
 }
 
-/// A built-in profile by its name, or a file.
+/// A ready-made profile by its name, or a file.
 fn read_profile(name: &Path) -> Result<Profile, LintError> {
-    let built_in = BUILT_IN.iter().find(|(known, _)| name == Path::new(known));
-    let profile = match built_in {
-        Some((_, text)) => Profile::parse(text, name),
+    let profile = match name.to_str().and_then(ReadyMade::by_name) {
+        Some(ready) => Profile::parse(ready.toml, name),
         None => Profile::read(name),
     };
     Ok(profile?)

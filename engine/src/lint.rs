@@ -34,7 +34,8 @@ mod tests;
 use std::fmt;
 use std::ops::ControlFlow;
 
-use crate::key::DeviceKeyAlgorithm;
+use crate::der::reader::Tlv;
+use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::profile::{CertificateRules, Profile};
 use extensions::Facts;
 use issuer::IssuerFacts;
@@ -183,7 +184,7 @@ pub(crate) struct Demands<'a> {
     issuer: Option<IssuerFacts<'a>>,
     request: Option<RequestFacts<'a>>,
     rules: Option<&'a CertificateRules>,
-    /// For the kinds of key that it takes. The engine has asked that of the request already.
+    /// For the keys that it takes. The engine has asked that of the request already.
     profile: Option<&'a Profile>,
     purpose: Option<Purpose>,
 }
@@ -270,10 +271,14 @@ fn check<R: Report>(der: &[u8], demands: &Demands<'_>, report: &mut R) -> Flow {
     check_names(&certificate, demands, &facts, report)?;
     extensions::check_facts(&certificate, &facts, demands, key, report)?;
     profile::check(&certificate, &facts, demands, key, report)?;
-    if let Some(profile) = demands.profile
-        && let Some(algorithm) = key.device_algorithm()
-    {
-        report.ensure(profile.accepts(algorithm), &rules::PROFILE_KEY)?;
+    if let (Some(profile), Some(spki)) = (demands.profile, certificate.spki) {
+        let read = SubjectPublicKeyInfo::parse(&Tlv {
+            tag: spki.tag,
+            content: spki.content,
+            encoding: spki.encoding,
+        });
+        let taken = read.and_then(|spki| profile.check_key(&spki)).is_ok();
+        report.ensure(taken, &rules::PROFILE_KEY)?;
     }
     match &demands.issuer {
         Some(issuer) => issuer::check(&certificate, &facts, issuer, report),

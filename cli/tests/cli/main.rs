@@ -13,6 +13,7 @@ mod independent;
 mod install;
 mod issue;
 mod keep;
+mod lint;
 mod permit;
 mod pins;
 mod receipts;

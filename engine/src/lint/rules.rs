@@ -186,7 +186,7 @@ rules! {
     REQUEST_KEY Error "request-key" "RFC 5280 §4.1.2.7" "the public key is not the request's";
     REQUEST_SERIAL Error "request-serial" "RFC 5280 §4.1.2.2" "the serial number is not the reserved one";
     PROFILE_SIZE Error "profile-size" "profile" "the certificate is longer than the profile allows";
-    PROFILE_KEY Error "profile-key" "profile" "a key of a kind that the profile does not take";
+    PROFILE_KEY Error "profile-key" "profile" "a key that the profile does not take";
     PROFILE_SUBJECT Error "profile-subject" "RFC 5280 §4.1.2.6" "the subject is empty, or not empty against the profile";
     PROFILE_STRING_TYPE Error "profile-string-type" "RFC 5280 §4.1.2.4" "a name attribute has another string type than the profile writes";
     PROFILE_INDEFINITE Error "profile-indefinite" "RFC 5280 §4.1.2.5" "notAfter is not indefinite";
