@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::device_key::{GeneratedKeyRule, check_rule};
 use crate::key::{DeviceKeyAlgorithm, sha256};
 use crate::name::AttributeType;
 use crate::oid;
@@ -96,6 +97,7 @@ struct RawValidity {
 #[serde(deny_unknown_fields)]
 struct RawKey {
     algorithms: Vec<DeviceKeyAlgorithm>,
+    generated: Option<String>,
 }
 
 impl RawProfile {
@@ -130,6 +132,7 @@ pub struct Profile {
     pub(crate) hardware_module_name: Option<HardwareModuleName>,
     pub(crate) validity: Validity,
     key_algorithms: Vec<DeviceKeyAlgorithm>,
+    generated_key: Option<GeneratedKeyRule>,
     /// The request's and caller's values that this profile takes, each once.
     pub(crate) fields: Fields,
     rules: CertificateRules,
@@ -280,6 +283,11 @@ impl Profile {
         &self.rules
     }
 
+    /// How the engine may make keys for it, if it may.
+    pub(crate) fn generated_key(&self) -> Option<GeneratedKeyRule> {
+        self.generated_key
+    }
+
     pub(crate) fn accepts(&self, algorithm: DeviceKeyAlgorithm) -> bool {
         self.key_algorithms.contains(&algorithm)
     }
@@ -320,6 +328,13 @@ impl Profile {
             .transpose()?;
         let validity = check_validity(raw.base, &raw.validity)?;
         let rules = certificate_rules(raw.base, validity, hardware_module_name.is_some());
+        let generated_key = check_rule(
+            raw.key.generated.as_deref(),
+            &raw.key.algorithms,
+            reissue,
+            &fields,
+            identity.is_some(),
+        )?;
         Ok(Self {
             name: raw.name,
             digest,
@@ -333,6 +348,7 @@ impl Profile {
             hardware_module_name,
             validity,
             key_algorithms: raw.key.algorithms,
+            generated_key,
             fields,
             rules,
             warnings,
