@@ -7,6 +7,7 @@ mod archive;
 mod audit;
 mod ceremony;
 mod command_line;
+mod generate;
 mod hsm;
 mod independent;
 mod install;
