@@ -19,6 +19,7 @@ use crate::hsm::{self, HsmError};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan, PermitsError};
 use crate::keep::KeepError;
+use crate::key::{self, KeyError};
 use crate::lint::{self, LintError};
 use crate::officer::{self, OfficerError, PermitPlan};
 use crate::records::RecordsError;
@@ -74,6 +75,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
         Err(
             CommandError::Output { source }
             | CommandError::Keep(KeepError::Output { source })
+            | CommandError::Key(KeyError::Output { source })
             | CommandError::Hsm(HsmError::Output { source })
             | CommandError::Script(ScriptError::Output { source }),
         ) if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
@@ -135,6 +137,9 @@ pub enum CommandError {
     /// A command over the log fails or refuses.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// A command on generated keys fails.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The log could not be kept as asked.
     #[error(transparent)]
     Keep(#[from] KeepError),
@@ -199,6 +204,7 @@ impl CommandError {
             ) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
             CommandError::Keep(error) => error.exit(),
+            CommandError::Key(error) => error.exit(),
             CommandError::Records(error) => error.exit(),
             CommandError::Hsm(error) => error.exit(),
             CommandError::Script(error) => error.exit(),
@@ -247,13 +253,17 @@ pub(crate) fn pin_exit(error: &birthmark_hsm::OpenError) -> Option<Exit> {
 /// A log that is not there is a wrong configuration; a log in use, damaged or full is a fault.
 fn open_exit(error: &birthmark_engine::OpenError) -> Exit {
     use birthmark_engine::OpenError;
+    use birthmark_engine::device_key::DeviceKeysOpenError;
     use birthmark_log::OpenError as LogOpenError;
     match error {
         OpenError::Issuer(_)
         | OpenError::Profiles(_)
         | OpenError::NoOfficer { .. }
         | OpenError::OfficersOfOtherLog { .. }
-        | OpenError::Range { .. } => Exit::Usage,
+        | OpenError::Range { .. }
+        | OpenError::DeviceKeys(
+            DeviceKeysOpenError::NoDelivery { .. } | DeviceKeysOpenError::Recipient(_),
+        ) => Exit::Usage,
         OpenError::Log(LogOpenError::Missing { .. } | LogOpenError::Option { .. }) => Exit::Usage,
         _ => Exit::Fault,
     }
@@ -284,6 +294,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             Ok(ceremony::scripted::run(arguments, console)?)
         }
         Command::Hsm(command) => Ok(hsm::run(command, console)?),
+        Command::Key(command) => Ok(key::run(command, console)?),
         Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),
         Command::Csr(command) => csr::run(command, console),
         Command::Officer(OfficerCommand::Keygen(OfficerKeygenArguments { name, out })) => {
@@ -305,6 +316,7 @@ fn issue_plan(arguments: IssueArguments) -> Result<IssuePlan, CommandError> {
         permit,
         quiet,
         json,
+        generate,
         inputs,
     } = arguments;
     Ok(IssuePlan {
@@ -313,6 +325,7 @@ fn issue_plan(arguments: IssueArguments) -> Result<IssuePlan, CommandError> {
         data: each_once(data)?,
         inputs,
         permits: permit,
+        generate,
         quiet,
         json,
     })

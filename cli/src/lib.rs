@@ -13,7 +13,8 @@
 //! | [`keep`] | back a log up, restore it, follow it, have it witnessed, archive it |
 //! | [`demo`] | the whole job once, measured |
 //! | [`subject`] | distinguished names as they are written |
-//! | [`input`], [`pem`] | where requests come from |
+//! | [`input`], [`pem`], [`devices`] | where requests come from |
+//! | [`key`] | generated keys that wait for their acknowledgement |
 //! | [`args`], [`command`], [`console`] | arguments, exit codes, output streams |
 //!
 //! Exit codes: 0 all done, 1 some requests rejected, 2 usage or configuration, 3 system fault,
@@ -27,6 +28,7 @@ pub mod command;
 pub mod console;
 mod csr;
 pub mod demo;
+pub mod devices;
 mod events;
 pub mod hex;
 pub mod hsm;
@@ -34,6 +36,7 @@ pub mod input;
 pub mod interrupt;
 pub mod issue;
 pub mod keep;
+pub mod key;
 pub mod lint;
 pub mod officer;
 pub mod pem;

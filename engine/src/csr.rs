@@ -4,6 +4,7 @@ use aws_lc_rs::signature::UnparsedPublicKey;
 
 use crate::der::reader::{self, Tlv, check_strict, whole_octets};
 use crate::der::tag;
+use crate::device_key::{GeneratedKey, NoKey};
 use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::name::Name;
 use crate::oid;
@@ -89,6 +90,7 @@ impl<'a> CertificationRequest<'a> {
             subject: self.subject,
             key: self.key,
             extensions: self.extensions,
+            generated: false,
         })
     }
 }
@@ -161,12 +163,30 @@ pub(crate) fn check_signature(
     Err(Rejection::ProofOfPossession)
 }
 
-/// A request whose signature was made by the key in it.
+/// A request whose key is in the right hands: its signature was made by the key in it, or the engine made
+/// the key itself.
 #[derive(Debug)]
 pub(crate) struct VerifiedRequest<'a> {
     pub(crate) subject: Name<'a>,
     pub(crate) key: SubjectPublicKeyInfo<'a>,
     pub(crate) extensions: RequestedExtensions<'a>,
+    /// The engine made the key.
+    pub(crate) generated: bool,
+}
+
+impl<'a> VerifiedRequest<'a> {
+    /// What a device without a key of its own asks for: the key that was made for it, and no wishes.
+    pub(crate) fn of_generated(key: &'a GeneratedKey) -> Result<Self, NoKey> {
+        /// `Name ::= SEQUENCE OF …`, with nothing in it.
+        const NO_NAME: &[u8] = &[tag::SEQUENCE, 0];
+        let subject = reader::single(NO_NAME, tag::SEQUENCE, "no name").map_err(|_| NoKey)?;
+        Ok(Self {
+            subject: Name::parse(&subject).map_err(|_| NoKey)?,
+            key: key.public()?,
+            extensions: RequestedExtensions::default(),
+            generated: true,
+        })
+    }
 }
 
 /// Verifies a chunk of requests. They go together so that a verifier with several lanes can take them

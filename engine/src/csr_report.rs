@@ -207,6 +207,7 @@ impl CsrReport {
             subject,
             key,
             extensions,
+            generated: false,
         };
         let fingerprint = key.fingerprint();
         self.find(policy.profile.check_key(&key));

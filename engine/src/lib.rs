@@ -6,7 +6,8 @@
 //! 2. verify its proof of possession;
 //! 3. validate key, names and content against the profile;
 //! 4. claim key and device identity, or find the answer of long ago;
-//! 5. prepare the to-be-signed certificate, encoded once;
+//! 5. prepare the to-be-signed certificate, encoded once, and where the engine makes the device's key,
+//!    see that its encrypted form is durable in the spool ([`device_key`]);
 //! 6. reserve: serial number and digest durable in the log;
 //! 7. sign;
 //! 8. check: the signature verifies, the encoding re-reads;
@@ -38,6 +39,7 @@ mod csr;
 mod csr_report;
 mod cycle;
 mod der;
+pub mod device_key;
 mod engine;
 mod fault;
 mod general_name;
@@ -87,5 +89,5 @@ pub use profile::{Profile, ProfileError};
 pub use reissue::{REISSUES_MAX, Reissue};
 pub use rejection::{Action, Rejection};
 pub use reply::Pending;
-pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, SubmitError};
+pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, RequestKey, SubmitError};
 pub use weak_key::{KNOWN_BAD_KEYS_MAX, KnownBadKeys, KnownBadKeysError};

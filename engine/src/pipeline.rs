@@ -14,6 +14,7 @@ use birthmark_log::{Commit, CommitSink, Log};
 use crossbeam_queue::ArrayQueue;
 
 use crate::claims::{Claim, ClaimId, Claims, Waiter};
+use crate::device_key::{KeptKey, KeyMaker, SpoolError, SpoolSink};
 use crate::fault::Fault;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::issuer::Issuer;
@@ -51,6 +52,8 @@ pub(crate) struct Pipeline {
     pub(crate) known_bad_keys: Option<KnownBadKeys>,
     pub(crate) pool: SigningPool,
     pub(crate) log: Log,
+    /// Makes keys for devices, where a profile has that.
+    pub(crate) keys: Option<KeyMaker>,
     pub(crate) claims: Claims<Arc<Reply>>,
     pub(crate) slots: Slots<Work>,
     /// Submitted, not yet looked at.
@@ -71,6 +74,8 @@ pub(crate) struct Pipeline {
 #[derive(Debug)]
 pub(crate) enum Work {
     Submitted(Submitted),
+    /// The encrypted key is on its way to the disk.
+    Spooling(TbsCertificate, Asker),
     Reserving(TbsCertificate, Asker),
     Signing(ReservedCertificate, Asker),
     Signed(ReservedCertificate, Signature, Asker),
@@ -103,9 +108,29 @@ pub(crate) struct ClaimedParts {
     pub(crate) identity: Option<String>,
     /// The record that this certificate's takes the place of.
     pub(crate) replaces: Option<Replacement>,
-    /// Where the SubjectPublicKeyInfo stands in the CSR.
-    pub(crate) spki: Range<usize>,
+    pub(crate) spki: DeviceSpki,
+    /// The key that was made for the device.
+    pub(crate) generated: Option<KeptKey>,
     pub(crate) key_algorithm: DeviceKeyAlgorithm,
+}
+
+/// Where the device's SubjectPublicKeyInfo is.
+#[derive(Debug)]
+pub(crate) enum DeviceSpki {
+    /// In the request.
+    InCsr(Range<usize>),
+    /// The key was made here.
+    Own(Vec<u8>),
+}
+
+impl Asker {
+    /// The device's SubjectPublicKeyInfo, DER.
+    pub(crate) fn spki(&self) -> &[u8] {
+        match &self.claimed.spki {
+            DeviceSpki::InCsr(range) => &self.submitted.request.key.csr()[range.clone()],
+            DeviceSpki::Own(spki) => spki,
+        }
+    }
 }
 
 impl Pipeline {
@@ -120,6 +145,7 @@ impl Pipeline {
         known_bad_keys: Option<KnownBadKeys>,
         pool: SigningPool,
         log: Log,
+        keys: Option<KeyMaker>,
         claims: Claims<Arc<Reply>>,
         max_in_flight: u32,
         workers: rayon::ThreadPool,
@@ -134,6 +160,7 @@ impl Pipeline {
             known_bad_keys,
             pool,
             log,
+            keys,
             claims,
             intake: queue(),
             to_sign: queue(),
@@ -298,6 +325,14 @@ impl CommitSink for Relay {
             .collect();
         if !finished.is_empty() {
             pipeline.finish(finished);
+        }
+    }
+}
+
+impl SpoolSink for Relay {
+    fn spooled(&self, outcomes: Vec<(Ticket, Result<(), SpoolError>)>) {
+        if let Some(pipeline) = self.pipeline() {
+            pipeline.spooled(outcomes);
         }
     }
 }

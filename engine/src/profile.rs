@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::device_key::GeneratedKeyRule;
 use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo, sha256};
 use crate::record::{DATA_IDENTITY_DOMAIN, DATA_KEY_DOMAIN, DATA_RESIDENCY, KEY_DOMAIN_WHOLE_LOG};
 use crate::reissue::Reissue;
@@ -62,6 +63,7 @@ pub struct Profile {
     pub(crate) requested: RequestedPolicy,
     pub(crate) validity: Validity,
     key: KeyPolicy,
+    generated_key: Option<GeneratedKeyRule>,
     /// The request's and caller's values that this profile takes, each once.
     pub(crate) fields: Fields,
     rules: CertificateRules,
@@ -218,6 +220,11 @@ impl Profile {
             self.rules.basic_constraints,
             BasicConstraintsRule::Ca { .. }
         )
+    }
+
+    /// How the engine may make keys for it, if it may.
+    pub(crate) fn generated_key(&self) -> Option<GeneratedKeyRule> {
+        self.generated_key
     }
 
     /// Whether a device may hold a key of this kind.

@@ -187,6 +187,12 @@ impl Fields {
         Ok(self.sources.len() - 1)
     }
 
+    /// A field that is taken from a request, if there is one, as it stands between braces.
+    pub(crate) fn taken_from_csr(&self) -> Option<String> {
+        let csr = |source: &&Source| !matches!(source, Source::Data(_));
+        self.sources.iter().find(csr).map(Source::name)
+    }
+
     /// As they stand between braces, sorted, each with the place of its value: however a profile's file is
     /// arranged, the order is the same.
     pub(crate) fn by_name(&self) -> &BTreeMap<String, usize> {

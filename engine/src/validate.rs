@@ -26,14 +26,19 @@ const LOT_BYTES_MAX: usize = 128;
 /// Octets of a device identity. Four times the longest serialNumber attribute, so that templates have room.
 const IDENTITY_BYTES_MAX: usize = 256;
 
-/// The version of the request identity's definition below.
+/// The versions of the request identity's definition below.
 const REQUEST_ID_VERSION: u8 = 1;
+const REQUEST_ID_VERSION_GENERATED: u8 = 2;
+/// What stands in the request identity in the place of a fingerprint, where the engine makes the key.
+const GENERATED: &[u8] = b"generated";
 
 /// A request that its profile accepts, with the parts of the certificate that come from it.
 #[derive(Debug)]
 pub(crate) struct ValidatedRequest<'a> {
     pub(crate) key: SubjectPublicKeyInfo<'a>,
     pub(crate) key_fingerprint: [u8; 32],
+    /// The engine made the key: the next request of the same device will have another.
+    pub(crate) generated: bool,
     pub(crate) request_id: [u8; 32],
     pub(crate) identity: Option<String>,
     /// The subject's RDNSequence, DER.
@@ -55,7 +60,23 @@ pub(crate) fn validate<'a>(
     check_no_ca(request, profile)?;
     let (content, values) = content(request, profile, data)?;
     Ok(ValidatedRequest {
-        request_id: request_id(issuer, profile, &key_fingerprint, &values),
+        request_id: match request.generated {
+            false => request_id(
+                REQUEST_ID_VERSION,
+                issuer,
+                profile,
+                &key_fingerprint,
+                &values,
+            ),
+            true => request_id(
+                REQUEST_ID_VERSION_GENERATED,
+                issuer,
+                profile,
+                GENERATED,
+                &values,
+            ),
+        },
+        generated: request.generated,
         key: request.key,
         key_fingerprint,
         identity: content.identity,
@@ -279,11 +300,13 @@ fn check_identity(identity: &str) -> Result<(), Rejection> {
 
 /// Request identity: SHA-256 over version, issuer key identifier, profile name, key fingerprint and the
 /// values that the profile takes, in the order of their names, each text behind its length. Not over the request's bytes: a device that
-/// asks again signs afresh.
+/// asks again signs afresh. In version 2 the word `generated` stands in the place of the key fingerprint: the
+/// engine made the key, and a device that asks again means that one.
 fn request_id(
+    version: u8,
     issuer: &Issuer,
     profile: &Profile,
-    key_fingerprint: &[u8; 32],
+    key: &[u8],
     values: &FieldValues<'_>,
 ) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
@@ -291,10 +314,10 @@ fn request_id(
         context.update(&(bytes.len() as u64).to_be_bytes());
         context.update(bytes);
     };
-    text(&[REQUEST_ID_VERSION]);
+    text(&[version]);
     text(issuer.key_identifier());
     text(profile.name().as_bytes());
-    text(key_fingerprint);
+    text(key);
     for (name, number) in profile.fields.by_name() {
         text(name.as_bytes());
         text(values[*number].as_bytes());

@@ -8,6 +8,7 @@ mod audit;
 mod ceremony;
 mod command_line;
 mod csr;
+mod generate;
 mod hsm;
 mod independent;
 mod install;

@@ -6,11 +6,12 @@ use super::extensions::{Extensions, check_extensions};
 use super::key_usage;
 use super::locate::{Checked, Fault, fault};
 use super::names::{NameReader, SubjectAttribute, ValueForm};
-use super::raw::{RawKey, RawProfile};
+use super::raw::{RawKey, RawPolicy, RawProfile};
 use super::requested::{RequestedPolicy, check_requested};
 use super::rules::{CertificateRules, Presence};
 use super::validity::{NotAfter, Validity, check_validity};
 use super::{KeyPolicy, Profile};
+use crate::device_key::{GeneratedKeyRule, check_rule};
 use crate::key::{DeviceKeyAlgorithm, RSA_BITS_MAX, RSA_BITS_MIN};
 use crate::record::KEY_DOMAIN_WHOLE_LOG;
 use crate::reissue::Reissue;
@@ -67,6 +68,7 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
                 .to_owned(),
         );
     }
+    let generated_key = check_generated_key(&raw, &key.algorithms, reissue, &fields)?;
     let rules = certificate_rules(&raw, validity, extensions, &subject, &alt_names, &requested)?;
     Ok(Profile {
         name: raw.name,
@@ -84,6 +86,7 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
         requested,
         validity,
         key,
+        generated_key,
         fields,
         rules,
         residency,
@@ -93,6 +96,27 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
         ),
         warnings,
     })
+}
+
+/// Whether the engine may make keys, and which.
+fn check_generated_key(
+    raw: &RawProfile,
+    algorithms: &[DeviceKeyAlgorithm],
+    reissue: Reissue,
+    fields: &Fields,
+) -> Checked<Option<GeneratedKeyRule>> {
+    let written = raw.key.generated.as_deref();
+    let rule = check_rule(written, algorithms, reissue, fields, true)
+        .map_err(|(key, problem)| Fault { key, problem })?;
+    let mut requested = raw.requested_extensions.iter();
+    let required = requested.find(|(_, requested)| requested.policy == RawPolicy::Require);
+    match (rule, required) {
+        (Some(_), Some((name, _))) => fault(
+            format!("requested_extensions.{name}.policy"),
+            "is require, and a generated key comes without a request",
+        ),
+        _ => Ok(rule),
+    }
 }
 
 fn check_name(key: &str, name: &str) -> Checked<()> {

@@ -97,6 +97,7 @@ pub(super) struct RawKey {
     pub(super) algorithms: Vec<DeviceKeyAlgorithm>,
     pub(super) rsa_bits_min: Option<usize>,
     pub(super) rsa_bits_max: Option<usize>,
+    pub(super) generated: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

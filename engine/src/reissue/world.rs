@@ -117,6 +117,7 @@ impl World {
             request: ValidatedRequest {
                 key: SubjectPublicKeyInfo::parse(&tlv).unwrap(),
                 key_fingerprint: ask.fingerprint(),
+                generated: false,
                 request_id: ask.id(self),
                 identity: Some(ask.1.to_owned()),
                 subject: Vec::new(),
