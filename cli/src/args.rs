@@ -15,6 +15,7 @@ use crate::ceremony::scripted::CeremonyArguments;
 use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::hsm::HsmCommand;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
+use crate::profile::ProfileCommand;
 use crate::subject::Subject;
 
 pub(crate) use log::{LogCommand, LogExportArguments, LogProofArguments, LogVerifyArguments};
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     Hsm(HsmCommand),
     /// Issue certificates for certificate signing requests.
     Issue(IssueArguments),
+    /// List, check and explain certificate profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Verify, read and export the log, and prove what it holds.
     #[command(subcommand)]
     Log(LogCommand),
@@ -295,7 +299,7 @@ fn valid(text: &str) -> Result<Duration, String> {
         })
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE, for example station=7".to_owned()),

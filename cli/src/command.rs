@@ -19,6 +19,7 @@ use crate::input::InputError;
 use crate::issue::{self, IssuePlan, PermitsError};
 use crate::keep::KeepError;
 use crate::officer::{self, OfficerError, PermitPlan};
+use crate::profile::{self, ProfileCommandError};
 use crate::records::RecordsError;
 
 /// How a command ended.
@@ -73,7 +74,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
             CommandError::Output { source }
             | CommandError::Keep(KeepError::Output { source })
             | CommandError::Hsm(HsmError::Output { source })
-            | CommandError::Script(ScriptError::Output { source }),
+            | CommandError::Script(ScriptError::Output { source })
+            | CommandError::Profile(ProfileCommandError::Output { source }),
         ) if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             console.note(format_args!("error: {}", one_line(&error)));
@@ -148,6 +150,9 @@ pub enum CommandError {
     /// A command on an HSM fails or refuses.
     #[error(transparent)]
     Hsm(#[from] HsmError),
+    /// A command about profiles fails or refuses.
+    #[error(transparent)]
+    Profile(#[from] ProfileCommandError),
     /// A scripted ceremony stopped or failed.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -196,6 +201,7 @@ impl CommandError {
             CommandError::Records(error) => error.exit(),
             CommandError::Hsm(error) => error.exit(),
             CommandError::Script(error) => error.exit(),
+            CommandError::Profile(error) => error.exit(),
             CommandError::OpenLog(birthmark_log::OpenError::Missing { .. })
             | CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
@@ -285,6 +291,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
         Command::Permit(PermitCommand::New(arguments)) => {
             officer::new_permit(&permit_plan(arguments), console)
         }
+        Command::Profile(command) => Ok(profile::run(command, console)?),
         Command::Log(command) => log::run(command, console),
     }
 }

@@ -7,6 +7,7 @@
 //! | [`hsm`] | list HSMs, make a key on one, check and measure it |
 //! | [`issue`] | requests in, one line of JSON per request out |
 //! | [`officer`] | officers' keys and permits |
+//! | [`profile`] | list, show, check and explain profiles |
 //! | [`records`] | verify, show and export a log, prove what it holds |
 //! | [`keep`] | back a log up, restore it, follow it, have it witnessed, archive it |
 //! | [`demo`] | the whole job once, measured |
@@ -33,6 +34,7 @@ pub mod issue;
 pub mod keep;
 pub mod officer;
 pub mod pem;
+pub mod profile;
 pub mod records;
 pub mod subject;
 pub mod text;

@@ -12,7 +12,9 @@ use birthmark_log::{
 
 use crate::check::{Expectation, WRONG_SIGNATURE};
 use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
-use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
+use crate::csr::{
+    CertificateSigningRequestDer, CertificationRequest, VerifiedRequest, verify_batch,
+};
 use crate::fault::Fault;
 use crate::hex;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
@@ -24,16 +26,22 @@ use crate::record::{DATA_PERMIT, IssuedRecord, LostRecord};
 use crate::reissue::{Candidate, Judge};
 use crate::rejection::Rejection;
 use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request};
+use crate::serial_offer::{SerialOffer, SerialOutcome, SerialState};
 use crate::slots::Ticket;
 use crate::tbs::{TbsCertificate, prepare};
-use crate::validate::{check_data, check_permit_size, validate};
+use crate::validate::{ValidatedRequest, check_data, check_permit_size, validate};
 
 /// What the first half of the cycle makes of one request.
 enum Intent {
     Answer(IssueResult),
-    Wait { holder: ClaimId, same: bool },
+    Wait {
+        holder: ClaimId,
+        same: bool,
+    },
     Reserve(Box<(TbsCertificate, ClaimedParts)>),
-    Release(Claim, Fault),
+    Release(Claim, IssueError),
+    /// From the start, without the claim.
+    Again(Option<Claim>),
 }
 
 impl Pipeline {
@@ -61,9 +69,15 @@ impl Pipeline {
                     let asker = Asker { submitted, claimed };
                     self.slots.put(ticket, Work::Reserving(tbs, asker));
                 }
-                Intent::Release(claim, fault) => {
-                    let result = Err(IssueError::Fault(fault));
-                    self.finish(vec![(ticket, claim, submitted.reply, result)]);
+                Intent::Release(claim, error) => {
+                    self.finish(vec![(ticket, claim, submitted.reply, Err(error))]);
+                }
+                Intent::Again(claim) => {
+                    if let Some(claim) = claim {
+                        self.release(claim);
+                    }
+                    self.slots.put(ticket, Work::Submitted(submitted));
+                    self.enqueue(ticket);
                 }
             }
         }
@@ -85,14 +99,12 @@ impl Pipeline {
         let mut valid: Vec<Candidate<'_>> = Vec::with_capacity(chunk.len());
         let mut profiles = Vec::with_capacity(chunk.len());
         for (item, verified) in chunk.iter().zip(verified) {
-            let validated = verified.and_then(|verified| {
-                let (number, profile) = self.profile(&item.request.profile)?;
-                let request = validate(&verified, profile, &self.issuer, &item.request.data)?;
-                Ok((number, profile, request))
-            });
+            let validated = verified
+                .map_err(IssueError::from)
+                .and_then(|verified| self.validated(&item.request, &verified));
             match validated {
                 Ok((number, profile, request)) => {
-                    profiles.push(number);
+                    profiles.push((number, request.serial.state()));
                     valid.push(Candidate {
                         request,
                         profile,
@@ -100,7 +112,7 @@ impl Pipeline {
                     });
                     intents.push(None);
                 }
-                Err(rejection) => intents.push(Some(Intent::reject(rejection))),
+                Err(error) => intents.push(Some(Intent::Answer(Err(error)))),
             }
         }
         let judge = Judge {
@@ -115,13 +127,48 @@ impl Pipeline {
             .into_iter()
             .zip(profiles);
         let mut claimed = |item: &Submitted| match outcomes.next() {
-            Some((outcome, profile)) => self.intent(outcome, profile, item, &now_s),
+            Some((outcome, (profile, serial))) => {
+                let outcome = self.with_serial(outcome, profile, serial);
+                outcome.unwrap_or_else(|outcome| self.intent(outcome, profile, item, &now_s))
+            }
             None => Intent::fault(Fault::Closing),
         };
         let items = intents.into_iter().zip(chunk);
         items
             .map(|(intent, item)| intent.unwrap_or_else(|| claimed(item)))
             .collect()
+    }
+
+    /// Step 3: the request held against its profile, with a serial number proposed where it brings none.
+    fn validated<'a>(
+        &self,
+        request: &'a Request,
+        verified: &VerifiedRequest<'a>,
+    ) -> Result<(usize, &Profile, ValidatedRequest<'a>), IssueError> {
+        let (number, profile) = self.profile(&request.profile)?;
+        let serials = self.profiles[number].serials.as_ref();
+        let serial = SerialOffer::new(serials, verified, &self.log)?;
+        let request = validate(verified, profile, &self.issuer, &request.data, serial)?;
+        Ok((number, profile, request))
+    }
+
+    /// The intent where the serial number changes a claim's outcome, otherwise the outcome.
+    fn with_serial<'a>(
+        &self,
+        outcome: ClaimOutcome<'a>,
+        profile: usize,
+        serial: SerialState,
+    ) -> Result<Intent, ClaimOutcome<'a>> {
+        let claim = match serial.judge(outcome)? {
+            SerialOutcome::Exhausted(claim) => claim,
+            SerialOutcome::Again(claim) => return Ok(Intent::Again(claim)),
+        };
+        let profile = self.profiles[profile].profile.name().to_owned();
+        let rejection = Rejection::SerialsExhausted { profile };
+        Ok(match claim {
+            Some(claim) => Intent::Release(claim, rejection.into()),
+            None => Intent::reject(rejection),
+        })
     }
 
     fn profile(&self, name: &str) -> Result<(usize, &Profile), Rejection> {
@@ -163,10 +210,11 @@ impl Pipeline {
                             replaces,
                             spki: range_in(&item.request.csr, request.key.encoding),
                             key_algorithm: request.key.algorithm,
+                            _serial: request.serial,
                         };
                         Intent::Reserve(Box::new((tbs, claimed)))
                     }
-                    Err(fault) => Intent::Release(claim, fault),
+                    Err(fault) => Intent::Release(claim, fault.into()),
                 }
             }
             ClaimOutcome::Existing(certificate) => Intent::Answer(Ok(Issued {

@@ -23,6 +23,7 @@ use crate::record::ActivatedRecord;
 use crate::reissue::Reissue;
 use crate::reply::Pending;
 use crate::request::{IssueResult, Request, SubmitError};
+use crate::serial_allocator::SerialAllocator;
 use crate::tbs::TbsTemplate;
 
 /// Certificates in flight unless the configuration says otherwise. At 20,000/s a certificate spends two
@@ -214,7 +215,12 @@ impl Engine {
             .into_iter()
             .map(|profile| {
                 let template = TbsTemplate::new(&profile, &issuer);
-                BoundProfile { profile, template }
+                let serials = SerialAllocator::new(&profile);
+                BoundProfile {
+                    profile,
+                    template,
+                    serials,
+                }
             })
             .collect();
         let claims = Claims::new();

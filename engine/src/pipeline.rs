@@ -24,6 +24,8 @@ use crate::profile::Profile;
 use crate::reissue::Replacement;
 use crate::reply::Reply;
 use crate::request::{IssueResult, IssueStatus, Issued, Request};
+use crate::serial_allocator::SerialAllocator;
+use crate::serial_offer::SerialOffer;
 use crate::slots::{Slots, Ticket};
 use crate::tbs::{TbsCertificate, TbsTemplate};
 
@@ -39,6 +41,8 @@ pub(crate) const CHECK_BATCH: usize = 16;
 pub(crate) struct BoundProfile {
     pub(crate) profile: Profile,
     pub(crate) template: TbsTemplate,
+    /// Where the profile hands out serial numbers.
+    pub(crate) serials: Option<Arc<SerialAllocator>>,
 }
 
 /// Everything that takes part in the cycle.
@@ -104,6 +108,8 @@ pub(crate) struct ClaimedParts {
     /// Where the SubjectPublicKeyInfo stands in the CSR.
     pub(crate) spki: Range<usize>,
     pub(crate) key_algorithm: DeviceKeyAlgorithm,
+    /// The serial number that was handed out, held until the certificate is in the log or came to nothing.
+    pub(crate) _serial: SerialOffer,
 }
 
 impl Pipeline {
@@ -237,6 +243,18 @@ impl Pipeline {
         self.slots
             .put(ticket, Work::Submitted(Submitted { request, reply }));
         self.enqueue(ticket);
+    }
+
+    /// Gives a claim back that came to nothing. Whoever waited for it begins anew.
+    pub(crate) fn release(self: &Arc<Self>, claim: Claim) {
+        for waiter in self
+            .claims
+            .finish(std::iter::once(claim))
+            .into_iter()
+            .flatten()
+        {
+            self.unpark(waiter);
+        }
     }
 
     /// Answers requests whose claims end here, and those that waited for them.

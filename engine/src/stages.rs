@@ -11,6 +11,7 @@ use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batc
 use crate::issuer::Issuer;
 use crate::key::DeviceKeyAlgorithm;
 use crate::profile::Profile;
+use crate::serial_offer::SerialOffer;
 use crate::tbs::{TbsTemplate, encode};
 use crate::validate::validate;
 
@@ -77,7 +78,14 @@ impl Bench {
             return repeat(&|| 0);
         };
         repeat(&|| {
-            let validated = validate(&verified, &self.profile, &self.issuer, &self.data).ok();
+            let validated = validate(
+                &verified,
+                &self.profile,
+                &self.issuer,
+                &self.data,
+                SerialOffer::None,
+            )
+            .ok();
             validated
                 .and_then(|validated| {
                     encode(
@@ -103,7 +111,14 @@ impl Bench {
         let parsed =
             CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
         let verified = verify_batch(vec![parsed]).pop()?.ok()?;
-        let request = validate(&verified, &self.profile, &self.issuer, &self.data).ok()?;
+        let request = validate(
+            &verified,
+            &self.profile,
+            &self.issuer,
+            &self.data,
+            SerialOffer::None,
+        )
+        .ok()?;
         let tbs = encode(
             &request,
             &self.profile,

@@ -14,6 +14,7 @@ mod issue;
 mod keep;
 mod permit;
 mod pins;
+mod profile;
 mod receipts;
 mod scripted;
 mod server;

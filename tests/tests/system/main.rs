@@ -13,6 +13,7 @@
 //! | `algorithm_refusals` | keys, signatures and parameters that are not as their algorithm wants them |
 //! | `certificates` | openssl and x509-cert read what was issued |
 //! | `profiles` | every ready-made profile, as openssl reads what it issues; requested names and values that do not fit |
+//! | `serials` | serial numbers that are handed out: in order, under load, over starts, to the last one |
 //! | `hostile_requests` | mutated requests, any subject text |
 //! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
 //! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
@@ -55,6 +56,7 @@ mod refusals;
 mod reissue;
 mod requests;
 mod retries;
+mod serials;
 mod storage_faults;
 mod storm;
 mod system_calls;
