@@ -18,6 +18,7 @@ use crate::hsm::HsmCommand;
 use crate::key::KeyCommand;
 use crate::lint::LintArguments;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
+use crate::profile::ProfileCommand;
 use crate::subject::Subject;
 
 pub(crate) use log::{LogCommand, LogExportArguments, LogProofArguments, LogVerifyArguments};
@@ -60,6 +61,9 @@ pub(crate) enum Command {
     Csr(CsrCommand),
     /// Say what is wrong with certificates, anybody's.
     Lint(LintArguments),
+    /// List, check and explain certificate profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Verify, read and export the log, and prove what it holds.
     #[command(subcommand)]
     Log(LogCommand),

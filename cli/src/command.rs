@@ -22,6 +22,7 @@ use crate::keep::KeepError;
 use crate::key::{self, KeyError};
 use crate::lint::{self, LintError};
 use crate::officer::{self, OfficerError, PermitPlan};
+use crate::profile::{self, ProfileCommandError};
 use crate::records::RecordsError;
 
 /// How a command ended.
@@ -77,7 +78,8 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
             | CommandError::Keep(KeepError::Output { source })
             | CommandError::Key(KeyError::Output { source })
             | CommandError::Hsm(HsmError::Output { source })
-            | CommandError::Script(ScriptError::Output { source }),
+            | CommandError::Script(ScriptError::Output { source })
+            | CommandError::Profile(ProfileCommandError::Output { source }),
         ) if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             console.note(format_args!("error: {}", one_line(&error)));
@@ -158,6 +160,9 @@ pub enum CommandError {
     /// Certificates cannot be linted as asked.
     #[error(transparent)]
     Lint(#[from] LintError),
+    /// A command about profiles fails or refuses.
+    #[error(transparent)]
+    Profile(#[from] ProfileCommandError),
     /// A scripted ceremony stopped or failed.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -208,6 +213,7 @@ impl CommandError {
             CommandError::Records(error) => error.exit(),
             CommandError::Hsm(error) => error.exit(),
             CommandError::Script(error) => error.exit(),
+            CommandError::Profile(error) => error.exit(),
             CommandError::OpenLog(birthmark_log::OpenError::Missing { .. })
             | CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
@@ -304,6 +310,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             officer::new_permit(&permit_plan(arguments), console)
         }
         Command::Lint(arguments) => lint::run(&arguments, console),
+        Command::Profile(command) => Ok(profile::run(command, console)?),
         Command::Log(command) => log::run(command, console),
     }
 }

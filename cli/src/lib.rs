@@ -9,6 +9,7 @@
 //! | [`issue`] | requests in, one line of JSON per request out |
 //! | [`lint`] | what is wrong with certificates, anybody's |
 //! | [`officer`] | officers' keys and permits |
+//! | [`profile`] | list, show, check and explain profiles |
 //! | [`records`] | verify, show and export a log, prove what it holds |
 //! | [`keep`] | back a log up, restore it, follow it, have it witnessed, archive it |
 //! | [`demo`] | the whole job once, measured |
@@ -40,6 +41,7 @@ pub mod key;
 pub mod lint;
 pub mod officer;
 pub mod pem;
+pub mod profile;
 pub mod records;
 pub mod subject;
 pub mod text;

@@ -17,6 +17,7 @@ use crate::name::Name;
 use crate::profile::Profile;
 use crate::rejection::Rejection;
 use crate::requested_extensions::{RequestedExtension, RequestedExtensions};
+use crate::template::brings_serial;
 use crate::validate::{check_issuer_key, check_no_ca, content};
 use crate::weak_key::{KnownBadKeys, check_known};
 
@@ -213,7 +214,14 @@ impl CsrReport {
         self.find(policy.profile.check_key(&key));
         self.find(check_issuer_key(&fingerprint, policy.issuer));
         self.find(check_no_ca(&request, policy.profile));
-        self.find(content(&request, policy.profile, policy.data).map(drop));
+        // Which number it would get shows when it is issued.
+        let proposed = policy
+            .profile
+            .serials()
+            .filter(|_| !brings_serial(&request));
+        let serial = proposed.map(|serials| serials.text(0));
+        let content = content(&request, policy.profile, policy.data, serial.as_deref());
+        self.find(content.map(drop));
     }
 }
 

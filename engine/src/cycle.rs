@@ -11,7 +11,7 @@ use birthmark_log::{
 };
 
 use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
-use crate::csr::{CertificateSigningRequestDer, CertificationRequest};
+use crate::csr::{CertificateSigningRequestDer, CertificationRequest, VerifiedRequest};
 use crate::device_key::{GeneratedKey, KeptKey, KeyDelivery, Room, SpoolEntry, prove_possession};
 use crate::fault::Fault;
 use crate::hex;
@@ -27,17 +27,23 @@ use crate::record::{DATA_KEY, DATA_PERMIT, IssuedRecord, KEY_GENERATED, LostReco
 use crate::reissue::{Candidate, Judge};
 use crate::rejection::Rejection;
 use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request};
+use crate::serial_offer::{SerialOffer, SerialOutcome, SerialState};
 use crate::slots::Ticket;
 use crate::tbs::TbsCertificate;
-use crate::validate::{check_data, check_permit_size, validate};
+use crate::validate::{ValidatedRequest, check_data, check_permit_size, validate};
 use crate::weak_key::check_known;
 
 /// What the first half of the cycle makes of one request.
 enum Intent {
     Answer(IssueResult),
-    Wait { holder: ClaimId, same: bool },
+    Wait {
+        holder: ClaimId,
+        same: bool,
+    },
     Reserve(Box<Prepared>),
-    Release(Claim, Fault),
+    Release(Claim, IssueError),
+    /// From the start, without the claim.
+    Again(Option<Claim>),
 }
 
 /// A certificate to be reserved.
@@ -84,9 +90,15 @@ impl Pipeline {
                         }
                     }
                 }
-                Intent::Release(claim, fault) => {
-                    let result = Err(IssueError::Fault(fault));
-                    self.finish(vec![(ticket, claim, submitted.reply, result)]);
+                Intent::Release(claim, error) => {
+                    self.finish(vec![(ticket, claim, submitted.reply, Err(error))]);
+                }
+                Intent::Again(claim) => {
+                    if let Some(claim) = claim {
+                        self.release(claim);
+                    }
+                    self.slots.put(ticket, Work::Submitted(submitted));
+                    self.enqueue(ticket);
                 }
             }
         }
@@ -112,15 +124,10 @@ impl Pipeline {
         let mut valid: Vec<Candidate<'_>> = Vec::with_capacity(chunk.len());
         let mut profiles = Vec::with_capacity(chunk.len());
         for (item, verified) in chunk.iter().zip(verified) {
-            let validated = verified.and_then(|verified| {
-                check_known(self.known_bad_keys.as_ref(), &verified.key)?;
-                let (number, profile) = self.profile(&item.request.profile)?;
-                let request = validate(&verified, profile, &self.issuer, &item.request.data)?;
-                Ok::<_, IssueError>((number, profile, request))
-            });
+            let validated = verified.and_then(|verified| self.validated(&item.request, &verified));
             match validated {
                 Ok((number, profile, request)) => {
-                    profiles.push(number);
+                    profiles.push((number, request.serial.state()));
                     valid.push(Candidate {
                         request,
                         profile,
@@ -143,7 +150,10 @@ impl Pipeline {
             .into_iter()
             .zip(profiles);
         let mut claimed = |item: &Submitted, key: Option<&GeneratedKey>| match outcomes.next() {
-            Some((outcome, profile)) => self.intent(outcome, profile, item, key, &now_s),
+            Some((outcome, (profile, serial))) => {
+                let outcome = self.with_serial(outcome, profile, serial);
+                outcome.unwrap_or_else(|outcome| self.intent(outcome, profile, item, key, &now_s))
+            }
             None => Intent::fault(Fault::Closing),
         };
         let keys = keys
@@ -153,6 +163,39 @@ impl Pipeline {
         items
             .map(|((intent, item), key)| intent.unwrap_or_else(|| claimed(item, key)))
             .collect()
+    }
+
+    /// Step 3: the request held against its profile, with a serial number proposed where it brings none.
+    fn validated<'a>(
+        &self,
+        request: &'a Request,
+        verified: &VerifiedRequest<'a>,
+    ) -> Result<(usize, &Profile, ValidatedRequest<'a>), IssueError> {
+        check_known(self.known_bad_keys.as_ref(), &verified.key)?;
+        let (number, profile) = self.profile(&request.profile)?;
+        let serials = self.profiles[number].serials.as_ref();
+        let serial = SerialOffer::new(serials, verified, &self.log)?;
+        let request = validate(verified, profile, &self.issuer, &request.data, serial)?;
+        Ok((number, profile, request))
+    }
+
+    /// The intent where the serial number changes a claim's outcome, otherwise the outcome.
+    fn with_serial<'a>(
+        &self,
+        outcome: ClaimOutcome<'a>,
+        profile: usize,
+        serial: SerialState,
+    ) -> Result<Intent, ClaimOutcome<'a>> {
+        let claim = match serial.judge(outcome)? {
+            SerialOutcome::Exhausted(claim) => claim,
+            SerialOutcome::Again(claim) => return Ok(Intent::Again(claim)),
+        };
+        let profile = self.profiles[profile].profile.name().to_owned();
+        let rejection = Rejection::SerialsExhausted { profile };
+        Ok(match claim {
+            Some(claim) => Intent::Release(claim, rejection.into()),
+            None => Intent::reject(rejection),
+        })
     }
 
     pub(crate) fn profile(&self, name: &str) -> Result<(usize, &Profile), Rejection> {
@@ -200,10 +243,11 @@ impl Pipeline {
                             },
                             key_algorithm: request.key.algorithm,
                             generated,
+                            _serial: request.serial,
                         };
                         Intent::Reserve(Box::new(Prepared { tbs, claimed, room }))
                     }
-                    Err(fault) => Intent::Release(claim, fault),
+                    Err(fault) => Intent::Release(claim, fault.into()),
                 }
             }
             ClaimOutcome::Existing(certificate) => {

@@ -24,6 +24,7 @@ use crate::record::ActivatedRecord;
 use crate::reissue::Reissue;
 use crate::reply::Pending;
 use crate::request::{IssueResult, Request, SubmitError};
+use crate::serial_allocator::SerialAllocator;
 use crate::tbs::TbsTemplate;
 use crate::weak_key::KnownBadKeys;
 
@@ -228,9 +229,10 @@ impl Engine {
             .map_err(OpenError::Threads)?;
         let profiles = profiles
             .into_iter()
-            .map(|profile| {
-                let template = TbsTemplate::new(&profile, &issuer);
-                BoundProfile { profile, template }
+            .map(|profile| BoundProfile {
+                template: TbsTemplate::new(&profile, &issuer),
+                serials: SerialAllocator::new(&profile),
+                profile,
             })
             .collect();
         let claims = Claims::new();

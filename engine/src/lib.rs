@@ -62,6 +62,8 @@ mod rejection;
 mod reply;
 mod request;
 mod requested_extensions;
+mod serial_allocator;
+mod serial_offer;
 mod slots;
 #[doc(hidden)]
 pub mod stages;

@@ -25,6 +25,8 @@ use crate::profile::Profile;
 use crate::reissue::Replacement;
 use crate::reply::Reply;
 use crate::request::{IssueResult, IssueStatus, Issued, Request};
+use crate::serial_allocator::SerialAllocator;
+use crate::serial_offer::SerialOffer;
 use crate::slots::{Slots, Ticket};
 use crate::tbs::{TbsCertificate, TbsTemplate};
 use crate::weak_key::KnownBadKeys;
@@ -41,6 +43,8 @@ pub(crate) const CHECK_BATCH: usize = 16;
 pub(crate) struct BoundProfile {
     pub(crate) profile: Profile,
     pub(crate) template: TbsTemplate,
+    /// Where the profile hands out serial numbers.
+    pub(crate) serials: Option<Arc<SerialAllocator>>,
 }
 
 /// Everything that takes part in the cycle.
@@ -112,6 +116,8 @@ pub(crate) struct ClaimedParts {
     /// The key that was made for the device.
     pub(crate) generated: Option<KeptKey>,
     pub(crate) key_algorithm: DeviceKeyAlgorithm,
+    /// The serial number that was handed out, held until the certificate is in the log or came to nothing.
+    pub(crate) _serial: SerialOffer,
 }
 
 /// Where the device's SubjectPublicKeyInfo is.
@@ -268,6 +274,18 @@ impl Pipeline {
         self.slots
             .put(ticket, Work::Submitted(Submitted { request, reply }));
         self.enqueue(ticket);
+    }
+
+    /// Gives a claim back that came to nothing. Whoever waited for it begins anew.
+    pub(crate) fn release(self: &Arc<Self>, claim: Claim) {
+        for waiter in self
+            .claims
+            .finish(std::iter::once(claim))
+            .into_iter()
+            .flatten()
+        {
+            self.unpark(waiter);
+        }
     }
 
     /// Answers requests whose claims end here, and those that waited for them.

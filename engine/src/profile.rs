@@ -24,10 +24,12 @@ mod key_usage;
 mod locate;
 mod names;
 mod pattern;
+mod preview;
 mod raw;
 mod ready;
 mod requested;
 mod rules;
+mod serials;
 mod validity;
 
 pub(crate) use alt_names::AltName;
@@ -37,6 +39,7 @@ pub(crate) use names::SubjectAttribute;
 pub use ready::{READY_MADE, ReadyMade};
 pub(crate) use requested::RequestedPolicy;
 pub(crate) use rules::{BasicConstraintsRule, CertificateRules, Presence};
+pub(crate) use serials::Serials;
 pub(crate) use validity::{NotBefore, Validity};
 
 /// The IDevID profile that `birthmark ca init` writes.
@@ -67,6 +70,7 @@ pub struct Profile {
     /// The request's and caller's values that this profile takes, each once.
     pub(crate) fields: Fields,
     rules: CertificateRules,
+    serials: Option<Serials>,
     residency: Option<&'static str>,
     /// Rules that concern its issuer too.
     is_matter: bool,
@@ -151,7 +155,8 @@ impl Profile {
             });
         }
         let raw = toml::from_str(text).map_err(|error| syntax(text, path, &error))?;
-        checks::check(raw, sha256(text.as_bytes())).map_err(|fault| ProfileError::Value {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        checks::check(raw, sha256(text.as_bytes()), folder).map_err(|fault| ProfileError::Value {
             path: path.to_owned(),
             line: locate::line_of(text, &fault.key),
             key: fault.key,
@@ -212,6 +217,11 @@ impl Profile {
     /// What its certificates must hold.
     pub(crate) fn rules(&self) -> &CertificateRules {
         &self.rules
+    }
+
+    /// The serial numbers that it hands out to devices whose requests bring none.
+    pub(crate) fn serials(&self) -> Option<&Serials> {
+        self.serials.as_ref()
     }
 
     /// Its certificates are those of CAs.

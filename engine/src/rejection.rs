@@ -149,6 +149,12 @@ pub enum Rejection {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// All serial numbers of the profile are used.
+    #[error("profile {profile} has no serial number left; extend its range or list")]
+    SerialsExhausted {
+        /// Name of the profile.
+        profile: String,
+    },
     /// Fields the line adds are too many or too large.
     #[error("the line's data is over a limit: {0}")]
     DataLimit(&'static str),
@@ -313,6 +319,7 @@ impl Rejection {
             Self::DataLimit(_) => (404, "data-limit", "Birthmark size limit", Stop),
             Self::DataValue(_) => (405, "data-value", "Birthmark record format", Stop),
             Self::RequestedExtension { .. } => (410, "requested-extension", "profile", Rework),
+            Self::SerialsExhausted { .. } => (411, "serials-exhausted", "profile", Stop),
             Self::KeyInUse { .. } => (500, "key-in-use", "uniqueness of keys", Scrap),
             Self::IdentityInUse { .. } => (
                 501,

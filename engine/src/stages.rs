@@ -12,6 +12,7 @@ use crate::issuer::Issuer;
 use crate::key::DeviceKeyAlgorithm;
 use crate::lint::{Expectation, check_certificate, reread};
 use crate::profile::Profile;
+use crate::serial_offer::SerialOffer;
 use crate::tbs::{TbsTemplate, encode};
 use crate::validate::validate;
 use crate::weak_key::check_modulus;
@@ -99,7 +100,14 @@ impl Bench {
             return repeat(&|| 0);
         };
         repeat(&|| {
-            let validated = validate(&verified, &self.profile, &self.issuer, &self.data).ok();
+            let validated = validate(
+                &verified,
+                &self.profile,
+                &self.issuer,
+                &self.data,
+                SerialOffer::None,
+            )
+            .ok();
             validated
                 .and_then(|validated| {
                     encode(
@@ -125,7 +133,14 @@ impl Bench {
         let parsed =
             CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
         let verified = verify_batch(vec![parsed]).pop()?.ok()?;
-        let request = validate(&verified, &self.profile, &self.issuer, &self.data).ok()?;
+        let request = validate(
+            &verified,
+            &self.profile,
+            &self.issuer,
+            &self.data,
+            SerialOffer::None,
+        )
+        .ok()?;
         let tbs = encode(
             &request,
             &self.profile,

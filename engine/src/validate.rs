@@ -1,5 +1,6 @@
 //! Key, name and content policy: from a verified request to one that a profile accepts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -13,6 +14,7 @@ use crate::permit::PERMIT_BYTES_MAX;
 use crate::profile::Profile;
 use crate::record::DATA_RESERVED_PREFIX;
 use crate::rejection::Rejection;
+use crate::serial_offer::SerialOffer;
 use crate::template::FieldValues;
 
 /// Entries in the line's data.
@@ -45,6 +47,7 @@ pub(crate) struct ValidatedRequest<'a> {
     pub(crate) subject: Vec<u8>,
     /// The subject alternative name's value, DER, if there is one.
     pub(crate) alt_names: Option<Vec<u8>>,
+    pub(crate) serial: SerialOffer,
 }
 
 /// Holds a verified request against its profile.
@@ -53,12 +56,20 @@ pub(crate) fn validate<'a>(
     profile: &Profile,
     issuer: &Issuer,
     data: &'a BTreeMap<String, String>,
+    serial: SerialOffer,
 ) -> Result<ValidatedRequest<'a>, Rejection> {
     profile.check_key(&request.key)?;
     let key_fingerprint = request.key.fingerprint();
     check_issuer_key(&key_fingerprint, issuer)?;
     check_no_ca(request, profile)?;
-    let (content, values) = content(request, profile, data)?;
+    let (content, mut values) = content(request, profile, data, serial.text())?;
+    if serial.text().is_some() {
+        // A device that asks again is the same, whatever number is proposed to it this time.
+        let mut fields = values.iter_mut().enumerate();
+        if let Some((_, value)) = fields.find(|(number, _)| profile.fields.is_serial(*number)) {
+            *value = Cow::Borrowed("");
+        }
+    }
     Ok(ValidatedRequest {
         request_id: match request.generated {
             false => request_id(
@@ -82,6 +93,7 @@ pub(crate) fn validate<'a>(
         identity: content.identity,
         subject: content.subject,
         alt_names: content.alt_names,
+        serial,
     })
 }
 
@@ -119,13 +131,14 @@ pub(crate) struct Content {
     pub(crate) alt_names: Option<Vec<u8>>,
 }
 
-/// Names and other content, of a request whose key does.
+/// Names and other content, of a request whose key does. `serial` is the number that is handed out to it.
 pub(crate) fn content<'a>(
     request: &VerifiedRequest<'a>,
     profile: &Profile,
     data: &'a BTreeMap<String, String>,
+    serial: Option<&str>,
 ) -> Result<(Content, FieldValues<'a>), Rejection> {
-    let values = profile.fields.values(profile.name(), request, data)?;
+    let values = profile.fields.values(profile, request, data, serial)?;
     let mut text = String::new();
     let subject = encode_subject(profile, &values, &mut text)?;
     let identity = render_identity(profile, &values, &mut text)?;

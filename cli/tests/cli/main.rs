@@ -17,6 +17,7 @@ mod keep;
 mod lint;
 mod permit;
 mod pins;
+mod profile;
 mod receipts;
 mod scripted;
 mod server;

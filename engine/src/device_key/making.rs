@@ -109,7 +109,9 @@ impl Pipeline {
         key: Option<&GeneratedKey>,
         now_s: u64,
     ) -> Result<(TbsCertificate, Option<KeptKey>, Option<Room>), Fault> {
-        let BoundProfile { profile, template } = &self.profiles[profile];
+        let BoundProfile {
+            profile, template, ..
+        } = &self.profiles[profile];
         let tbs = prepare(claimed, profile, template, &self.issuer, &self.pool, now_s)?;
         let sealed = match (key, &self.keys) {
             (Some(key), Some(keys)) => Some(keys.seal(profile, key)?),

@@ -1,5 +1,7 @@
 //! From a profile as it is written to one that is fit for use.
 
+use std::path::Path;
+
 use super::alt_names::AltName;
 use super::base::Base;
 use super::extensions::{Extensions, check_extensions};
@@ -9,6 +11,7 @@ use super::names::{NameReader, SubjectAttribute, ValueForm};
 use super::raw::{RawKey, RawPolicy, RawProfile};
 use super::requested::{RequestedPolicy, check_requested};
 use super::rules::{CertificateRules, Presence};
+use super::serials::check_serials;
 use super::validity::{NotAfter, Validity, check_validity};
 use super::{KeyPolicy, Profile};
 use crate::device_key::{GeneratedKeyRule, check_rule};
@@ -24,7 +27,7 @@ const CERTIFICATE_BYTES_LEAST: usize = 256;
 /// Greatest: a record has at most 65,535 octets.
 const CERTIFICATE_BYTES_MOST: usize = 65_000;
 
-pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
+pub(super) fn check(raw: RawProfile, digest: [u8; 32], folder: &Path) -> Checked<Profile> {
     check_name("name", &raw.name)?;
     let identity_domain = raw.identity_domain.as_ref().unwrap_or(&raw.name).clone();
     check_name("identity_domain", &identity_domain)?;
@@ -39,9 +42,14 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
         warnings: &mut warnings,
     };
     let identity_text = identity_text(&raw);
+    let serials = raw.serial.as_ref();
+    let serials = serials
+        .map(|serials| check_serials(serials, folder))
+        .transpose()?;
     let identity = check_identity(&raw, identity_text.as_deref(), &mut reader)?;
     let subject = reader.subject(&raw, |name| value_form(&raw, name))?;
     let alt_names = reader.alt_names(&raw)?;
+    check_serial_use(serials.is_some(), identity_text.as_deref(), &fields)?;
     let validity = check_validity(raw.base, &raw.validity)?;
     let extensions = check_extensions(raw.base, &raw.extensions)?;
     let (usage, constraints) = (extensions.key_usage, extensions.basic_constraints);
@@ -61,14 +69,8 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
     let has_names = !alt_names.is_empty();
     let requested = check_requested(&raw.requested_extensions, &extensions, has_names)?;
     let residency = raw.base.rules().residency;
-    if residency.is_some() && extensions.claims_residency {
-        warnings.push(
-            "extensions.certificate_policies say that a TPM holds the key (2.23.133.11.1.*), but nothing here asks \
-             the TPM: the line must have verified it. Records say residency: unproven"
-                .to_owned(),
-        );
-    }
     let generated_key = check_generated_key(&raw, &key.algorithms, reissue, &fields)?;
+    warnings.extend(unproven_residency(residency, &extensions));
     let rules = certificate_rules(&raw, validity, extensions, &subject, &alt_names, &requested)?;
     Ok(Profile {
         name: raw.name,
@@ -89,11 +91,9 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
         generated_key,
         fields,
         rules,
+        serials,
         residency,
-        is_matter: matches!(
-            raw.base,
-            Base::MatterDac | Base::MatterPai | Base::MatterPaa
-        ),
+        is_matter: raw.base.is_matter(),
         warnings,
     })
 }
@@ -117,6 +117,14 @@ fn check_generated_key(
         ),
         _ => Ok(rule),
     }
+}
+
+fn unproven_residency(residency: Option<&str>, extensions: &Extensions) -> Option<String> {
+    (residency.is_some() && extensions.claims_residency).then(|| {
+        "extensions.certificate_policies say that a TPM holds the key (2.23.133.11.1.*), but nothing here asks the \
+         TPM: the line must have verified it. Records say residency: unproven"
+            .to_owned()
+    })
 }
 
 fn check_name(key: &str, name: &str) -> Checked<()> {
@@ -176,6 +184,21 @@ fn check_identity(
         );
     }
     Ok(identity)
+}
+
+/// A serial number that is handed out is its device's identity: the log then knows which ones are used.
+fn check_serial_use(handed_out: bool, identity: Option<&str>, fields: &Fields) -> Checked<()> {
+    match (handed_out, fields.takes_serial()) {
+        (false, true) => fault(
+            "serial",
+            "is missing: say from and to, or list, for {serial} to be taken from",
+        ),
+        (true, _) if identity != Some("{serial}") => fault(
+            "identity",
+            "must be \"{serial}\" where serial numbers are handed out",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// What an attribute's value must look like by its base.

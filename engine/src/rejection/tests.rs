@@ -47,6 +47,7 @@ fn every_kind() -> Vec<Rejection> {
         RequestsCa,
         DataLimit(""),
         DataValue(""),
+        SerialsExhausted { profile: text() },
         RequestedExtension {
             extension: text(),
             problem: "",
@@ -120,7 +121,7 @@ fn kinds_are_complete(rejection: &Rejection) {
         RsaPolicy(_) | IssuerKey | EcPoint(_) => {}
         RsaSmallFactor { .. } | RsaClosePrimes | RsaRoca | KnownBadKey => {}
         UnknownProfile(_) | FieldCount { .. } | FieldValue { .. } | RequestsCa => {}
-        DataLimit(_) | DataValue(_) | RequestedExtension { .. } => {}
+        DataLimit(_) | DataValue(_) | RequestedExtension { .. } | SerialsExhausted { .. } => {}
         KeyInUse { .. } | IdentityInUse { .. } | ChangedRequest { .. } | Superseded { .. } => {}
         KeyRetired { .. } | ReissueLimit { .. } | PermitNeeded { .. } | Permit { .. } => {}
     }

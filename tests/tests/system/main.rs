@@ -14,6 +14,7 @@
 //! | `algorithm_refusals` | keys, signatures and parameters that are not as their algorithm wants them |
 //! | `certificates` | openssl and x509-cert read what was issued |
 //! | `profiles` | every ready-made profile, as openssl reads what it issues; requested names and values that do not fit |
+//! | `serials` | serial numbers that are handed out: in order, under load, over starts, to the last one |
 //! | `hostile_requests` | mutated requests, any subject text |
 //! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
 //! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
@@ -61,6 +62,7 @@ mod retries;
 mod rig {
     pub(crate) use crate::station::Random;
 }
+mod serials;
 /// The simulated file system of the log's tests.
 #[path = "../../../log/tests/log/sim.rs"]
 #[expect(dead_code, reason = "the log's tests use more of it")]
