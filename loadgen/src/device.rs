@@ -117,45 +117,59 @@ impl Device {
     /// deterministic: a device that retries sends the same bytes.
     pub fn request(&self) -> Result<Vec<u8>, DeviceError> {
         let info = csr::request_info(&self.serial_number, &self.public_key_info()?);
+        let signature = self.sign(&info)?;
+        Ok(csr::assemble(
+            &info,
+            &self.signature_algorithm(),
+            &signature,
+        ))
+    }
+
+    /// The AlgorithmIdentifier of this device's signatures, DER.
+    pub fn signature_algorithm(&self) -> Vec<u8> {
+        match &self.key {
+            Key::Ec(_, Curve::P256) => csr::ECDSA_WITH_SHA256.to_vec(),
+            Key::Ec(_, Curve::P384) => csr::ECDSA_WITH_SHA384.to_vec(),
+            Key::Ec(_, Curve::P521) => csr::ECDSA_WITH_SHA512.to_vec(),
+            Key::Ed25519(_) => csr::ED25519.to_vec(),
+            Key::MlDsa(_, parameter_set) => csr::ml_dsa(*parameter_set).to_vec(),
+            Key::Rsa(_, RsaSignature::Pkcs1v15) => csr::SHA256_WITH_RSA.to_vec(),
+            Key::Rsa(_, RsaSignature::Pss) => csr::RSASSA_PSS.to_vec(),
+        }
+    }
+
+    /// Signs a message with the device's key.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, DeviceError> {
         let refused = |_| DeviceError::Crypto("sign a request");
         match &self.key {
-            Key::Ec(key, curve) => {
-                let signature = key.sign(&SystemRandom::new(), &info).map_err(refused)?;
-                let name = match curve {
-                    Curve::P256 => csr::ECDSA_WITH_SHA256,
-                    Curve::P384 => csr::ECDSA_WITH_SHA384,
-                    Curve::P521 => csr::ECDSA_WITH_SHA512,
-                };
-                Ok(csr::assemble(&info, name, signature.as_ref()))
+            Key::Ec(key, _) => {
+                let signature = key.sign(&SystemRandom::new(), message).map_err(refused)?;
+                Ok(signature.as_ref().to_vec())
             }
             Key::Ed25519(key) => {
-                let signature = key.try_sign(&info).map_err(refused)?;
-                Ok(csr::assemble(&info, csr::ED25519, signature.as_ref()))
+                let signature = key.try_sign(message).map_err(refused)?;
+                Ok(signature.as_ref().to_vec())
             }
             Key::MlDsa(key, parameter_set) => {
                 let mut signature = vec![0; parameter_set.signature_len()];
-                key.sign(&info, &mut signature).map_err(refused)?;
-                Ok(csr::assemble(
-                    &info,
-                    &csr::ml_dsa(*parameter_set),
-                    &signature,
-                ))
+                key.sign(message, &mut signature).map_err(refused)?;
+                Ok(signature)
             }
             Key::Rsa(key, form) => {
-                let (encoding, name): (&'static dyn RsaEncoding, _) = match form {
-                    RsaSignature::Pkcs1v15 => (&RSA_PKCS1_SHA256, csr::SHA256_WITH_RSA),
-                    RsaSignature::Pss => (&RSA_PSS_SHA256, csr::RSASSA_PSS),
+                let encoding: &'static dyn RsaEncoding = match form {
+                    RsaSignature::Pkcs1v15 => &RSA_PKCS1_SHA256,
+                    RsaSignature::Pss => &RSA_PSS_SHA256,
                 };
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(encoding, &SystemRandom::new(), &info, &mut signature)
+                key.sign(encoding, &SystemRandom::new(), message, &mut signature)
                     .map_err(refused)?;
-                Ok(csr::assemble(&info, name, &signature))
+                Ok(signature)
             }
         }
     }
 
     /// The SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), DER.
-    fn public_key_info(&self) -> Result<Vec<u8>, DeviceError> {
+    pub fn public_key_info(&self) -> Result<Vec<u8>, DeviceError> {
         Ok(match &self.key {
             Key::Ec(key, curve) => {
                 let head = match curve {

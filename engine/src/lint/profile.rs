@@ -27,6 +27,9 @@ pub(super) fn check<R: Report>(
     if let Some(subject) = certificate.subject {
         let as_demanded = subject.content.is_empty() == rules.empty_subject;
         report.ensure(as_demanded, &rules::PROFILE_SUBJECT)?;
+        if as_demanded {
+            check_attributes(subject, &rules.subject_types, report)?;
+        }
         check_string_types(subject, report)?;
     }
     for extension in &certificate.extensions {
@@ -66,6 +69,17 @@ pub(super) fn check<R: Report>(
         }
     }
     CONTINUE
+}
+
+/// The attributes of the profile, in its order.
+fn check_attributes<R: Report>(subject: Value<'_>, expected: &[Vec<u8>], report: &mut R) -> Flow {
+    let found = subject.values().flat_map(|rdn| rdn.values()).map(|pair| {
+        pair.values()
+            .tagged(tag::OID)
+            .map_or(&[][..], |oid| oid.content)
+    });
+    let as_demanded = found.eq(expected.iter().map(Vec::as_slice));
+    report.ensure(as_demanded, &rules::PROFILE_ATTRIBUTES)
 }
 
 /// Profiles write PrintableString where RFC 5280 appendix A.1 demands it and UTF8String elsewhere.

@@ -289,6 +289,7 @@ fn certificate_rules(
     Ok(CertificateRules {
         indefinite: validity.not_after == NotAfter::Indefinite,
         empty_subject: subject.is_empty(),
+        subject_types: subject.iter().map(|one| one.oid().to_vec()).collect(),
         key_usage: extensions.key_usage,
         extended_key_usage: extensions.extended_key_usage,
         basic_constraints: extensions.basic_constraints,

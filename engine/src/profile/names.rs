@@ -49,6 +49,11 @@ pub(super) enum ValueForm {
 }
 
 impl SubjectAttribute {
+    /// Content octets of the type's identifier.
+    pub(crate) fn oid(&self) -> &[u8] {
+        &self.oid
+    }
+
     /// Short name or dotted identifier.
     pub(crate) fn name(&self) -> &str {
         match &self.kind {

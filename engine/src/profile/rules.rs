@@ -10,6 +10,8 @@ pub(crate) struct CertificateRules {
     pub(crate) indefinite: bool,
     /// The subject is empty, and the subject alternative name therefore critical (§4.1.2.6).
     pub(crate) empty_subject: bool,
+    /// Types of the subject's attributes in order, OID content octets.
+    pub(crate) subject_types: Vec<Vec<u8>>,
     pub(crate) key_usage: KeyUsageRule,
     /// Key purposes in order, OID content octets; empty for no extension.
     pub(crate) extended_key_usage: Vec<Vec<u8>>,
