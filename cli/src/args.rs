@@ -12,10 +12,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::ceremony::KeyPlace;
 use crate::ceremony::args::{CaCsrArguments, CaInstallArguments};
 use crate::ceremony::scripted::CeremonyArguments;
+use crate::csr::CsrCommand;
 use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::hsm::HsmCommand;
+use crate::key::KeyCommand;
 use crate::lint::LintArguments;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
+use crate::profile::ProfileCommand;
 use crate::subject::Subject;
 
 pub(crate) use log::{LogCommand, LogExportArguments, LogProofArguments, LogVerifyArguments};
@@ -53,14 +56,23 @@ pub(crate) enum Command {
     Hsm(HsmCommand),
     /// Issue certificates for certificate signing requests.
     Issue(IssueArguments),
+    /// Look at certificate signing requests without issuing.
+    #[command(subcommand)]
+    Csr(CsrCommand),
     /// Say what is wrong with certificates, anybody's.
     Lint(LintArguments),
+    /// List, check and explain certificate profiles.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Verify, read and export the log, and prove what it holds.
     #[command(subcommand)]
     Log(LogCommand),
     /// Allow a device another certificate, as an officer.
     #[command(subcommand)]
     Permit(PermitCommand),
+    /// Acknowledge and list keys that were made for devices.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Make an officer's key.
     #[command(subcommand)]
     Officer(OfficerCommand),
@@ -167,12 +179,18 @@ pub(crate) struct CaInitArguments {
     birthmark issue --config ca/birthmark.toml --profile tls-client requests/ > issued.ndjson\n  \
     openssl req -new … | birthmark issue --config ca/birthmark.toml --profile idevid -\n  \
     birthmark issue --config ca/birthmark.toml --profile idevid --data station=7 batch.pem\n  \
-    birthmark issue --config ca/birthmark.toml --profile idevid --permit permits/ rework.csr\n\n\
+    birthmark issue --config ca/birthmark.toml --profile idevid --permit permits/ rework.csr\n  \
+    birthmark issue --config ca/birthmark.toml --profile made --generate --data serial=SN-0001\n  \
+    birthmark issue --config ca/birthmark.toml --profile made --generate devices.csv > issued.ndjson\n\n\
     One JSON line per request on standard output, in the order of the inputs, written only when\n\
     the certificate is durable in the log. status is issued, existing (this request was\n\
     answered before; the same certificate again), rejected, or fault (the system failed; try\n\
     again). Inputs are named by their path, by path#N (from 1) in a PEM file with many, and by\n\
-    corpus#N (from 0) in a corpus.")]
+    corpus#N (from 0) in a corpus.\n\n\
+    With --generate the station makes the keys, for profiles that have key.generated. An INPUT is\n\
+    then a list of devices: CSV with a head line, or one JSON object a line; its columns are the\n\
+    profile's data. 'key' in the result is the private key, encrypted for the line (PEM): the same\n\
+    at every retry, until 'birthmark key ack'; then 'key_state' is acknowledged.")]
 pub(crate) struct IssueArguments {
     /// The configuration that 'birthmark ca init' wrote.
     #[arg(long, value_name = "FILE")]
@@ -193,8 +211,12 @@ pub(crate) struct IssueArguments {
     /// Write the summary on standard error as JSON too (the results always are).
     #[arg(long)]
     pub(crate) json: bool,
+    /// Make the devices' keys: inputs are lists of devices (CSV or JSON lines), or none for one device
+    /// with the values of --data. A list's own value goes before that of --data.
+    #[arg(long)]
+    pub(crate) generate: bool,
     /// PEM (many per file) or DER requests, directories (in name order), corpus files, or '-'.
-    #[arg(value_name = "INPUT", required = true)]
+    #[arg(value_name = "INPUT", required_unless_present = "generate")]
     pub(crate) inputs: Vec<PathBuf>,
 }
 
@@ -298,7 +320,7 @@ fn valid(text: &str) -> Result<Duration, String> {
         })
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE, for example station=7".to_owned()),

@@ -13,13 +13,16 @@ use crate::args::{
 };
 use crate::ceremony::{self, CaPlan, CeremonyError, CreatedCa, ScriptError};
 use crate::console::Console;
+use crate::csr;
 use crate::demo::{self, DemoError, DemoPlan};
 use crate::hsm::{self, HsmError};
 use crate::input::InputError;
 use crate::issue::{self, IssuePlan, PermitsError};
 use crate::keep::KeepError;
+use crate::key::{self, KeyError};
 use crate::lint::{self, LintError};
 use crate::officer::{self, OfficerError, PermitPlan};
+use crate::profile::{self, ProfileCommandError};
 use crate::records::RecordsError;
 
 /// How a command ended.
@@ -73,8 +76,10 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
         Err(
             CommandError::Output { source }
             | CommandError::Keep(KeepError::Output { source })
+            | CommandError::Key(KeyError::Output { source })
             | CommandError::Hsm(HsmError::Output { source })
-            | CommandError::Script(ScriptError::Output { source }),
+            | CommandError::Script(ScriptError::Output { source })
+            | CommandError::Profile(ProfileCommandError::Output { source }),
         ) if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
         Err(error) => {
             console.note(format_args!("error: {}", one_line(&error)));
@@ -134,6 +139,9 @@ pub enum CommandError {
     /// A command over the log fails or refuses.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// A command on generated keys fails.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The log could not be kept as asked.
     #[error(transparent)]
     Keep(#[from] KeepError),
@@ -152,6 +160,9 @@ pub enum CommandError {
     /// Certificates cannot be linted as asked.
     #[error(transparent)]
     Lint(#[from] LintError),
+    /// A command about profiles fails or refuses.
+    #[error(transparent)]
+    Profile(#[from] ProfileCommandError),
     /// A scripted ceremony stopped or failed.
     #[error(transparent)]
     Script(#[from] ScriptError),
@@ -198,9 +209,11 @@ impl CommandError {
             ) => Exit::Usage,
             CommandError::OpenEngine(error) => open_exit(error),
             CommandError::Keep(error) => error.exit(),
+            CommandError::Key(error) => error.exit(),
             CommandError::Records(error) => error.exit(),
             CommandError::Hsm(error) => error.exit(),
             CommandError::Script(error) => error.exit(),
+            CommandError::Profile(error) => error.exit(),
             CommandError::OpenLog(birthmark_log::OpenError::Missing { .. })
             | CommandError::Log(birthmark_log::VerifyError::Missing { .. }) => Exit::Usage,
             _ => Exit::Fault,
@@ -246,13 +259,17 @@ pub(crate) fn pin_exit(error: &birthmark_hsm::OpenError) -> Option<Exit> {
 /// A log that is not there is a wrong configuration; a log in use, damaged or full is a fault.
 fn open_exit(error: &birthmark_engine::OpenError) -> Exit {
     use birthmark_engine::OpenError;
+    use birthmark_engine::device_key::DeviceKeysOpenError;
     use birthmark_log::OpenError as LogOpenError;
     match error {
         OpenError::Issuer(_)
         | OpenError::Profiles(_)
         | OpenError::NoOfficer { .. }
         | OpenError::OfficersOfOtherLog { .. }
-        | OpenError::Range { .. } => Exit::Usage,
+        | OpenError::Range { .. }
+        | OpenError::DeviceKeys(
+            DeviceKeysOpenError::NoDelivery { .. } | DeviceKeysOpenError::Recipient(_),
+        ) => Exit::Usage,
         OpenError::Log(LogOpenError::Missing { .. } | LogOpenError::Option { .. }) => Exit::Usage,
         _ => Exit::Fault,
     }
@@ -283,7 +300,9 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             Ok(ceremony::scripted::run(arguments, console)?)
         }
         Command::Hsm(command) => Ok(hsm::run(command, console)?),
+        Command::Key(command) => Ok(key::run(command, console)?),
         Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),
+        Command::Csr(command) => csr::run(command, console),
         Command::Officer(OfficerCommand::Keygen(OfficerKeygenArguments { name, out })) => {
             officer::keygen(&name, &out, console)
         }
@@ -291,6 +310,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
             officer::new_permit(&permit_plan(arguments), console)
         }
         Command::Lint(arguments) => lint::run(&arguments, console),
+        Command::Profile(command) => Ok(profile::run(command, console)?),
         Command::Log(command) => log::run(command, console),
     }
 }
@@ -303,6 +323,7 @@ fn issue_plan(arguments: IssueArguments) -> Result<IssuePlan, CommandError> {
         permit,
         quiet,
         json,
+        generate,
         inputs,
     } = arguments;
     Ok(IssuePlan {
@@ -311,6 +332,7 @@ fn issue_plan(arguments: IssueArguments) -> Result<IssuePlan, CommandError> {
         data: each_once(data)?,
         inputs,
         permits: permit,
+        generate,
         quiet,
         json,
     })
@@ -344,7 +366,9 @@ fn permit_plan(arguments: PermitNewArguments) -> PermitPlan {
 }
 
 /// The line's values, each key once.
-fn each_once(data: Vec<(String, String)>) -> Result<BTreeMap<String, String>, CommandError> {
+pub(crate) fn each_once(
+    data: Vec<(String, String)>,
+) -> Result<BTreeMap<String, String>, CommandError> {
     let mut values = BTreeMap::new();
     for (key, value) in data {
         if values.insert(key.clone(), value).is_some() {

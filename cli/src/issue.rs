@@ -25,9 +25,10 @@ use indicatif::ProgressBar;
 
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
+use crate::devices::{DeviceData, DeviceItem, DeviceLists};
 use crate::events::TokenEvents;
 use crate::hsm;
-use crate::input::{InputItem, InputRejection, Inputs};
+use crate::input::{InputError, InputItem, InputRejection, Inputs};
 use crate::interrupt::Interrupt;
 
 use line::Line;
@@ -51,6 +52,9 @@ const IDLE_CHECK: Duration = Duration::from_millis(100);
 /// Output buffer: some forty certificates. It is written out whenever the run would wait.
 const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
 
+/// What the one device of `--generate` without a list is called in the results.
+const ONE_DEVICE: &str = "device";
+
 /// What to issue, from the command line.
 #[derive(Clone, Debug)]
 pub struct IssuePlan {
@@ -64,6 +68,8 @@ pub struct IssuePlan {
     pub inputs: Vec<PathBuf>,
     /// Files with permits, and directories of them.
     pub permits: Vec<PathBuf>,
+    /// Make the devices' keys; inputs are lists of devices.
+    pub generate: bool,
     /// No summary and no progress bar.
     pub quiet: bool,
     /// The summary as JSON.
@@ -78,7 +84,7 @@ pub struct IssuePlan {
 /// issued then. Or the engine does not close cleanly; what was written is durable nonetheless.
 pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandError> {
     // What can be known to be wrong is found before anything is issued.
-    let inputs = Inputs::open(&plan.inputs)?;
+    let source = Source::open(plan)?;
     let mut permits = Permits::open(&plan.permits)?;
     let interrupt = Interrupt::install().map_err(|source| CommandError::Signals { source })?;
     let mut configuration = hsm::pin::activated(Configuration::load(&plan.config)?)?;
@@ -104,7 +110,7 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
 
     let show_bar = !plan.quiet && !console.out_is_terminal;
     let bar = match show_bar {
-        true => console.bar("issuing", "requests", inputs.len_known()),
+        true => console.bar("issuing", "requests", source.len_known()),
         false => ProgressBar::hidden(),
     };
     let mut issuing = Issuing {
@@ -123,7 +129,7 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
         bar: bar.clone(),
     };
     let begun = Instant::now();
-    let end = issuing.drive(read_ahead(inputs), &interrupt);
+    let end = issuing.drive(read_ahead(source), &interrupt);
     issuing.tally.seconds = begun.elapsed().as_secs_f64();
     let Issuing {
         tally, out_failed, ..
@@ -150,12 +156,34 @@ fn check_profile(station: &Station, name: &str) -> Result<(), CommandError> {
     })
 }
 
+/// Where the run's requests come from.
+enum Source {
+    Requests(Inputs),
+    Devices(DeviceLists),
+    /// The one that `--data` describes.
+    OneDevice,
+}
+
+/// What an input asks for.
+#[derive(Clone)]
+enum Asked {
+    Csr(Vec<u8>),
+    /// A key that the engine makes, for a device with these values besides the run's.
+    Key(DeviceData),
+}
+
+/// One request as it was found.
+struct Item {
+    name: String,
+    asked: Result<Asked, InputRejection>,
+}
+
 /// A request whose result is not yet written.
 struct InFlight {
     name: String,
     answer: Answer,
     /// The request, as long as it may have to be asked again with a permit.
-    csr: Option<Vec<u8>>,
+    asked: Option<Asked>,
 }
 
 enum Answer {
@@ -187,7 +215,7 @@ struct Issuing<'a, W: Write> {
 
 impl<W: Write> Issuing<'_, W> {
     /// Submits until the inputs end or something ends the run, then waits for the rest.
-    fn drive(&mut self, items: Receiver<InputItem>, interrupt: &Interrupt) -> End {
+    fn drive(&mut self, items: Receiver<Item>, interrupt: &Interrupt) -> End {
         let end = loop {
             if let Some(signal) = interrupt.signal() {
                 break End::Interrupted { signal };
@@ -215,7 +243,7 @@ impl<W: Write> Issuing<'_, W> {
     }
 
     /// The next input; or `None` after waiting for the oldest result, or a while, instead.
-    fn next_item(&mut self, items: &Receiver<InputItem>) -> Result<Option<InputItem>, InputsEnded> {
+    fn next_item(&mut self, items: &Receiver<Item>) -> Result<Option<Item>, InputsEnded> {
         self.finish_ready();
         if self.in_flight.len() >= self.engine.max_in_flight() * WINDOWS_IN_ORDER {
             self.finish_oldest();
@@ -238,35 +266,44 @@ impl<W: Write> Issuing<'_, W> {
         }
     }
 
-    fn submit(&mut self, item: InputItem) -> ControlFlow<Fault> {
+    fn submit(&mut self, item: Item) -> ControlFlow<Fault> {
         let name = item.name;
-        let csr = match item.request {
-            Ok(csr) => csr,
+        let asked = match item.asked {
+            Ok(asked) => asked,
             Err(rejection) => {
                 self.in_flight.push_back(InFlight {
                     name,
                     answer: Answer::Refused(rejection),
-                    csr: None,
+                    asked: None,
                 });
                 return ControlFlow::Continue(());
             }
         };
-        let kept = (!self.permits.is_empty()).then(|| csr.clone());
-        let (answer, flow) = match self.ask(csr, None) {
+        let kept = (!self.permits.is_empty()).then(|| asked.clone());
+        let (answer, flow) = match self.ask(asked, None) {
             Ok(pending) => (Answer::Pending(pending), ControlFlow::Continue(())),
             Err(fault) => (Answer::Fault(fault.clone()), ControlFlow::Break(fault)),
         };
         self.in_flight.push_back(InFlight {
             name,
             answer,
-            csr: kept,
+            asked: kept,
         });
         flow
     }
 
-    fn ask(&self, csr: Vec<u8>, permit: Option<Vec<u8>>) -> Result<Pending, Fault> {
-        let mut request = Request::new(csr, &self.plan.profile);
-        request.data.clone_from(&self.plan.data);
+    fn ask(&self, asked: Asked, permit: Option<Vec<u8>>) -> Result<Pending, Fault> {
+        let mut data = self.plan.data.clone();
+        let mut request = match asked {
+            Asked::Csr(csr) => Request {
+                data,
+                ..Request::new(csr, &self.plan.profile)
+            },
+            Asked::Key(own) => {
+                data.extend(own);
+                Request::generated(&self.plan.profile, data)
+            }
+        };
         request.permit = permit;
         match self.engine.submit_wait(request) {
             Ok(pending) => Ok(pending),
@@ -280,11 +317,11 @@ impl<W: Write> Issuing<'_, W> {
     /// not shown before: only the answer says which entry the device's newest is.
     fn ask_with_permit(
         &self,
-        csr: &mut Option<Vec<u8>>,
+        asked: &mut Option<Asked>,
         result: &Result<Issued, IssueError>,
     ) -> Option<Answer> {
         let permit = self.permits.called_for(result)?.to_vec();
-        match self.ask(csr.take()?, Some(permit)) {
+        match self.ask(asked.take()?, Some(permit)) {
             Ok(pending) => Some(Answer::Pending(pending)),
             Err(fault) => Some(Answer::Fault(fault)),
         }
@@ -301,8 +338,8 @@ impl<W: Write> Issuing<'_, W> {
                 Answer::Refused(_) | Answer::Fault(_) => None,
             };
             if let Some(result) = &outcome {
-                let mut csr = oldest.csr.take();
-                if let Some(answer) = self.ask_with_permit(&mut csr, result) {
+                let mut asked = oldest.asked.take();
+                if let Some(answer) = self.ask_with_permit(&mut asked, result) {
                     if let Some(oldest) = self.in_flight.front_mut() {
                         oldest.answer = answer;
                     }
@@ -331,13 +368,13 @@ impl<W: Write> Issuing<'_, W> {
         let InFlight {
             name,
             mut answer,
-            mut csr,
+            mut asked,
         } = oldest;
         let outcome = loop {
             match answer {
                 Answer::Pending(pending) => {
                     let result = pending.wait();
-                    match self.ask_with_permit(&mut csr, &result) {
+                    match self.ask_with_permit(&mut asked, &result) {
                         Some(again) => answer = again,
                         None => break Outcome::Answered(result),
                     }
@@ -403,13 +440,41 @@ impl<W: Write> Issuing<'_, W> {
 struct InputsEnded;
 
 /// Starts the thread that reads the inputs. It ends when the receiver is dropped.
-fn read_ahead(inputs: Inputs) -> Receiver<InputItem> {
+fn read_ahead(source: Source) -> Receiver<Item> {
     let (sender, receiver) = mpsc::sync_channel(READ_AHEAD);
     thread::spawn(move || {
-        let _ = inputs.read(&mut |item| match sender.send(item) {
+        let send = |name, asked| match sender.send(Item { name, asked }) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
-        });
+        };
+        let _ = match source {
+            Source::Requests(inputs) => {
+                inputs.read(&mut |InputItem { name, request }| send(name, request.map(Asked::Csr)))
+            }
+            Source::Devices(lists) => {
+                lists.read(&mut |DeviceItem { name, data }| send(name, data.map(Asked::Key)))
+            }
+            Source::OneDevice => send(ONE_DEVICE.to_owned(), Ok(Asked::Key(DeviceData::default()))),
+        };
     });
     receiver
+}
+
+impl Source {
+    fn open(plan: &IssuePlan) -> Result<Source, InputError> {
+        Ok(match (plan.generate, plan.inputs.as_slice()) {
+            (false, inputs) => Source::Requests(Inputs::open(inputs)?),
+            (true, []) => Source::OneDevice,
+            (true, lists) => Source::Devices(DeviceLists::open(lists)?),
+        })
+    }
+
+    /// How many requests there are, where that is known.
+    fn len_known(&self) -> Option<u64> {
+        match self {
+            Source::Requests(inputs) => inputs.len_known(),
+            Source::Devices(_) => None,
+            Source::OneDevice => Some(1),
+        }
+    }
 }

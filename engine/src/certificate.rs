@@ -20,6 +20,7 @@ const EXTENSIONS_MAX: usize = 32;
 pub(crate) struct CertificateView<'a> {
     pub(crate) signature_algorithm: &'a [u8],
     pub(crate) serial: Tlv<'a>,
+    pub(crate) issuer: &'a [u8],
     pub(crate) not_before: Tlv<'a>,
     pub(crate) not_after: Tlv<'a>,
     pub(crate) subject: Tlv<'a>,
@@ -53,7 +54,7 @@ impl<'a> CertificateView<'a> {
         }
         let serial = fields.expect(tag::INTEGER, "no serialNumber")?;
         fields.expect(tag::SEQUENCE, "no signature algorithm")?;
-        fields.expect(tag::SEQUENCE, "no issuer")?;
+        let issuer = fields.expect(tag::SEQUENCE, "no issuer")?.encoding;
         let mut validity = fields.expect(tag::SEQUENCE, "no validity")?.reader();
         let not_before = validity.any()?;
         let not_after = validity.any()?;
@@ -65,6 +66,7 @@ impl<'a> CertificateView<'a> {
         Ok(Self {
             signature_algorithm,
             serial,
+            issuer,
             not_before,
             not_after,
             subject,

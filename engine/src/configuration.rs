@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::activation::{Activation, UnknownActivation};
 use crate::checkpoint::{LogKey, LogKeyError};
+use crate::device_key::{DeviceKeyFiles, DeviceKeysError, RawDeviceKeys, SpoolOptions};
 use crate::engine::Station;
 use crate::issuer::{Issuer, IssuerError};
 use crate::permit::Officers;
@@ -27,6 +28,7 @@ struct RawConfiguration {
     issuer: RawIssuer,
     log: RawLog,
     engine: RawEngine,
+    device_keys: Option<RawDeviceKeys>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,6 +130,7 @@ pub struct Configuration {
     profiles: Vec<PathBuf>,
     officers: Option<Officers>,
     known_bad_keys: Option<PathBuf>,
+    device_keys: Option<DeviceKeyFiles>,
 }
 
 /// A configuration that cannot be used.
@@ -173,6 +176,9 @@ pub enum ConfigurationError {
     /// The log's key or origin does not do.
     #[error(transparent)]
     LogKey(#[from] LogKeyError),
+    /// What generated keys are delivered with does not do.
+    #[error(transparent)]
+    DeviceKeys(#[from] DeviceKeysError),
     /// The signer does not open.
     #[error(transparent)]
     Signer(#[from] birthmark_hsm::OpenError),
@@ -219,16 +225,12 @@ impl Configuration {
                 problem: "use 1 to 1024, or leave it out for one per core".to_owned(),
             });
         }
-        let officers = match raw.engine.officers.as_slice() {
-            [] => None,
-            keys => Some(Officers::new(&raw.log.origin, keys).map_err(|error| {
-                ConfigurationError::Value {
-                    path: path.to_owned(),
-                    key: "engine.officers",
-                    problem: error.to_string(),
-                }
-            })?),
-        };
+        let officers = officers(&raw).map_err(|problem| wrong(("engine.officers", problem)))?;
+        let device_keys = raw.device_keys;
+        let device_keys = device_keys
+            .map(|raw| DeviceKeyFiles::new(raw, folder))
+            .transpose()
+            .map_err(wrong)?;
         Ok(Self {
             issuer_certificate: folder.join(raw.issuer.certificate),
             signers,
@@ -249,6 +251,7 @@ impl Configuration {
                 .collect(),
             officers,
             known_bad_keys: raw.engine.known_bad_keys.map(|path| folder.join(path)),
+            device_keys,
         })
     }
 
@@ -259,6 +262,8 @@ impl Configuration {
     pub fn station(&self) -> Result<Station, ConfigurationError> {
         let issuer = self.issuer()?;
         let profiles = self.profiles()?;
+        let device_keys = self.device_keys.as_ref();
+        let device_keys = device_keys.map(DeviceKeyFiles::read).transpose()?;
         let mut options = self.pool.clone();
         options.tokens = Pkcs11Options {
             rsa_signature: issuer.rsa_signature().unwrap_or_default(),
@@ -268,6 +273,7 @@ impl Configuration {
         let log_key = LogKey::read(&self.log_key, &self.log_origin)?;
         let log_directory = self.log_directory.clone();
         let mut station = Station::new(issuer, signer, profiles, log_directory, log_key);
+        station.device_keys = device_keys;
         station.threads = self.threads;
         station.max_in_flight = self.max_in_flight;
         station.officers.clone_from(&self.officers);
@@ -311,6 +317,12 @@ impl Configuration {
     pub fn known_bad_keys(&self) -> Result<Option<KnownBadKeys>, ConfigurationError> {
         let path = self.known_bad_keys.as_deref();
         Ok(path.map(KnownBadKeys::read).transpose()?)
+    }
+
+    /// Where generated keys wait for their acknowledgement, if the station makes any.
+    #[must_use]
+    pub fn key_spool(&self) -> Option<&SpoolOptions> {
+        self.device_keys.as_ref().map(DeviceKeyFiles::spool)
     }
 
     /// The officers whose permits count.
@@ -447,6 +459,15 @@ impl RawIssuer {
             }
         }
         Ok(options)
+    }
+}
+
+fn officers(raw: &RawConfiguration) -> Result<Option<Officers>, String> {
+    match raw.engine.officers.as_slice() {
+        [] => Ok(None),
+        keys => Officers::new(&raw.log.origin, keys)
+            .map(Some)
+            .map_err(|error| error.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@ use aws_lc_rs::signature::UnparsedPublicKey;
 
 use crate::der::reader::{self, Tlv, check_strict, whole_octets};
 use crate::der::tag;
+use crate::device_key::{GeneratedKey, NoKey};
 use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::name::Name;
 use crate::oid;
@@ -15,7 +16,7 @@ use crate::requested_extensions::RequestedExtensions;
 pub const CSR_BYTES_MAX: usize = 64 * 1024;
 
 /// Attributes in one request. Real requests carry under ten.
-pub(crate) const ATTRIBUTES_MAX: usize = 32;
+const ATTRIBUTES_MAX: usize = 32;
 
 /// The bytes of a request, bounded in size and otherwise untouched.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +90,7 @@ impl<'a> CertificationRequest<'a> {
             subject: self.subject,
             key: self.key,
             extensions: self.extensions,
+            generated: false,
         })
     }
 }
@@ -161,12 +163,30 @@ pub(crate) fn check_signature(
     Err(Rejection::ProofOfPossession)
 }
 
-/// A request whose signature was made by the key in it.
+/// A request whose key is in the right hands: its signature was made by the key in it, or the engine made
+/// the key itself.
 #[derive(Debug)]
 pub(crate) struct VerifiedRequest<'a> {
     pub(crate) subject: Name<'a>,
     pub(crate) key: SubjectPublicKeyInfo<'a>,
     pub(crate) extensions: RequestedExtensions<'a>,
+    /// The engine made the key.
+    pub(crate) generated: bool,
+}
+
+impl<'a> VerifiedRequest<'a> {
+    /// What a device without a key of its own asks for: the key that was made for it, and no wishes.
+    pub(crate) fn of_generated(key: &'a GeneratedKey) -> Result<Self, NoKey> {
+        /// `Name ::= SEQUENCE OF …`, with nothing in it.
+        const NO_NAME: &[u8] = &[tag::SEQUENCE, 0];
+        let subject = reader::single(NO_NAME, tag::SEQUENCE, "no name").map_err(|_| NoKey)?;
+        Ok(Self {
+            subject: Name::parse(&subject).map_err(|_| NoKey)?,
+            key: key.public()?,
+            extensions: RequestedExtensions::default(),
+            generated: true,
+        })
+    }
 }
 
 /// Verifies a chunk of requests. They go together so that a verifier with several lanes can take them
@@ -278,3 +298,18 @@ pub(crate) fn parse_attributes<'a>(
     }
     Ok(extensions)
 }
+
+/// The attributes' types, as far as they can be read.
+pub(crate) fn attribute_types<'a>(
+    attributes: &Tlv<'a>,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let mut reader = attributes.reader();
+    let types = std::iter::from_fn(move || {
+        let mut fields = reader.expect(tag::SEQUENCE, "").ok()?.reader();
+        Some(fields.expect(tag::OID, "").ok()?.content)
+    });
+    types.take(ATTRIBUTES_MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

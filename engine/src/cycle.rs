@@ -11,31 +11,47 @@ use birthmark_log::{
 };
 
 use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
-use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
+use crate::csr::{CertificateSigningRequestDer, CertificationRequest, VerifiedRequest};
+use crate::device_key::{GeneratedKey, KeptKey, KeyDelivery, Room, SpoolEntry, prove_possession};
 use crate::fault::Fault;
 use crate::hex;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::lint::Expectation;
 use crate::lint::rules::ISSUER_SIGNATURE;
 use crate::pipeline::{
-    Asker, CHECK_BATCH, ClaimedParts, Finished, PREPARE_BATCH, Pipeline, Submitted, Work,
+    Asker, CHECK_BATCH, ClaimedParts, DeviceSpki, Finished, PREPARE_BATCH, Pipeline, Submitted,
+    Work,
 };
 use crate::profile::Profile;
-use crate::record::{DATA_PERMIT, IssuedRecord, LostRecord};
+use crate::record::{DATA_KEY, DATA_PERMIT, IssuedRecord, KEY_GENERATED, LostRecord};
 use crate::reissue::{Candidate, Judge};
 use crate::rejection::Rejection;
 use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request};
+use crate::serial_offer::{SerialOffer, SerialOutcome, SerialState};
 use crate::slots::Ticket;
-use crate::tbs::{TbsCertificate, prepare};
-use crate::validate::{check_data, check_permit_size, validate};
+use crate::tbs::TbsCertificate;
+use crate::validate::{ValidatedRequest, check_data, check_permit_size, validate};
 use crate::weak_key::check_known;
 
 /// What the first half of the cycle makes of one request.
 enum Intent {
     Answer(IssueResult),
-    Wait { holder: ClaimId, same: bool },
-    Reserve(Box<(TbsCertificate, ClaimedParts)>),
-    Release(Claim, Fault),
+    Wait {
+        holder: ClaimId,
+        same: bool,
+    },
+    Reserve(Box<Prepared>),
+    Release(Claim, IssueError),
+    /// From the start, without the claim.
+    Again(Option<Claim>),
+}
+
+/// A certificate to be reserved.
+struct Prepared {
+    tbs: TbsCertificate,
+    claimed: ClaimedParts,
+    /// Room in the spool, where its key was made here.
+    room: Option<Room>,
 }
 
 impl Pipeline {
@@ -53,25 +69,43 @@ impl Pipeline {
         }
         let intents = self.prepare_chunk(&chunk);
         let mut reservations = Vec::with_capacity(chunk.len());
+        let mut made = Vec::new();
         for ((ticket, submitted), intent) in tickets.into_iter().zip(chunk).zip(intents) {
             match intent {
                 Intent::Answer(result) => self.answer(ticket, &submitted.reply, result),
                 Intent::Wait { holder, same } => self.park(ticket, submitted, holder, same),
                 Intent::Reserve(prepared) => {
-                    let (tbs, claimed) = *prepared;
-                    reservations.push(self.reservation(ticket, &tbs, &submitted, &claimed));
+                    let Prepared { tbs, claimed, room } = *prepared;
                     let asker = Asker { submitted, claimed };
-                    self.slots.put(ticket, Work::Reserving(tbs, asker));
+                    match room.zip(asker.claimed.generated.as_ref()) {
+                        None => reservations.push(self.reserving(ticket, tbs, asker)),
+                        Some((room, KeptKey { serial, key })) => {
+                            made.push(SpoolEntry {
+                                ticket,
+                                serial: *serial,
+                                key: key.clone(),
+                                _room: room,
+                            });
+                            self.slots.put(ticket, Work::Spooling(tbs, asker));
+                        }
+                    }
                 }
-                Intent::Release(claim, fault) => {
-                    let result = Err(IssueError::Fault(fault));
-                    self.finish(vec![(ticket, claim, submitted.reply, result)]);
+                Intent::Release(claim, error) => {
+                    self.finish(vec![(ticket, claim, submitted.reply, Err(error))]);
+                }
+                Intent::Again(claim) => {
+                    if let Some(claim) = claim {
+                        self.release(claim);
+                    }
+                    self.slots.put(ticket, Work::Submitted(submitted));
+                    self.enqueue(ticket);
                 }
             }
         }
         if !reservations.is_empty() {
             self.log.reserve(reservations);
         }
+        self.keep_keys(made);
     }
 
     /// Parse to prepare over borrowed requests.
@@ -81,21 +115,19 @@ impl Pipeline {
             Ok(now_ms) => Ok(now_ms / 1000),
             Err(error) => Err(Fault::Clock(error.to_string())),
         };
-        let parsed = chunk.iter().map(|item| parse(&item.request)).collect();
-        let verified = verify_batch(parsed);
+        let keys: Vec<_> = chunk
+            .iter()
+            .map(|item| self.make_key(&item.request))
+            .collect();
+        let verified = prove_possession(chunk, &keys, parse);
         let mut intents: Vec<Option<Intent>> = Vec::with_capacity(chunk.len());
         let mut valid: Vec<Candidate<'_>> = Vec::with_capacity(chunk.len());
         let mut profiles = Vec::with_capacity(chunk.len());
         for (item, verified) in chunk.iter().zip(verified) {
-            let validated = verified.and_then(|verified| {
-                check_known(self.known_bad_keys.as_ref(), &verified.key)?;
-                let (number, profile) = self.profile(&item.request.profile)?;
-                let request = validate(&verified, profile, &self.issuer, &item.request.data)?;
-                Ok((number, profile, request))
-            });
+            let validated = verified.and_then(|verified| self.validated(&item.request, &verified));
             match validated {
                 Ok((number, profile, request)) => {
-                    profiles.push(number);
+                    profiles.push((number, request.serial.state()));
                     valid.push(Candidate {
                         request,
                         profile,
@@ -103,7 +135,7 @@ impl Pipeline {
                     });
                     intents.push(None);
                 }
-                Err(rejection) => intents.push(Some(Intent::reject(rejection))),
+                Err(error) => intents.push(Some(Intent::Answer(Err(error)))),
             }
         }
         let judge = Judge {
@@ -117,17 +149,56 @@ impl Pipeline {
             .claim_batch(&judge, valid)
             .into_iter()
             .zip(profiles);
-        let mut claimed = |item: &Submitted| match outcomes.next() {
-            Some((outcome, profile)) => self.intent(outcome, profile, item, &now_s),
+        let mut claimed = |item: &Submitted, key: Option<&GeneratedKey>| match outcomes.next() {
+            Some((outcome, (profile, serial))) => {
+                let outcome = self.with_serial(outcome, profile, serial);
+                outcome.unwrap_or_else(|outcome| self.intent(outcome, profile, item, key, &now_s))
+            }
             None => Intent::fault(Fault::Closing),
         };
-        let items = intents.into_iter().zip(chunk);
+        let keys = keys
+            .iter()
+            .map(|key| key.as_ref().ok().and_then(Option::as_ref));
+        let items = intents.into_iter().zip(chunk).zip(keys);
         items
-            .map(|(intent, item)| intent.unwrap_or_else(|| claimed(item)))
+            .map(|((intent, item), key)| intent.unwrap_or_else(|| claimed(item, key)))
             .collect()
     }
 
-    fn profile(&self, name: &str) -> Result<(usize, &Profile), Rejection> {
+    /// Step 3: the request held against its profile, with a serial number proposed where it brings none.
+    fn validated<'a>(
+        &self,
+        request: &'a Request,
+        verified: &VerifiedRequest<'a>,
+    ) -> Result<(usize, &Profile, ValidatedRequest<'a>), IssueError> {
+        check_known(self.known_bad_keys.as_ref(), &verified.key)?;
+        let (number, profile) = self.profile(&request.profile)?;
+        let serials = self.profiles[number].serials.as_ref();
+        let serial = SerialOffer::new(serials, verified, &self.log)?;
+        let request = validate(verified, profile, &self.issuer, &request.data, serial)?;
+        Ok((number, profile, request))
+    }
+
+    /// The intent where the serial number changes a claim's outcome, otherwise the outcome.
+    fn with_serial<'a>(
+        &self,
+        outcome: ClaimOutcome<'a>,
+        profile: usize,
+        serial: SerialState,
+    ) -> Result<Intent, ClaimOutcome<'a>> {
+        let claim = match serial.judge(outcome)? {
+            SerialOutcome::Exhausted(claim) => claim,
+            SerialOutcome::Again(claim) => return Ok(Intent::Again(claim)),
+        };
+        let profile = self.profiles[profile].profile.name().to_owned();
+        let rejection = Rejection::SerialsExhausted { profile };
+        Ok(match claim {
+            Some(claim) => Intent::Release(claim, rejection.into()),
+            None => Intent::reject(rejection),
+        })
+    }
+
+    pub(crate) fn profile(&self, name: &str) -> Result<(usize, &Profile), Rejection> {
         self.profiles
             .iter()
             .enumerate()
@@ -141,22 +212,21 @@ impl Pipeline {
         outcome: ClaimOutcome<'_>,
         profile: usize,
         item: &Submitted,
+        key: Option<&GeneratedKey>,
         now_s: &Result<u64, Fault>,
     ) -> Intent {
         match outcome {
             ClaimOutcome::Claimed(claimed) => {
-                let bound = &self.profiles[profile];
-                let prepared = now_s.clone().and_then(|now_s| {
-                    let (profile, template) = (&bound.profile, &bound.template);
-                    prepare(&claimed, profile, template, &self.issuer, &self.pool, now_s)
-                });
+                let prepared = now_s
+                    .clone()
+                    .and_then(|now_s| self.prepare(&claimed, profile, key, now_s));
                 let ClaimedRequest {
                     request,
                     claim,
                     replaces,
                 } = claimed;
                 match prepared {
-                    Ok(tbs) => {
+                    Ok((tbs, generated, room)) => {
                         let claimed = ClaimedParts {
                             claim,
                             profile,
@@ -164,25 +234,32 @@ impl Pipeline {
                             key_fingerprint: request.key_fingerprint,
                             identity: request.identity,
                             replaces,
-                            spki: range_in(&item.request.csr, request.key.encoding),
+                            spki: match key {
+                                None => DeviceSpki::InCsr(range_in(
+                                    item.request.key.csr(),
+                                    request.key.encoding,
+                                )),
+                                Some(_) => DeviceSpki::Own(request.key.encoding.to_vec()),
+                            },
                             key_algorithm: request.key.algorithm,
+                            generated,
+                            _serial: request.serial,
                         };
-                        Intent::Reserve(Box::new((tbs, claimed)))
+                        Intent::Reserve(Box::new(Prepared { tbs, claimed, room }))
                     }
-                    Err(fault) => Intent::Release(claim, fault),
+                    Err(fault) => Intent::Release(claim, fault.into()),
                 }
             }
-            ClaimOutcome::Existing(certificate) => Intent::Answer(Ok(Issued {
-                status: IssueStatus::Existing,
-                certificate,
-            })),
+            ClaimOutcome::Existing(certificate) => {
+                Intent::Answer(self.existing(&item.request, certificate))
+            }
             ClaimOutcome::Busy { holder, same } => Intent::Wait { holder, same },
             ClaimOutcome::Refused(rejection) => Intent::reject(rejection),
             ClaimOutcome::Failed(fault) => Intent::fault(fault),
         }
     }
 
-    fn reservation(
+    pub(crate) fn reservation(
         &self,
         ticket: Ticket,
         tbs: &TbsCertificate,
@@ -324,7 +401,7 @@ impl Pipeline {
             let profile = &self.profiles[asker.claimed.profile].profile;
             let checked = signed.check(&Expectation {
                 issuer: &self.issuer,
-                spki: &asker.submitted.request.csr[asker.claimed.spki.clone()],
+                spki: asker.spki(),
                 key_algorithm: asker.claimed.key_algorithm,
                 rules: profile.rules(),
             });
@@ -374,6 +451,9 @@ impl Pipeline {
         if let Some(permit) = &permit {
             data.insert(DATA_PERMIT, permit);
         }
+        if asker.claimed.generated.is_some() {
+            data.insert(DATA_KEY, KEY_GENERATED);
+        }
         IssuedRecord {
             time_ms: 0,
             issuer: self.issuer.key_identifier(),
@@ -401,14 +481,19 @@ impl Pipeline {
             }
             (Work::Appending(checked, asker), Ok(Committed::Appended(RecordIndex(index)))) => {
                 let certificate = checked.logged(index);
+                let kept = asker.claimed.generated.as_ref();
                 let issued = Issued {
                     status: IssueStatus::Issued,
                     certificate,
+                    key: kept.map(|kept| KeyDelivery::Encrypted(kept.key.clone())),
                 };
                 Some(asker.finished(ticket, Ok(issued)))
             }
             (Work::Losing(fault, asker), outcome) => {
                 self.counters.lost.add(u64::from(outcome.is_ok()));
+                if outcome.is_ok() {
+                    self.forget_key(&asker);
+                }
                 Some(asker.finished(ticket, Err(IssueError::Fault(fault))))
             }
             (Work::Appending(checked, asker), Err(error)) if concerns_item_alone(&error) => {
@@ -416,7 +501,12 @@ impl Pipeline {
                 self.log.append(vec![append]);
                 None
             }
-            (Work::Reserving(_, asker) | Work::Appending(_, asker), Err(error)) => {
+            (Work::Reserving(_, asker), Err(error)) => {
+                self.forget_key(&asker);
+                Some(asker.finished(ticket, Err(IssueError::Fault(log_fault(&error)))))
+            }
+            // Whether the record is there shows at the next start, so its key stays.
+            (Work::Appending(_, asker), Err(error)) => {
                 Some(asker.finished(ticket, Err(IssueError::Fault(log_fault(&error)))))
             }
             (work, _) => {
@@ -446,7 +536,7 @@ impl Pipeline {
 }
 
 impl Asker {
-    fn finished(self, ticket: Ticket, result: IssueResult) -> Finished {
+    pub(crate) fn finished(self, ticket: Ticket, result: IssueResult) -> Finished {
         (ticket, self.claimed.claim, self.submitted.reply, result)
     }
 }
@@ -464,7 +554,7 @@ impl Intent {
 fn parse(request: &Request) -> Result<CertificationRequest<'_>, Rejection> {
     check_data(request.lot.as_deref(), &request.data)?;
     check_permit_size(request.permit.as_deref())?;
-    CertificationRequest::parse(CertificateSigningRequestDer::new(&request.csr)?)
+    CertificationRequest::parse(CertificateSigningRequestDer::new(request.key.csr())?)
 }
 
 /// Where `part`, a slice of `whole`, stands in it.

@@ -12,6 +12,7 @@ use birthmark_log::tlog::CheckpointSigner;
 use crate::activation::Activation;
 use crate::checkpoint::LogKey;
 use crate::claims::Claims;
+use crate::device_key::{DeviceKeys, DeviceKeysOpenError, SealedStation};
 use crate::fault::Fault;
 use crate::index_keys::record_keys;
 use crate::issuer::{Issuer, IssuerError};
@@ -23,6 +24,7 @@ use crate::record::ActivatedRecord;
 use crate::reissue::Reissue;
 use crate::reply::Pending;
 use crate::request::{IssueResult, Request, SubmitError};
+use crate::serial_allocator::SerialAllocator;
 use crate::tbs::TbsTemplate;
 use crate::weak_key::KnownBadKeys;
 
@@ -59,6 +61,8 @@ pub struct Station {
     pub log_key: LogKey,
     /// How the log is opened.
     pub log_options: birthmark_log::Options,
+    /// What keys are made with. Profiles with `key.generated` need it.
+    pub device_keys: Option<DeviceKeys>,
     /// Worker threads. Default: the number of cores.
     pub threads: Option<usize>,
     /// Certificates in flight. Default: [`MAX_IN_FLIGHT_DEFAULT`].
@@ -85,6 +89,7 @@ impl Station {
             log_directory,
             log_key,
             log_options: birthmark_log::Options::default(),
+            device_keys: None,
             threads: None,
             max_in_flight: None,
         }
@@ -118,6 +123,9 @@ pub enum OpenError {
         /// The origin of this log.
         origin: String,
     },
+    /// Keys cannot be made for devices.
+    #[error(transparent)]
+    DeviceKeys(#[from] DeviceKeysOpenError),
     /// A number is out of range.
     #[error("engine.{key} is out of range: use {range}")]
     Range {
@@ -184,6 +192,7 @@ impl Engine {
             log_directory,
             log_key,
             mut log_options,
+            device_keys,
             threads,
             max_in_flight,
         } = station;
@@ -191,7 +200,9 @@ impl Engine {
         check_profiles(&profiles, &issuer)?;
         check_officers(&profiles, officers.as_ref(), &log_key)?;
         issuer.check_signer(&signer)?;
-        issuer.check_valid_at(log_options.clock.unix_ms() / 1000)?;
+        let now_s = log_options.clock.unix_ms() / 1000;
+        issuer.check_valid_at(now_s)?;
+        let device_keys = SealedStation::new(device_keys, &profiles, now_s)?;
 
         if let Some(activation) = activation {
             let activated = ActivatedRecord {
@@ -210,6 +221,7 @@ impl Engine {
             Arc::new(log_key),
             relay.clone(),
         )?;
+        let keys = device_keys.open(&relay, &log)?;
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|number| format!("birthmark-work-{number}"))
@@ -217,9 +229,10 @@ impl Engine {
             .map_err(OpenError::Threads)?;
         let profiles = profiles
             .into_iter()
-            .map(|profile| {
-                let template = TbsTemplate::new(&profile, &issuer);
-                BoundProfile { profile, template }
+            .map(|profile| BoundProfile {
+                template: TbsTemplate::new(&profile, &issuer),
+                serials: SerialAllocator::new(&profile),
+                profile,
             })
             .collect();
         let claims = Claims::new();
@@ -230,6 +243,7 @@ impl Engine {
             known_bad_keys,
             signer,
             log,
+            keys,
             claims,
             max_in_flight,
             workers,
@@ -375,8 +389,11 @@ impl Engine {
         loop {
             if pipeline.slots.in_use() == 0 {
                 pipeline = match Arc::try_unwrap(pipeline) {
-                    Ok(Pipeline { pool, log, .. }) => {
+                    Ok(Pipeline {
+                        pool, log, keys, ..
+                    }) => {
                         let signer = pool.close();
+                        drop(keys);
                         log.close()?;
                         return Ok(signer?);
                     }
@@ -393,7 +410,7 @@ impl Engine {
         }
     }
 
-    fn pipeline(&self) -> &Arc<Pipeline> {
+    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
         self.running
             .as_ref()
             .expect("an engine runs until it is closed, and closing consumes it")

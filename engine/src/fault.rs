@@ -39,6 +39,12 @@ pub enum Fault {
         "the random number generator failed; restart, and if it fails again replace the machine"
     )]
     Random,
+    /// The spool of generated keys takes no more. No key was made that is not kept.
+    #[error("{0}")]
+    KeySpoolFull(String),
+    /// The spool of generated keys failed, or a key in it cannot be read.
+    #[error("{0}")]
+    KeySpool(String),
     /// The engine is closing.
     #[error("the engine is closing and takes no more requests")]
     Closing,
@@ -75,6 +81,8 @@ impl Fault {
             Self::Closing => (907, "closing", Action::Retry),
             Self::Archived(_) => (908, "archived", Action::CallOfficer),
             Self::SignerStopped(_) => (909, "signer-stopped", Action::CallOfficer),
+            Self::KeySpoolFull(_) => (910, "key-spool-full", Action::Stop),
+            Self::KeySpool(_) => (911, "key-spool", Action::Stop),
         }
     }
 }

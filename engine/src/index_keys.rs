@@ -102,7 +102,7 @@ fn key_index_key(domain: &str, fingerprint: &[u8]) -> IndexKey {
 
 /// Identities are equal without regard to case: names are (caseIgnoreMatch, RFC 5280 §7.1), and a device
 /// must not be had twice by writing it in capitals. Spaces that the match would fold are refused before.
-fn identity_index_key(domain: &str, identity: &str) -> IndexKey {
+pub(crate) fn identity_index_key(domain: &str, identity: &str) -> IndexKey {
     let mut text = Vec::with_capacity(domain.len() + 1 + identity.len());
     text.extend_from_slice(domain.as_bytes());
     text.push(0);

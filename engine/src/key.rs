@@ -231,7 +231,6 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// Every weakness that [`Self::check_weakness`] looks for.
-    #[allow(dead_code, reason = "for the report of one request")]
     pub(crate) fn weaknesses(&self) -> Vec<Rejection> {
         match self.algorithm {
             DeviceKeyAlgorithm::Rsa | DeviceKeyAlgorithm::RsaPss => {
@@ -259,7 +258,6 @@ impl<'a> SubjectPublicKeyInfo<'a> {
     }
 
     /// Bits of an RSA modulus.
-    #[allow(dead_code, reason = "for the report of one request")]
     pub(crate) fn modulus_bits(&self) -> Option<usize> {
         (!self.modulus.is_empty()).then(|| bits(self.modulus))
     }

@@ -6,7 +6,8 @@
 //! 2. verify its proof of possession;
 //! 3. validate key, names and content against the profile;
 //! 4. claim key and device identity, or find the answer of long ago;
-//! 5. prepare the to-be-signed certificate, encoded once;
+//! 5. prepare the to-be-signed certificate, encoded once, and where the engine makes the device's key,
+//!    see that its encrypted form is durable in the spool ([`device_key`]);
 //! 6. reserve: serial number and digest durable in the log;
 //! 7. sign;
 //! 8. check: the signature verifies, the encoding re-reads;
@@ -35,8 +36,10 @@ mod checkpoint;
 mod claims;
 mod configuration;
 mod csr;
+mod csr_report;
 mod cycle;
 mod der;
+pub mod device_key;
 mod engine;
 mod fault;
 mod general_name;
@@ -59,6 +62,8 @@ mod rejection;
 mod reply;
 mod request;
 mod requested_extensions;
+mod serial_allocator;
+mod serial_offer;
 mod slots;
 #[doc(hidden)]
 pub mod stages;
@@ -72,6 +77,7 @@ pub use audit::{AuditError, certificate_serial, verify_issued};
 pub use checkpoint::{LogKey, LogKeyError};
 pub use configuration::{Configuration, ConfigurationError, WitnessAddress};
 pub use csr::CSR_BYTES_MAX;
+pub use csr_report::{CsrAttribute, CsrExtension, CsrKey, CsrPolicy, CsrReport, ExtensionFate};
 pub use engine::{
     CloseError, Engine, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, OpenError, Station,
 };
@@ -85,5 +91,5 @@ pub use profile::{Profile, ProfileError};
 pub use reissue::{REISSUES_MAX, Reissue};
 pub use rejection::{Action, Rejection};
 pub use reply::Pending;
-pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, SubmitError};
+pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, RequestKey, SubmitError};
 pub use weak_key::{KNOWN_BAD_KEYS_MAX, KnownBadKeys, KnownBadKeysError};

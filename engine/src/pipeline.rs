@@ -14,6 +14,7 @@ use birthmark_log::{Commit, CommitSink, Log};
 use crossbeam_queue::ArrayQueue;
 
 use crate::claims::{Claim, ClaimId, Claims, Waiter};
+use crate::device_key::{KeptKey, KeyMaker, SpoolError, SpoolSink};
 use crate::fault::Fault;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::issuer::Issuer;
@@ -24,6 +25,8 @@ use crate::profile::Profile;
 use crate::reissue::Replacement;
 use crate::reply::Reply;
 use crate::request::{IssueResult, IssueStatus, Issued, Request};
+use crate::serial_allocator::SerialAllocator;
+use crate::serial_offer::SerialOffer;
 use crate::slots::{Slots, Ticket};
 use crate::tbs::{TbsCertificate, TbsTemplate};
 use crate::weak_key::KnownBadKeys;
@@ -40,6 +43,8 @@ pub(crate) const CHECK_BATCH: usize = 16;
 pub(crate) struct BoundProfile {
     pub(crate) profile: Profile,
     pub(crate) template: TbsTemplate,
+    /// Where the profile hands out serial numbers.
+    pub(crate) serials: Option<Arc<SerialAllocator>>,
 }
 
 /// Everything that takes part in the cycle.
@@ -51,6 +56,8 @@ pub(crate) struct Pipeline {
     pub(crate) known_bad_keys: Option<KnownBadKeys>,
     pub(crate) pool: SigningPool,
     pub(crate) log: Log,
+    /// Makes keys for devices, where a profile has that.
+    pub(crate) keys: Option<KeyMaker>,
     pub(crate) claims: Claims<Arc<Reply>>,
     pub(crate) slots: Slots<Work>,
     /// Submitted, not yet looked at.
@@ -71,6 +78,8 @@ pub(crate) struct Pipeline {
 #[derive(Debug)]
 pub(crate) enum Work {
     Submitted(Submitted),
+    /// The encrypted key is on its way to the disk.
+    Spooling(TbsCertificate, Asker),
     Reserving(TbsCertificate, Asker),
     Signing(ReservedCertificate, Asker),
     Signed(ReservedCertificate, Signature, Asker),
@@ -103,9 +112,31 @@ pub(crate) struct ClaimedParts {
     pub(crate) identity: Option<String>,
     /// The record that this certificate's takes the place of.
     pub(crate) replaces: Option<Replacement>,
-    /// Where the SubjectPublicKeyInfo stands in the CSR.
-    pub(crate) spki: Range<usize>,
+    pub(crate) spki: DeviceSpki,
+    /// The key that was made for the device.
+    pub(crate) generated: Option<KeptKey>,
     pub(crate) key_algorithm: DeviceKeyAlgorithm,
+    /// The serial number that was handed out, held until the certificate is in the log or came to nothing.
+    pub(crate) _serial: SerialOffer,
+}
+
+/// Where the device's SubjectPublicKeyInfo is.
+#[derive(Debug)]
+pub(crate) enum DeviceSpki {
+    /// In the request.
+    InCsr(Range<usize>),
+    /// The key was made here.
+    Own(Vec<u8>),
+}
+
+impl Asker {
+    /// The device's SubjectPublicKeyInfo, DER.
+    pub(crate) fn spki(&self) -> &[u8] {
+        match &self.claimed.spki {
+            DeviceSpki::InCsr(range) => &self.submitted.request.key.csr()[range.clone()],
+            DeviceSpki::Own(spki) => spki,
+        }
+    }
 }
 
 impl Pipeline {
@@ -120,6 +151,7 @@ impl Pipeline {
         known_bad_keys: Option<KnownBadKeys>,
         pool: SigningPool,
         log: Log,
+        keys: Option<KeyMaker>,
         claims: Claims<Arc<Reply>>,
         max_in_flight: u32,
         workers: rayon::ThreadPool,
@@ -134,6 +166,7 @@ impl Pipeline {
             known_bad_keys,
             pool,
             log,
+            keys,
             claims,
             intake: queue(),
             to_sign: queue(),
@@ -243,6 +276,18 @@ impl Pipeline {
         self.enqueue(ticket);
     }
 
+    /// Gives a claim back that came to nothing. Whoever waited for it begins anew.
+    pub(crate) fn release(self: &Arc<Self>, claim: Claim) {
+        for waiter in self
+            .claims
+            .finish(std::iter::once(claim))
+            .into_iter()
+            .flatten()
+        {
+            self.unpark(waiter);
+        }
+    }
+
     /// Answers requests whose claims end here, and those that waited for them.
     pub(crate) fn finish(self: &Arc<Self>, finished: Vec<Finished>) {
         let (claims, answers): (Vec<_>, Vec<_>) = finished
@@ -298,6 +343,14 @@ impl CommitSink for Relay {
             .collect();
         if !finished.is_empty() {
             pipeline.finish(finished);
+        }
+    }
+}
+
+impl SpoolSink for Relay {
+    fn spooled(&self, outcomes: Vec<(Ticket, Result<(), SpoolError>)>) {
+        if let Some(pipeline) = self.pipeline() {
+            pipeline.spooled(outcomes);
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::device_key::GeneratedKeyRule;
 use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo, sha256};
 use crate::record::{DATA_IDENTITY_DOMAIN, DATA_KEY_DOMAIN, DATA_RESIDENCY, KEY_DOMAIN_WHOLE_LOG};
 use crate::reissue::Reissue;
@@ -23,10 +24,12 @@ mod key_usage;
 mod locate;
 mod names;
 mod pattern;
+mod preview;
 mod raw;
 mod ready;
 mod requested;
 mod rules;
+mod serials;
 mod validity;
 
 pub(crate) use alt_names::AltName;
@@ -36,6 +39,7 @@ pub(crate) use names::SubjectAttribute;
 pub use ready::{READY_MADE, ReadyMade};
 pub(crate) use requested::RequestedPolicy;
 pub(crate) use rules::{BasicConstraintsRule, CertificateRules, Presence};
+pub(crate) use serials::Serials;
 pub(crate) use validity::{NotBefore, Validity};
 
 /// The IDevID profile that `birthmark ca init` writes.
@@ -62,9 +66,11 @@ pub struct Profile {
     pub(crate) requested: RequestedPolicy,
     pub(crate) validity: Validity,
     key: KeyPolicy,
+    generated_key: Option<GeneratedKeyRule>,
     /// The request's and caller's values that this profile takes, each once.
     pub(crate) fields: Fields,
     rules: CertificateRules,
+    serials: Option<Serials>,
     residency: Option<&'static str>,
     /// Rules that concern its issuer too.
     is_matter: bool,
@@ -149,7 +155,8 @@ impl Profile {
             });
         }
         let raw = toml::from_str(text).map_err(|error| syntax(text, path, &error))?;
-        checks::check(raw, sha256(text.as_bytes())).map_err(|fault| ProfileError::Value {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        checks::check(raw, sha256(text.as_bytes()), folder).map_err(|fault| ProfileError::Value {
             path: path.to_owned(),
             line: locate::line_of(text, &fault.key),
             key: fault.key,
@@ -212,12 +219,22 @@ impl Profile {
         &self.rules
     }
 
+    /// The serial numbers that it hands out to devices whose requests bring none.
+    pub(crate) fn serials(&self) -> Option<&Serials> {
+        self.serials.as_ref()
+    }
+
     /// Its certificates are those of CAs.
     pub(crate) fn is_ca(&self) -> bool {
         matches!(
             self.rules.basic_constraints,
             BasicConstraintsRule::Ca { .. }
         )
+    }
+
+    /// How the engine may make keys for it, if it may.
+    pub(crate) fn generated_key(&self) -> Option<GeneratedKeyRule> {
+        self.generated_key
     }
 
     /// Whether a device may hold a key of this kind.

@@ -43,6 +43,11 @@ const SIGNER_BYTES_MAX: usize = 2048;
 /// Data key of the permit that allowed the reissue: SHA-256 of the signed note, in hexadecimal.
 pub const DATA_PERMIT: &str = "birthmark:permit";
 
+/// Data key that says who made the device's key, where that was the engine: its value is [`KEY_GENERATED`].
+pub const DATA_KEY: &str = "birthmark:key";
+/// The engine made the key; see [`DATA_KEY`].
+pub const KEY_GENERATED: &str = "generated";
+
 /// The key domain that all profiles share unless they name one.
 pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 
@@ -50,7 +55,8 @@ pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 const TIME_PLACEHOLDER: u64 = u64::MAX;
 
 /// Octets of an issued record besides its certificate, its texts and its data: heads, time, issuer,
-/// digests, the two domains of 64 octets, a permit's digest and a residency with their data keys: 454. Rounded up.
+/// digests, the two domains of 64 octets, a permit's digest, a residency and the word for a generated key, with
+/// their data keys: 478. Rounded up.
 const ISSUED_FIXED_BYTES: usize = 512;
 
 /// An entry of the log.
@@ -433,6 +439,7 @@ mod tests {
             (DATA_IDENTITY_DOMAIN, domain.as_str()),
             (DATA_PERMIT, digest.as_str()),
             (DATA_RESIDENCY, "unproven"),
+            (DATA_KEY, KEY_GENERATED),
         ]);
         let (lot, identity) = ("l".repeat(128), "i".repeat(256));
         let record = IssuedRecord {

@@ -335,7 +335,10 @@ impl<H: History> Judge<'_, H> {
             return Verdict::Refused(Rejection::PermitNeeded {
                 identity: identity(candidate),
                 index,
-                key_fingerprint: hex::encode(key_fingerprint),
+                key_fingerprint: match candidate.request.generated {
+                    false => hex::encode(key_fingerprint),
+                    true => "any".to_owned(),
+                },
             });
         };
         let now_s = match self.now_s {

@@ -84,6 +84,9 @@ pub enum Rejection {
         /// The key's kind.
         algorithm: &'static str,
     },
+    /// The profile does not let the engine make keys.
+    #[error("profile {0} takes a certificate request; it does not say key.generated")]
+    KeyNotGenerated(String),
     /// An RSA key outside policy.
     #[error("the RSA key is outside policy: {0}")]
     RsaPolicy(&'static str),
@@ -145,6 +148,12 @@ pub enum Rejection {
         extension: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// All serial numbers of the profile are used.
+    #[error("profile {profile} has no serial number left; extend its range or list")]
+    SerialsExhausted {
+        /// Name of the profile.
+        profile: String,
     },
     /// Fields the line adds are too many or too large.
     #[error("the line's data is over a limit: {0}")]
@@ -215,7 +224,8 @@ pub enum Rejection {
         identity: String,
         /// The device's newest record: what the permit has to replace.
         index: u64,
-        /// Fingerprint of the key in the request, in hexadecimal: what the permit may name.
+        /// Fingerprint of the key in the request, in hexadecimal: what the permit may name. `any` where
+        /// the engine makes the key.
         key_fingerprint: String,
     },
     /// A permit came, and it does not allow this.
@@ -284,6 +294,7 @@ impl Rejection {
             ),
             Self::KeyUnsupported(_) => (300, "key-unsupported", "RFC 5480 §2.1.1", Rework),
             Self::KeyNotAllowed { .. } => (301, "key-not-allowed", "profile", Stop),
+            Self::KeyNotGenerated(_) => (390, "key-not-generated", "profile", Stop),
             Self::RsaPolicy(_) => (302, "rsa-policy", "NIST SP 800-56B §6.2", Rework),
             Self::IssuerKey => (303, "issuer-key", "RFC 5280 §4.2.1.9", CallOfficer),
             Self::EcPoint(_) => (304, "ec-point", "SEC 1 §3.2.2.1", Rework),
@@ -308,6 +319,7 @@ impl Rejection {
             Self::DataLimit(_) => (404, "data-limit", "Birthmark size limit", Stop),
             Self::DataValue(_) => (405, "data-value", "Birthmark record format", Stop),
             Self::RequestedExtension { .. } => (410, "requested-extension", "profile", Rework),
+            Self::SerialsExhausted { .. } => (411, "serials-exhausted", "profile", Stop),
             Self::KeyInUse { .. } => (500, "key-in-use", "uniqueness of keys", Scrap),
             Self::IdentityInUse { .. } => (
                 501,

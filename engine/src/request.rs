@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::device_key::KeyDelivery;
 use crate::fault::Fault;
 use crate::issuance::LoggedCertificate;
 use crate::rejection::Rejection;
@@ -10,8 +11,8 @@ use crate::rejection::Rejection;
 /// One request for a certificate.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// PKCS #10 CertificationRequest, DER (RFC 2986). At most [`crate::CSR_BYTES_MAX`] bytes.
-    pub csr: Vec<u8>,
+    /// The device's key: its own, or one that the engine makes.
+    pub key: RequestKey,
     /// Name of the profile.
     pub profile: String,
     /// The production order that authorizes it, at most 128 bytes. Recorded.
@@ -26,11 +27,25 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request without lot, data and permit.
+    /// A device's own request, without lot, data and permit.
     #[must_use]
     pub fn new(csr: Vec<u8>, profile: &str) -> Self {
+        Self::with_key(RequestKey::Csr(csr), profile)
+    }
+
+    /// A request for a device that cannot make its key, with what the profile takes of its data. The answer
+    /// has the encrypted key.
+    #[must_use]
+    pub fn generated(profile: &str, data: BTreeMap<String, String>) -> Self {
         Self {
-            csr,
+            data,
+            ..Self::with_key(RequestKey::Generated, profile)
+        }
+    }
+
+    fn with_key(key: RequestKey, profile: &str) -> Self {
+        Self {
+            key,
             profile: profile.to_owned(),
             lot: None,
             data: BTreeMap::new(),
@@ -39,11 +54,40 @@ impl Request {
     }
 }
 
+/// Where a device's key comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum RequestKey {
+    /// The device has it: PKCS #10 CertificationRequest, DER (RFC 2986). At most [`crate::CSR_BYTES_MAX`] bytes.
+    Csr(Vec<u8>),
+    /// The engine makes it, where the profile's `key.generated` allows that ([`crate::device_key`]).
+    Generated,
+}
+
+impl RequestKey {
+    /// The device's request; empty where there is none.
+    pub(crate) fn csr(&self) -> &[u8] {
+        match self {
+            Self::Csr(csr) => csr,
+            Self::Generated => &[],
+        }
+    }
+}
+
 /// Says how much there is and not what: a request may hold a challenge password.
+impl fmt::Debug for RequestKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Csr(csr) => write!(f, "Csr({} bytes)", csr.len()),
+            Self::Generated => f.write_str("Generated"),
+        }
+    }
+}
+
+/// Says how much there is and not what.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("csr_bytes", &self.csr.len())
+            .field("key", &self.key)
             .field("profile", &self.profile)
             .field("lot", &self.lot)
             .field("data_entries", &self.data.len())
@@ -68,6 +112,8 @@ pub struct Issued {
     pub status: IssueStatus,
     /// The certificate, durable in the log.
     pub certificate: LoggedCertificate,
+    /// The private key, where the engine made it.
+    pub key: Option<KeyDelivery>,
 }
 
 /// Why a request got no certificate.

@@ -84,7 +84,7 @@ impl<'a> RequestedExtensions<'a> {
                     "an extension twice, with different content",
                 ));
             }
-            self.ca |= asks_for_ca(&extension)?;
+            self.ca |= extension.check_content()?;
         }
         // The attributes of a request are of different types, and two types ask for extensions.
         let place = usize::from(!known.is_empty());
@@ -121,16 +121,23 @@ fn read<'a>(reader: &mut Reader<'a>) -> Result<RequestedExtension<'a>, Rejection
     })
 }
 
-/// Whether the extension asks for a CA certificate. Those whose content may one day be taken are read whole.
-fn asks_for_ca(extension: &RequestedExtension<'_>) -> Result<bool, Rejection> {
-    match extension.oid {
-        oid::BASIC_CONSTRAINTS => basic_constraints_ca(extension.value),
-        oid::KEY_USAGE => key_cert_sign(extension.value),
-        oid::SUBJECT_ALT_NAME => {
-            check_general_names(extension.value)?;
-            Ok(false)
+impl RequestedExtension<'_> {
+    /// Whether it asks for a CA certificate.
+    pub(crate) fn asks_for_ca(&self) -> bool {
+        self.check_content().unwrap_or_default()
+    }
+
+    /// Reads what is known by its identifier, and tells whether it asks for a CA certificate.
+    fn check_content(&self) -> Result<bool, Rejection> {
+        match self.oid {
+            oid::BASIC_CONSTRAINTS => basic_constraints_ca(self.value),
+            oid::KEY_USAGE => key_cert_sign(self.value),
+            oid::SUBJECT_ALT_NAME => {
+                check_general_names(self.value)?;
+                Ok(false)
+            }
+            _ => Ok(false),
         }
-        _ => Ok(false),
     }
 }
 

@@ -10,14 +10,17 @@ use crate::csr::{
     CertificateSigningRequestDer, CertificationRequest, check_signature, signature_oid,
     verify_batch,
 };
+use crate::csr_report::CsrReport;
 use crate::der::reader::single;
 use crate::der::tag;
 use crate::issuer::Issuer;
 use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::lint::{Expectation, check_certificate, reread};
 use crate::profile::Profile;
+use crate::serial_offer::SerialOffer;
 use crate::tbs::{TbsTemplate, encode};
 use crate::validate::validate;
+use crate::weak_key::check_modulus;
 
 /// Parses a request and says whether it is well formed.
 #[must_use]
@@ -45,6 +48,18 @@ pub fn verify_signature(spki: &[u8], algorithm: &[u8], message: &[u8], signature
         check_signature(&key, oid, message, signature)
     };
     verify().is_ok()
+}
+
+/// Looks for every weakness of an RSA modulus, and says that it has none.
+#[must_use]
+pub fn rsa_modulus_is_sound(modulus: &[u8]) -> bool {
+    check_modulus(modulus).is_ok()
+}
+
+/// Tells everything about a request, and says whether it has a finding.
+#[must_use]
+pub fn report_csr(bytes: &[u8]) -> bool {
+    !CsrReport::examine(bytes, None).findings.is_empty()
 }
 
 /// Reads a certificate and says whether it is well formed.
@@ -103,7 +118,14 @@ impl Bench {
             return repeat(&|| 0);
         };
         repeat(&|| {
-            let validated = validate(&verified, &self.profile, &self.issuer, &self.data).ok();
+            let validated = validate(
+                &verified,
+                &self.profile,
+                &self.issuer,
+                &self.data,
+                SerialOffer::None,
+            )
+            .ok();
             validated
                 .and_then(|validated| {
                     encode(
@@ -129,7 +151,14 @@ impl Bench {
         let parsed =
             CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
         let verified = verify_batch(vec![parsed]).pop()?.ok()?;
-        let request = validate(&verified, &self.profile, &self.issuer, &self.data).ok()?;
+        let request = validate(
+            &verified,
+            &self.profile,
+            &self.issuer,
+            &self.data,
+            SerialOffer::None,
+        )
+        .ok()?;
         let tbs = encode(
             &request,
             &self.profile,

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::csr::VerifiedRequest;
+use crate::der::reader::Tlv;
 use crate::general_name::GeneralName;
 use crate::hex;
 use crate::name::{AttributeType, text};
 use crate::oid;
+use crate::profile::Profile;
 use crate::rejection::Rejection;
 
 /// Fields that one profile takes. Real profiles take one to four.
@@ -26,6 +28,8 @@ pub(crate) enum Source {
     KeyId,
     /// What the caller sends under a key.
     Data(String),
+    /// The serial number that the request brings in its subject, or the one that is handed out to it.
+    Serial,
 }
 
 /// The kinds of requested names that a template can take.
@@ -75,6 +79,7 @@ impl Source {
         }
         match name {
             "csr.key.id" => Some(Self::KeyId),
+            "serial" => Some(Self::Serial),
             _ => match name.strip_prefix("data.") {
                 Some(key) if !key.is_empty() => Some(Self::Data(key.to_owned())),
                 _ => None,
@@ -89,21 +94,24 @@ impl Source {
             Self::CsrAltName(kind) => kind.name().to_owned(),
             Self::KeyId => "csr.key.id".to_owned(),
             Self::Data(key) => format!("data.{key}"),
+            Self::Serial => "serial".to_owned(),
         }
     }
 
-    /// The value in one request.
+    /// The value in one request. `serial` is the number that is handed out to it.
     fn value<'a>(
         &self,
-        profile: &str,
+        profile: &Profile,
         request: &VerifiedRequest<'a>,
         data: &'a BTreeMap<String, String>,
+        serial: Option<&str>,
     ) -> Result<Cow<'a, str>, Rejection> {
+        let name = profile.name();
         match self {
             Self::CsrSubject(_, oid) => {
                 let values = request.subject.attributes();
                 let values = values.filter(|(found, _)| found == oid);
-                let value = self.only(profile, values.map(|(_, value)| value))?;
+                let value = self.only(name, values.map(|(_, value)| value))?;
                 let value = text(&value).map_err(|problem| Rejection::FieldValue {
                     target: self.name(),
                     problem,
@@ -112,13 +120,39 @@ impl Source {
             }
             Self::CsrAltName(kind) => {
                 let names = request.extensions.subject_alt_names();
-                self.only(profile, names.filter_map(|name| kind.text(&name)))
+                self.only(name, names.filter_map(|name| kind.text(&name)))
             }
             Self::KeyId => Ok(Cow::Owned(hex::encode(&request.key.key_identifier()))),
             Self::Data(key) => {
-                let value = self.only(profile, data.get(key).into_iter())?;
+                let value = self.only(name, data.get(key).into_iter())?;
                 Ok(Cow::Borrowed(value))
             }
+            Self::Serial => match serial {
+                Some(serial) => Ok(Cow::Owned(serial.to_owned())),
+                None => self.brought_serial(profile, request),
+            },
+        }
+    }
+
+    /// The serial number in the request's subject, which must be one of the profile's.
+    fn brought_serial<'a>(
+        &self,
+        profile: &Profile,
+        request: &VerifiedRequest<'a>,
+    ) -> Result<Cow<'a, str>, Rejection> {
+        let value = self.only(profile.name(), serials_in(request))?;
+        let checked = text(&value).and_then(|serial| {
+            let known = profile.serials().is_some_and(|all| all.contains(serial));
+            known
+                .then_some(serial)
+                .ok_or("the serial number is not one of the profile's")
+        });
+        match checked {
+            Ok(serial) => Ok(Cow::Borrowed(serial)),
+            Err(problem) => Err(Rejection::FieldValue {
+                target: self.name(),
+                problem,
+            }),
         }
     }
 
@@ -135,6 +169,20 @@ impl Source {
             }),
         }
     }
+}
+
+/// The serial numbers in a request's subject.
+fn serials_in<'a>(request: &VerifiedRequest<'a>) -> impl Iterator<Item = Tlv<'a>> + use<'a> {
+    let serial_number = AttributeType::by_name("serialNumber").map(|known| known.oid);
+    let attributes = request.subject.attributes();
+    attributes
+        .filter(move |(oid, _)| Some(*oid) == serial_number)
+        .map(|(_, value)| value)
+}
+
+/// Whether a request has a serial number of its own.
+pub(crate) fn brings_serial(request: &VerifiedRequest<'_>) -> bool {
+    serials_in(request).next().is_some()
 }
 
 /// The fields that a profile takes, in order of first mention.
@@ -187,6 +235,12 @@ impl Fields {
         Ok(self.sources.len() - 1)
     }
 
+    /// A field that is taken from a request, if there is one, as it stands between braces.
+    pub(crate) fn taken_from_csr(&self) -> Option<String> {
+        let csr = |source: &&Source| !matches!(source, Source::Data(_));
+        self.sources.iter().find(csr).map(Source::name)
+    }
+
     /// As they stand between braces, sorted, each with the place of its value: however a profile's file is
     /// arranged, the order is the same.
     pub(crate) fn by_name(&self) -> &BTreeMap<String, usize> {
@@ -204,16 +258,27 @@ impl Fields {
             .collect()
     }
 
-    /// Finds every field's value, each exactly once.
+    /// Whether `{serial}` is one of them.
+    pub(crate) fn takes_serial(&self) -> bool {
+        self.sources.contains(&Source::Serial)
+    }
+
+    /// Whether the field in this place is `{serial}`.
+    pub(crate) fn is_serial(&self, number: usize) -> bool {
+        self.sources.get(number) == Some(&Source::Serial)
+    }
+
+    /// Finds every field's value, each exactly once. `serial` is the number that is handed out to the request.
     pub(crate) fn values<'a>(
         &self,
-        profile: &str,
+        profile: &Profile,
         request: &VerifiedRequest<'a>,
         data: &'a BTreeMap<String, String>,
+        serial: Option<&str>,
     ) -> Result<FieldValues<'a>, Rejection> {
         let values = self.sources.iter();
         values
-            .map(|source| source.value(profile, request, data))
+            .map(|source| source.value(profile, request, data, serial))
             .collect()
     }
 }
@@ -268,7 +333,7 @@ pub(crate) enum TemplateError {
     Empty,
     #[error(
         "{{{0}}} is not a field; use {{csr.subject.TYPE}}, {{csr.san.dns}} (uri, ip, email), \
-         {{csr.key.id}} or {{data.KEY}}"
+         {{csr.key.id}}, {{serial}} or {{data.KEY}}"
     )]
     Field(String),
     #[error("the profile takes more than {FIELDS_MAX} fields")]

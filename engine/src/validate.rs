@@ -1,5 +1,6 @@
 //! Key, name and content policy: from a verified request to one that a profile accepts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -13,6 +14,7 @@ use crate::permit::PERMIT_BYTES_MAX;
 use crate::profile::Profile;
 use crate::record::DATA_RESERVED_PREFIX;
 use crate::rejection::Rejection;
+use crate::serial_offer::SerialOffer;
 use crate::template::FieldValues;
 
 /// Entries in the line's data.
@@ -26,20 +28,26 @@ const LOT_BYTES_MAX: usize = 128;
 /// Octets of a device identity. Four times the longest serialNumber attribute, so that templates have room.
 const IDENTITY_BYTES_MAX: usize = 256;
 
-/// The version of the request identity's definition below.
+/// The versions of the request identity's definition below.
 const REQUEST_ID_VERSION: u8 = 1;
+const REQUEST_ID_VERSION_GENERATED: u8 = 2;
+/// What stands in the request identity in the place of a fingerprint, where the engine makes the key.
+const GENERATED: &[u8] = b"generated";
 
 /// A request that its profile accepts, with the parts of the certificate that come from it.
 #[derive(Debug)]
 pub(crate) struct ValidatedRequest<'a> {
     pub(crate) key: SubjectPublicKeyInfo<'a>,
     pub(crate) key_fingerprint: [u8; 32],
+    /// The engine made the key: the next request of the same device will have another.
+    pub(crate) generated: bool,
     pub(crate) request_id: [u8; 32],
     pub(crate) identity: Option<String>,
     /// The subject's RDNSequence, DER.
     pub(crate) subject: Vec<u8>,
     /// The subject alternative name's value, DER, if there is one.
     pub(crate) alt_names: Option<Vec<u8>>,
+    pub(crate) serial: SerialOffer,
 }
 
 /// Holds a verified request against its profile.
@@ -48,20 +56,69 @@ pub(crate) fn validate<'a>(
     profile: &Profile,
     issuer: &Issuer,
     data: &'a BTreeMap<String, String>,
+    serial: SerialOffer,
 ) -> Result<ValidatedRequest<'a>, Rejection> {
+    profile.check_key(&request.key)?;
     let key_fingerprint = request.key.fingerprint();
-    if key_fingerprint == *issuer.key_fingerprint() {
-        return Err(Rejection::IssuerKey);
+    check_issuer_key(&key_fingerprint, issuer)?;
+    check_no_ca(request, profile)?;
+    let (content, mut values) = content(request, profile, data, serial.text())?;
+    if serial.text().is_some() {
+        // A device that asks again is the same, whatever number is proposed to it this time.
+        let mut fields = values.iter_mut().enumerate();
+        if let Some((_, value)) = fields.find(|(number, _)| profile.fields.is_serial(*number)) {
+            *value = Cow::Borrowed("");
+        }
     }
-    let (content, values) = content(request, profile, data)?;
     Ok(ValidatedRequest {
-        request_id: request_id(issuer, profile, &key_fingerprint, &values),
+        request_id: match request.generated {
+            false => request_id(
+                REQUEST_ID_VERSION,
+                issuer,
+                profile,
+                &key_fingerprint,
+                &values,
+            ),
+            true => request_id(
+                REQUEST_ID_VERSION_GENERATED,
+                issuer,
+                profile,
+                GENERATED,
+                &values,
+            ),
+        },
+        generated: request.generated,
         key: request.key,
         key_fingerprint,
         identity: content.identity,
         subject: content.subject,
         alt_names: content.alt_names,
+        serial,
     })
+}
+
+/// Nobody asks for a certificate for the key that signs it.
+pub(crate) fn check_issuer_key(
+    key_fingerprint: &[u8; 32],
+    issuer: &Issuer,
+) -> Result<(), Rejection> {
+    if key_fingerprint == issuer.key_fingerprint() {
+        Err(Rejection::IssuerKey)
+    } else {
+        Ok(())
+    }
+}
+
+/// The request does not ask for a CA certificate, unless the profile is one for CAs.
+pub(crate) fn check_no_ca(
+    request: &VerifiedRequest<'_>,
+    profile: &Profile,
+) -> Result<(), Rejection> {
+    if request.extensions.ca && !profile.is_ca() {
+        Err(Rejection::RequestsCa)
+    } else {
+        Ok(())
+    }
 }
 
 /// What comes from the request into the certificate, whoever issues it.
@@ -74,17 +131,14 @@ pub(crate) struct Content {
     pub(crate) alt_names: Option<Vec<u8>>,
 }
 
-/// Holds a verified request against its profile alone.
+/// Names and other content, of a request whose key does. `serial` is the number that is handed out to it.
 pub(crate) fn content<'a>(
     request: &VerifiedRequest<'a>,
     profile: &Profile,
     data: &'a BTreeMap<String, String>,
+    serial: Option<&str>,
 ) -> Result<(Content, FieldValues<'a>), Rejection> {
-    profile.check_key(&request.key)?;
-    if request.extensions.ca && !profile.is_ca() {
-        return Err(Rejection::RequestsCa);
-    }
-    let values = profile.fields.values(profile.name(), request, data)?;
+    let values = profile.fields.values(profile, request, data, serial)?;
     let mut text = String::new();
     let subject = encode_subject(profile, &values, &mut text)?;
     let identity = render_identity(profile, &values, &mut text)?;
@@ -259,11 +313,13 @@ fn check_identity(identity: &str) -> Result<(), Rejection> {
 
 /// Request identity: SHA-256 over version, issuer key identifier, profile name, key fingerprint and the
 /// values that the profile takes, in the order of their names, each text behind its length. Not over the request's bytes: a device that
-/// asks again signs afresh.
+/// asks again signs afresh. In version 2 the word `generated` stands in the place of the key fingerprint: the
+/// engine made the key, and a device that asks again means that one.
 fn request_id(
+    version: u8,
     issuer: &Issuer,
     profile: &Profile,
-    key_fingerprint: &[u8; 32],
+    key: &[u8],
     values: &FieldValues<'_>,
 ) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
@@ -271,10 +327,10 @@ fn request_id(
         context.update(&(bytes.len() as u64).to_be_bytes());
         context.update(bytes);
     };
-    text(&[REQUEST_ID_VERSION]);
+    text(&[version]);
     text(issuer.key_identifier());
     text(profile.name().as_bytes());
-    text(key_fingerprint);
+    text(key);
     for (name, number) in profile.fields.by_name() {
         text(name.as_bytes());
         text(values[*number].as_bytes());

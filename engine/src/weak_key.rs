@@ -5,5 +5,6 @@ mod rsa;
 
 pub(crate) use known_bad::check_known;
 pub use known_bad::{KNOWN_BAD_KEYS_MAX, KnownBadKeys, KnownBadKeysError};
-#[allow(unused_imports, reason = "for the report of one request")]
+#[cfg(test)]
+pub(crate) use rsa::keys as rsa_keys;
 pub(crate) use rsa::{check_modulus, modulus_findings};

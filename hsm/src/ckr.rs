@@ -121,6 +121,7 @@ impl ReturnCode {
     pub(crate) const SESSION_CLOSED: ReturnCode = ReturnCode(sys::CKR_SESSION_CLOSED);
     pub(crate) const USER_NOT_LOGGED_IN: ReturnCode = ReturnCode(sys::CKR_USER_NOT_LOGGED_IN);
     pub(crate) const HOST_MEMORY: ReturnCode = ReturnCode(sys::CKR_HOST_MEMORY);
+    pub(crate) const KEY_TYPE_INCONSISTENT: ReturnCode = ReturnCode(sys::CKR_KEY_TYPE_INCONSISTENT);
     pub(crate) const GENERAL_ERROR: ReturnCode = ReturnCode(sys::CKR_GENERAL_ERROR);
 
     pub(crate) fn new(code: CK_RV) -> ReturnCode {

@@ -8,10 +8,14 @@ use crate::algorithm::KeyAlgorithm;
 use crate::ckr::{CallError, ErrorClass};
 use crate::pkcs11::UriError;
 
+mod lookup;
 mod pin;
+mod setup;
 mod sign;
 
+pub use lookup::{KeyError, TokenError};
 pub use pin::{Mark, PinError};
+pub use setup::{DestroyError, GenerateError, InitializeError};
 pub use sign::{NotSignedAgain, SignError};
 
 /// A signing pool could not be opened.
@@ -176,87 +180,6 @@ pub enum ModuleError {
     },
 }
 
-/// A token was not found.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenError {
-    /// No token fits the URI.
-    #[error(
-        "no token fits {wanted}; the module shows {}",
-        list(seen, "no initialized token")
-    )]
-    Unknown {
-        /// The URI's token attributes.
-        wanted: String,
-        /// The tokens that the module shows, label and serial.
-        seen: Vec<String>,
-    },
-    /// More than one token fits the URI.
-    #[error("{} tokens fit {wanted}: {}; add serial= to the URI", fitting.len(), list(fitting, "none"))]
-    Ambiguous {
-        /// The URI's token attributes.
-        wanted: String,
-        /// The tokens that fit, label and serial.
-        fitting: Vec<String>,
-    },
-}
-
-/// A key was not found on the token, or cannot sign here.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// No private key fits the URI.
-    #[error(
-        "no private key fits {wanted} on token '{token}'; it holds {}",
-        list(seen, "none")
-    )]
-    Unknown {
-        /// The URI's object attributes.
-        wanted: String,
-        /// The token's label.
-        token: String,
-        /// The labels and ids of the private keys on the token.
-        seen: Vec<String>,
-    },
-    /// More than one private key fits the URI.
-    #[error(
-        "{} private keys fit {wanted} on token '{token}': {}; name one by object= and id=",
-        fitting.len(), list(fitting, "none")
-    )]
-    Ambiguous {
-        /// The URI's object attributes.
-        wanted: String,
-        /// The token's label.
-        token: String,
-        /// The labels and ids of the keys that fit.
-        fitting: Vec<String>,
-    },
-    /// The key is of a kind that does not sign here.
-    #[error(
-        "the key {key} on token '{token}' is {found}: use one of {}",
-        KeyAlgorithm::NAMES
-    )]
-    Unsupported {
-        /// The key's label and id.
-        key: String,
-        /// The token's label.
-        token: String,
-        /// What the key is.
-        found: String,
-    },
-    /// The public half cannot be read.
-    #[error(
-        "no public key belongs to {key} on token '{token}': put the public key object with the \
-         same id beside it"
-    )]
-    NoPublicKey {
-        /// The key's label and id.
-        key: String,
-        /// The token's label.
-        token: String,
-    },
-}
-
 /// A software key could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -328,116 +251,6 @@ pub enum SoftwareKeyError {
     },
 }
 
-/// A key pair could not be generated on a token.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GenerateError {
-    /// The token could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The URI names no `object`.
-    #[error("the PKCS#11 URI names no key: add object=LABEL to it")]
-    NoLabel,
-    /// The token already holds such a key.
-    #[error(
-        "token '{token}' already holds a key with {clash}: choose another object= (or id=), or \
-         remove the old key with the vendor's tool"
-    )]
-    Exists {
-        /// The token's label.
-        token: String,
-        /// The label or the id that is taken.
-        clash: String,
-    },
-    /// A PKCS#11 call failed.
-    #[error("token '{token}': {call}; {}", call.class().advice())]
-    Call {
-        /// The token's label.
-        token: String,
-        /// The call and what it returned.
-        call: CallError,
-    },
-    /// The token made a key that is not protected as asked. It was destroyed again.
-    #[error(
-        "token '{token}' made a key that is not {missing}; it was destroyed: check the token's \
-         policy"
-    )]
-    NotProtected {
-        /// The token's label.
-        token: String,
-        /// The attributes that do not hold.
-        missing: String,
-    },
-}
-
-/// A key pair was not destroyed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DestroyError {
-    /// The token could not be opened, or holds no such key.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Under that name is another key.
-    #[error(
-        "{key} on token '{token}' is another key than the one to be destroyed; nothing was destroyed: \
-         check which key is meant"
-    )]
-    OtherKey {
-        /// The URI's object attributes.
-        key: String,
-        /// The token's label.
-        token: String,
-    },
-    /// The token said that it destroyed the key, and still has one of that name.
-    #[error("token '{token}' still holds {key}: remove it with the vendor's tool and check again")]
-    StillThere {
-        /// The URI's object attributes.
-        key: String,
-        /// The token's label.
-        token: String,
-    },
-    /// A PKCS#11 call failed.
-    #[error("token '{token}': {call}; {}", call.class().advice())]
-    Call {
-        /// The token's label.
-        token: String,
-        /// The call and what it returned.
-        call: CallError,
-    },
-}
-
-/// A token could not be initialized.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InitializeError {
-    /// The module could not be used.
-    #[error(transparent)]
-    Module(#[from] ModuleError),
-    /// A token of that label exists.
-    #[error("a token '{label}' exists already: choose another label")]
-    Exists {
-        /// The label.
-        label: String,
-    },
-    /// The label does not fit the 32 bytes of `CK_TOKEN_INFO`.
-    #[error("the token label '{label}' has {} bytes: use 1 to 32", label.len())]
-    Label {
-        /// The label.
-        label: String,
-    },
-    /// The module has no slot with an uninitialized token.
-    #[error("the module shows no uninitialized token")]
-    NoFreeSlot,
-    /// A PKCS#11 call failed.
-    #[error("token '{label}': {call}; {}", call.class().advice())]
-    Call {
-        /// The label.
-        label: String,
-        /// The call and what it returned.
-        call: CallError,
-    },
-}
-
 /// A signing pool did not close cleanly. It is closed nonetheless.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -495,35 +308,4 @@ pub enum LocationError {
     /// The PKCS#11 URI is wrong.
     #[error(transparent)]
     Uri(#[from] UriError),
-}
-
-/// Most names that a message shows.
-const NAMES_MAX: usize = 8;
-
-/// Names one after the other, or what to say when there are none.
-fn list(names: &[String], none: &str) -> String {
-    if names.is_empty() {
-        return none.to_owned();
-    }
-    let shown = names.len().min(NAMES_MAX);
-    let mut text = names[..shown].join(", ");
-    if shown < names.len() {
-        let more = names.len() - shown;
-        text.push_str(&format!(" and {more} more"));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::list;
-
-    #[test]
-    fn a_message_shows_eight_names_at_most() {
-        let names: Vec<String> = (0..11).map(|number| format!("t{number}")).collect();
-        assert_eq!(list(&[], "none"), "none");
-        assert_eq!(list(&names[..2], "none"), "t0, t1");
-        assert!(list(&names[..8], "none").ends_with("t6, t7"));
-        assert!(list(&names, "none").ends_with("t6, t7 and 3 more"));
-    }
 }

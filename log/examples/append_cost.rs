@@ -23,6 +23,10 @@ use birthmark_log::{
     Reservation,
 };
 
+/// The allocator of the command line.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CHUNK: usize = 64;
 
 const RECORD_BYTES: usize = 850;

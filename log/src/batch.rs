@@ -18,6 +18,10 @@
 use crate::record::RECORD_BYTES_MAX;
 use crate::storage::AlignedBytes;
 
+mod frames;
+
+pub(crate) use frames::{Frames, open};
+
 /// Unit of alignment: a disk writes a sector of this size whole or not at all.
 pub(crate) const BLOCK_BYTES: usize = 512;
 
@@ -76,6 +80,11 @@ pub(crate) struct Frame<'a> {
 }
 
 impl Frame<'_> {
+    /// Whether it holds a record.
+    pub(crate) fn is_record(&self) -> bool {
+        self.kind == FrameKind::Record
+    }
+
     /// Whether the checksum in the frame of these bytes is that of the payload.
     fn is_good(&self, bytes: &[u8]) -> bool {
         frame_checksum(bytes, self) == crc32c::crc32c(self.payload)
@@ -136,30 +145,6 @@ pub(crate) const fn padded(bytes: usize) -> usize {
     bytes.div_ceil(BLOCK_BYTES) * BLOCK_BYTES
 }
 
-/// Which payloads are compared with their checksums when a batch is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Payloads {
-    /// All of them.
-    Compared,
-    /// None: who asks compares them later.
-    ComparedLater,
-}
-
-/// The frames of a whole, padded batch, one at least; `None` when it is not what was sealed.
-pub(crate) fn open<'a>(
-    header: &BatchHeader,
-    batch: &'a [u8],
-    payloads: Payloads,
-) -> Option<Vec<Frame<'a>>> {
-    let frames = parse_frames(header, batch)?;
-    let sealed = checksum(batch, &frames) == header.checksum;
-    let good = |frame: &Frame<'_>| frame.is_good(batch);
-    let intact = !frames.is_empty()
-        && sealed
-        && (payloads == Payloads::ComparedLater || frames.iter().all(good));
-    intact.then_some(frames)
-}
-
 /// Gives a batch with these frames another salt and predecessor, and returns its new checksum.
 pub(crate) fn transplant(
     batch: &[u8],
@@ -173,21 +158,6 @@ pub(crate) fn transplant(
     let checksum = checksum(&moved, frames);
     moved[CHECKSUM_AT..BATCH_HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
     (moved, checksum)
-}
-
-fn parse_frames<'a>(header: &BatchHeader, batch: &'a [u8]) -> Option<Vec<Frame<'a>>> {
-    let end = BATCH_HEADER_BYTES + header.length as usize;
-    let mut offset = BATCH_HEADER_BYTES;
-    // A frame has a header at least, so a wrong count cannot ask for much memory.
-    let frames_max = batch.len().div_ceil(FRAME_HEADER_BYTES);
-    let mut frames = Vec::with_capacity(frames_max.min(header.count as usize));
-    for _ in 0..header.count {
-        let frame = parse_frame(batch.get(..end)?, offset)?;
-        offset += FRAME_HEADER_BYTES + frame.payload.len();
-        frames.push(frame);
-    }
-    let padding = batch.get(end..)?;
-    (offset == end && padding.iter().all(|&byte| byte == 0)).then_some(frames)
 }
 
 /// The frame that starts at `offset`, its checksum verified.
@@ -375,8 +345,16 @@ mod tests {
         buffer.bytes().to_vec()
     }
 
-    fn frames_of(batch: &[u8], payloads: Payloads) -> Option<Vec<Frame<'_>>> {
-        open(&BatchHeader::decode(batch)?, batch, payloads)
+    fn frames_of(batch: &[u8]) -> Option<Vec<Frame<'_>>> {
+        open(&BatchHeader::decode(batch)?, batch)
+    }
+
+    fn is_sealed(batch: &[u8]) -> bool {
+        BatchHeader::decode(batch).is_some_and(|header| {
+            let mut frames = Frames::of(&header, batch);
+            frames.by_ref().for_each(drop);
+            frames.are_sealed()
+        })
     }
 
     proptest! {
@@ -395,7 +373,7 @@ mod tests {
             let header = BatchHeader::decode(&batch).expect("a header");
             prop_assert_eq!(header.place, place);
             prop_assert_eq!(header.padded_bytes(), batch.len());
-            let frames = open(&header, &batch, Payloads::Compared).expect("frames");
+            let frames = open(&header, &batch).expect("frames");
             prop_assert_eq!(frames.len(), content.len());
             for (frame, (kind, reservation, payload)) in frames.iter().zip(&content) {
                 prop_assert_eq!(frame.kind, *kind);
@@ -417,7 +395,7 @@ mod tests {
                 .map(|payload| (FrameKind::Record, 7, payload))
                 .collect();
             let mut batch = build(&place, &content);
-            let sealed = frames_of(&batch, Payloads::Compared).map(|frames| {
+            let sealed = frames_of(&batch).map(|frames| {
                 let payload = |frame: &Frame<'_>| {
                     let start = frame.offset + FRAME_HEADER_BYTES;
                     start..start + frame.payload.len()
@@ -426,11 +404,10 @@ mod tests {
             });
             let at = at.index(batch.len());
             batch[at] ^= 1 << bit;
-            prop_assert_eq!(frames_of(&batch, Payloads::Compared), None);
+            prop_assert_eq!(frames_of(&batch), None);
             // Whoever compares payloads later finds everything else by opening the batch.
             let in_payload = sealed.expect("frames").iter().any(|payload| payload.contains(&at));
-            let opens = frames_of(&batch, Payloads::ComparedLater).is_some();
-            prop_assert_eq!(opens, in_payload);
+            prop_assert_eq!(is_sealed(&batch), in_payload);
         }
 
         #[test]
@@ -441,7 +418,8 @@ mod tests {
                 bytes[..4].copy_from_slice(b"BMB2");
                 bytes[40..44].fill(0);
                 let header = BatchHeader::decode(&bytes).expect("a header");
-                let _ = open(&header, &bytes, Payloads::ComparedLater);
+                let _ = open(&header, &bytes);
+                let _ = is_sealed(&bytes);
             }
         }
     }
@@ -455,7 +433,7 @@ mod tests {
             previous: 6,
         };
         let batch = build(&place, &[(FrameKind::Record, 7, vec![8; 600])]);
-        let frames = frames_of(&batch, Payloads::Compared).expect("frames");
+        let frames = frames_of(&batch).expect("frames");
         let (moved, checksum) = transplant(&batch, &frames, 44, 66);
         let header = BatchHeader::decode(&moved).expect("a header");
         assert_eq!(
@@ -467,7 +445,7 @@ mod tests {
             }
         );
         assert_eq!(header.checksum, checksum);
-        assert_eq!(frames_of(&moved, Payloads::Compared), Some(frames));
+        assert_eq!(frames_of(&moved), Some(frames));
     }
 
     #[test]
@@ -484,6 +462,6 @@ mod tests {
         buffer.finish(&place);
         assert_eq!(offset, BLOCK_BYTES + BATCH_HEADER_BYTES);
         assert_eq!(buffer.bytes()[..BLOCK_BYTES], [0xEE; BLOCK_BYTES]);
-        assert!(frames_of(&buffer.bytes()[BLOCK_BYTES..], Payloads::Compared).is_some());
+        assert!(frames_of(&buffer.bytes()[BLOCK_BYTES..]).is_some());
     }
 }

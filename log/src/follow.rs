@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::batch::{self, FrameKind, NO_RESERVATION, Payloads};
-use crate::scan::{ScanError, SegmentScanner, corrupt, read_header};
+use crate::batch::{FrameKind, NO_RESERVATION};
+use crate::scan::{ScanError, corrupt, read_header};
 use crate::segment::{segment_name, segments_dir};
-use crate::storage::{Storage, at};
+use crate::segment_scanner::{SegmentScanner, Shown};
+use crate::storage::{AlignedBytes, Storage, at};
 
 /// Goes through the batches from the first segment that is kept. Owned by the publisher.
 pub(crate) struct Follower {
@@ -41,7 +42,7 @@ impl Follower {
         dir: &Path,
         segment: u64,
     ) -> Result<Follower, ScanError> {
-        let (path, scanner) = open_segment(&storage, dir, segment, 0)?;
+        let (path, scanner) = open_segment(&storage, dir, segment, 0, AlignedBytes::default())?;
         let next_index = scanner.position().1.next_index;
         Ok(Follower {
             storage,
@@ -73,19 +74,26 @@ impl Follower {
     }
 
     /// Shows the records of the next batch, which must have been committed before the last
-    /// [`Follower::refresh`].
+    /// [`Follower::refresh`]. What was shown counts only when there is no error: whether the batch is good is
+    /// known at its end.
     pub(crate) fn next_batch(
         &mut self,
-        show: &mut dyn FnMut(Followed<'_>) -> Result<(), ScanError>,
+        show: &mut dyn FnMut(Followed<'_>),
     ) -> Result<(), ScanError> {
         if self.read_batch(show)? {
             return Ok(());
         }
-        let (path, scanner) =
-            open_segment(&self.storage, &self.dir, self.segment + 1, self.next_index)?;
+        let (end, _) = self.scanner.position();
+        let memory = self.scanner.take_memory();
+        let (path, scanner) = open_segment(
+            &self.storage,
+            &self.dir,
+            self.segment + 1,
+            self.next_index,
+            memory,
+        )?;
         if scanner.position().1.next_index != self.next_index {
             let detail = "a batch is damaged or missing here: the next segment does not follow";
-            let (end, _) = self.scanner.position();
             return Err(corrupt(&self.path, end, self.next_index, detail));
         }
         (self.segment, self.path, self.scanner) = (self.segment + 1, path, scanner);
@@ -96,36 +104,41 @@ impl Follower {
         Err(corrupt(&self.path, 0, self.next_index, detail))
     }
 
-    fn read_batch(
-        &mut self,
-        show: &mut dyn FnMut(Followed<'_>) -> Result<(), ScanError>,
-    ) -> Result<bool, ScanError> {
-        let first = self.next_index;
-        let Some(batch) = self.scanner.next_batch().map_err(at(&self.path))? else {
-            return Ok(false);
-        };
-        let mut index = first;
-        for frame in &batch.frames {
-            match frame.kind {
+    /// `false` when the segment has no next batch.
+    fn read_batch(&mut self, show: &mut dyn FnMut(Followed<'_>)) -> Result<bool, ScanError> {
+        let (offset, _) = self.scanner.position();
+        let (open, segment) = (&mut self.open, self.segment);
+        let mut index = self.next_index;
+        let shown = self
+            .scanner
+            .show_batch(&mut |frame, checksum| match frame.kind {
                 FrameKind::Reservation => {
-                    self.open.insert(frame.reservation, self.segment);
+                    open.insert(frame.reservation, segment);
                 }
                 FrameKind::Record => {
                     if frame.reservation != NO_RESERVATION {
-                        self.open.remove(&frame.reservation);
+                        open.remove(&frame.reservation);
                     }
                     show(Followed {
                         index,
                         bytes: frame.payload,
-                        checksum: batch::frame_checksum(batch.bytes, frame),
-                    })?;
+                        checksum,
+                    });
                     index += 1;
                 }
                 FrameKind::Closed => {}
+            });
+        match shown.map_err(at(&self.path))? {
+            Shown::Nothing => Ok(false),
+            Shown::Damaged => {
+                let detail = "a batch that was committed is damaged";
+                Err(corrupt(&self.path, offset, self.next_index, detail))
+            }
+            Shown::Whole => {
+                self.next_index = index;
+                Ok(true)
             }
         }
-        self.next_index = index;
-        Ok(true)
     }
 }
 
@@ -134,6 +147,7 @@ fn open_segment(
     dir: &Path,
     number: u64,
     next_index: u64,
+    memory: AlignedBytes,
 ) -> Result<(PathBuf, SegmentScanner), ScanError> {
     let path = segments_dir(dir).join(segment_name(number));
     let file = storage.open_direct(&path, false).map_err(at(&path))?;
@@ -141,6 +155,6 @@ fn open_segment(
         let detail = "the segment is blank, but records in it were committed";
         return Err(corrupt(&path, 0, next_index, detail));
     };
-    let scanner = SegmentScanner::new(file, &header, Payloads::ComparedLater).map_err(at(&path))?;
+    let scanner = SegmentScanner::with_memory(file, &header, memory).map_err(at(&path))?;
     Ok((path, scanner))
 }

@@ -27,14 +27,15 @@ use crate::follow::{Followed, Follower};
 use crate::public_files::PublicFiles;
 use crate::published::{
     Published, bundle_at, checkpoint_path, damage, offsets_path, public_dir, read_checkpoint,
-    read_vkey, split, write_vkey,
+    read_vkey, write_vkey,
 };
 use crate::record::RecordIndex;
 use crate::scan::ScanError;
 use crate::storage::{self, AlignedBytes, PathError, Storage, StorageFile, Volume, at};
 use crate::tlog::{
-    BUNDLE_BYTES_MAX, BundleId, Checkpoint, CheckpointSigner, LoadError, SignError, TILE_BYTES,
-    TILE_LEVELS, TILE_WIDTH, TileId, TreeBuilder, entry_length, leaf_hash, sign_checkpoint,
+    BUNDLE_BYTES_MAX, BundleError, BundleId, Checkpoint, CheckpointSigner, Leaves, LoadError,
+    SignError, TILE_BYTES, TILE_LEVELS, TILE_WIDTH, TileId, TreeBuilder, entry_length,
+    sign_checkpoint,
 };
 
 /// Most records that one checkpoint adds, unless a single batch has more: what a round keeps in
@@ -123,7 +124,7 @@ impl Integrator {
         let floor = read_floor(&*storage, dir)?;
         let mut follower = Follower::start(Arc::clone(&storage), dir, floor)?;
         while follower.next_index() < size {
-            follower.next_batch(&mut |_| Ok(()))?;
+            follower.next_batch(&mut |_| ())?;
         }
         // The last round may have ended before it removed what the full files before these replaced.
         let before = (0..TILE_LEVELS).flat_map(|level| partial_before(level, size));
@@ -227,7 +228,6 @@ impl Integrator {
                     let next = OpenBundle::with_memory(spare.pop());
                     full.push((record.index / TILE_WIDTH, std::mem::replace(bundle, next)));
                 }
-                Ok(())
             })?;
             for (number, bundle) in full.drain(..) {
                 let id = bundle_at(number, u64::MAX);
@@ -278,18 +278,21 @@ impl Integrator {
         for bundle in written {
             let first = bundle.id.index * TILE_WIDTH;
             self.read_again(&bundle.path, BUNDLE_BYTES_MAX as u64, &mut bytes)?;
-            let records = split(&bundle.path, &bytes, first, bundle.id.width)?;
-            for (nth, (record, &checksum)) in records.iter().zip(&bundle.checksums).enumerate() {
-                let index = first + nth as u64;
-                if crc32c::crc32c(record) != checksum {
+            let no_bundle = |error: BundleError| differs(&bundle.path, first, &error.to_string());
+            let mut leaves = Leaves::new(&mut bytes, bundle.id.width);
+            let mut checksums = bundle.checksums.iter();
+            let mut index = first;
+            while let Some(leaf) = leaves.next_leaf().map_err(no_bundle)? {
+                if checksums.next() != Some(&crc32c::crc32c(leaf.record())) {
                     let detail = "the record is not what was committed: this file is damaged, or the segment that it was copied from";
                     return Err(differs(&bundle.path, index, detail));
                 }
                 if index >= self.tree.size() {
-                    self.tree.append(leaf_hash(record), &mut |id, hashes| {
+                    self.tree.append(leaf.hash(), &mut |id, hashes| {
                         tiles.push((id, hashes.to_vec()));
                     });
                 }
+                index += 1;
             }
         }
         self.again = bytes;

@@ -153,6 +153,7 @@ mod replay;
 mod room;
 mod scan;
 mod segment;
+mod segment_scanner;
 mod state;
 mod storage;
 pub mod tlog;

@@ -385,7 +385,7 @@ fn full_bundle(id: BundleId) -> BundleId {
 }
 
 /// The first `width` entries of a bundle whose first record is `first`.
-pub(crate) fn split<'a>(
+fn split<'a>(
     path: &Path,
     bytes: &'a [u8],
     first: u64,

@@ -6,14 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::batch::{Frame, FrameKind, Payloads};
 use crate::error::{ReadError, VerifyError};
 use crate::floor::read_floor;
 use crate::locations::read_record;
 use crate::published::{Published, checkpoint_path, read_checkpoint};
 use crate::record::RecordIndex;
-use crate::scan::{Cursor, ScanError, SegmentScanner, corrupt, read_header, segment_numbers};
+use crate::scan::{Cursor, ScanError, corrupt, read_header, segment_numbers};
 use crate::segment::{SegmentHeader, segment_name, segments_dir};
+use crate::segment_scanner::SegmentScanner;
 use crate::storage::{DiskStorage, PathError, Storage, at};
 use crate::tlog::{Checkpoint, Hash, Note, TILE_WIDTH, leaf_hash};
 
@@ -243,7 +243,7 @@ impl LogReader {
     fn scanner(&self, number: usize) -> Result<SegmentScanner, ScanError> {
         let Segment { header, path } = &self.segments[number];
         let file = self.storage.open(path, false).map_err(at(path))?;
-        Ok(SegmentScanner::new(file, header, Payloads::Compared).map_err(at(path))?)
+        Ok(SegmentScanner::new(file, header).map_err(at(path))?)
     }
 
     fn scan_offsets(&self, number: usize) -> Result<Vec<u32>, ScanError> {
@@ -265,8 +265,7 @@ impl LogReader {
         let Some(batch) = scanner.next_batch().map_err(at(path))? else {
             return self.check_end(number, scanner).map(|()| false);
         };
-        let is_record = |frame: &&Frame<'_>| frame.kind == FrameKind::Record;
-        for frame in batch.frames.iter().filter(is_record) {
+        for frame in batch.frames.iter().filter(|frame| frame.is_record()) {
             show((batch.offset + frame.offset as u64) as u32, frame.payload);
         }
         Ok(true)

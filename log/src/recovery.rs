@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::batch::{self, BLOCK_BYTES, Payloads};
+use crate::batch::{self, BLOCK_BYTES};
 use crate::clock::{ClockLimits, ClockRule, saturating_ms};
 use crate::commit::Append;
 use crate::committer::{Committer, Position};
@@ -21,8 +21,9 @@ use crate::published::{self, checkpoint_path, read_checkpoint};
 use crate::rebuild::{Walkthrough, walk_through};
 use crate::record::{self, KeyExtractor, ReservationId};
 use crate::replay::OpenReservation;
-use crate::scan::{ScanError, SegmentScanner, Tail, Walked, corrupt, segment_numbers};
+use crate::scan::{ScanError, Tail, Walked, corrupt, segment_numbers};
 use crate::segment::{SEGMENT_BYTES_UNIT, SegmentHeader, random_salt, segment_name, segments_dir};
+use crate::segment_scanner::SegmentScanner;
 use crate::state::State;
 use crate::storage::{self, PathError, Storage, StorageFile, UNFINISHED, at};
 use crate::tlog::{Checkpoint, CheckpointSigner, VerifierKey};
@@ -310,8 +311,8 @@ fn copy_batches(
 ) -> Result<u32, PathError> {
     let (block, mut previous) = header.encode();
     file.write_all_at(&block, 0).map_err(at(&tail.path))?;
-    let mut scanner = SegmentScanner::new(Arc::clone(&tail.file), &tail.header, Payloads::Compared)
-        .map_err(at(&tail.path))?;
+    let mut scanner =
+        SegmentScanner::new(Arc::clone(&tail.file), &tail.header).map_err(at(&tail.path))?;
     let mut copied = BLOCK_BYTES as u64;
     while let Some(batch) = scanner.next_batch().map_err(at(&tail.path))? {
         let bytes;

@@ -4,15 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::batch::{
-    self, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Frame, FrameKind, Payloads,
-};
+use crate::batch::{self, BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, Frame, FrameKind};
 use crate::error::Corruption;
 use crate::floor::read_floor;
 use crate::record::{ExtractError, RecordIndex};
 use crate::segment::{
     HeaderBlock, SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number, segments_dir,
 };
+use crate::segment_scanner::SegmentScanner;
 use crate::storage::{PathError, Storage, StorageFile, at};
 use crate::window::Window;
 
@@ -71,6 +70,15 @@ impl Cursor {
             sequence: header.sequence,
             previous: header.checksum(),
             next_index: header.first_index,
+        }
+    }
+
+    /// Behind a batch with so many records.
+    pub(crate) fn behind(&self, batch: &BatchHeader, records: u64) -> Cursor {
+        Cursor {
+            sequence: self.sequence + 1,
+            previous: batch.checksum,
+            next_index: self.next_index + records,
         }
     }
 }
@@ -214,102 +222,16 @@ pub(crate) fn read_header(
     }
 }
 
-/// Reads the batches of one segment, as long as they are good and follow each other.
-pub(crate) struct SegmentScanner {
-    window: Window,
-    salt: u64,
-    payloads: Payloads,
-    offset: u64,
-    cursor: Cursor,
-}
-
-/// A good batch.
-pub(crate) struct Batch<'a> {
-    /// Where it starts in the segment.
-    pub(crate) offset: u64,
-    /// All of it, padding included.
-    pub(crate) bytes: &'a [u8],
-    pub(crate) frames: Vec<Frame<'a>>,
-}
-
-impl SegmentScanner {
-    pub(crate) fn new(
-        file: Arc<dyn StorageFile>,
-        header: &SegmentHeader,
-        payloads: Payloads,
-    ) -> io::Result<SegmentScanner> {
-        Ok(SegmentScanner {
-            window: Window::new(file)?,
-            salt: header.salt,
-            payloads,
-            offset: SEGMENT_HEADER_BYTES,
-            cursor: Cursor::at_start_of(header),
-        })
-    }
-
-    /// The next good batch, or `None` at the first that is not.
-    pub(crate) fn next_batch(&mut self) -> io::Result<Option<Batch<'_>>> {
-        let (offset, expected) = (self.offset, self.cursor);
-        let header = self.window.get(offset, BATCH_HEADER_BYTES)?;
-        let Some(header) = header.and_then(BatchHeader::decode) else {
-            return Ok(None);
-        };
-        let found = Cursor {
-            sequence: header.place.sequence,
-            previous: header.place.previous,
-            next_index: header.place.first_index,
-        };
-        if header.place.salt != self.salt || found != expected {
-            return Ok(None);
-        }
-        let Some(bytes) = self.window.get(offset, header.padded_bytes())? else {
-            return Ok(None);
-        };
-        let Some(frames) = batch::open(&header, bytes, self.payloads) else {
-            return Ok(None);
-        };
-        let is_record = |frame: &&Frame<'_>| frame.kind == FrameKind::Record;
-        self.offset += bytes.len() as u64;
-        self.cursor = Cursor {
-            sequence: expected.sequence + 1,
-            previous: header.checksum,
-            next_index: expected.next_index + frames.iter().filter(is_record).count() as u64,
-        };
-        Ok(Some(Batch {
-            offset,
-            bytes,
-            frames,
-        }))
-    }
-
-    /// Where the next batch starts, and what it must say.
-    pub(crate) fn position(&self) -> (u64, Cursor) {
-        (self.offset, self.cursor)
-    }
-
-    /// Whether a later batch than the next one was begun, so that the next one is damaged if it is not good.
-    pub(crate) fn has_later_batch(&mut self) -> io::Result<bool> {
-        self.forget_read_ahead();
-        has_later_batch(&mut self.window, self.offset, self.salt, &self.cursor)
-    }
-
-    /// Lets the next read come from the file and not from memory.
-    pub(crate) fn forget_read_ahead(&mut self) {
-        self.window.forget();
-    }
-}
-
 fn walk_segment(
     file: Arc<dyn StorageFile>,
     path: PathBuf,
     header: SegmentHeader,
     visitor: &mut dyn Visitor,
 ) -> Result<Tail, ScanError> {
-    let mut scanner =
-        SegmentScanner::new(Arc::clone(&file), &header, Payloads::Compared).map_err(at(&path))?;
+    let mut scanner = SegmentScanner::new(Arc::clone(&file), &header).map_err(at(&path))?;
     let mut clean = false;
     loop {
-        let mut index = scanner.cursor.next_index;
+        let mut index = scanner.position().1.next_index;
         let Some(batch) = scanner.next_batch().map_err(at(&path))? else {
             break;
         };
@@ -325,12 +247,12 @@ fn walk_segment(
                         source,
                     },
                 })?;
-            index += u64::from(frame.kind == FrameKind::Record);
+            index += u64::from(frame.is_record());
             clean = frame.kind == FrameKind::Closed;
         }
         visitor.batch_end(batch.offset + batch.bytes.len() as u64);
     }
-    let (end, cursor) = (scanner.offset, scanner.cursor);
+    let (end, cursor) = scanner.position();
     Ok(Tail {
         header,
         file,
@@ -384,7 +306,12 @@ pub(crate) const HOLE: &str = "a batch is damaged or missing here, but a later o
 
 /// Whether a later batch than the one that `cursor` awaits was begun behind `from`. A batch is begun when the
 /// one before is durable. Its header alone proves it: nobody outside knows the segment's salt.
-fn has_later_batch(window: &mut Window, from: u64, salt: u64, cursor: &Cursor) -> io::Result<bool> {
+pub(crate) fn has_later_batch(
+    window: &mut Window,
+    from: u64,
+    salt: u64,
+    cursor: &Cursor,
+) -> io::Result<bool> {
     let later =
         |header: &BatchHeader| header.place.salt == salt && header.place.sequence > cursor.sequence;
     // The header right there may be that of the awaited batch, with a damaged number.
@@ -454,7 +381,7 @@ fn is_intact_batch(window: &mut Window, offset: u64) -> io::Result<bool> {
         return Ok(false);
     };
     let batch = window.get(offset, header.padded_bytes())?;
-    let frames = batch.and_then(|batch| batch::open(&header, batch, Payloads::Compared));
+    let frames = batch.and_then(|batch| batch::open(&header, batch));
     Ok(frames.is_some())
 }
 

@@ -60,6 +60,14 @@ pub trait Storage: Send + Sync {
     fn open_direct(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>> {
         self.open(path, writable)
     }
+    /// Makes a file with these bytes, or gives one these bytes alone. Large ones go past the system's cache as
+    /// in [`create_direct`](Storage::create_direct).
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.create(path)?.write_all_at(bytes, 0)
+    }
     /// Reads a whole file of at most `bytes_max` bytes into `bytes`, from the medium and not from the system's
     /// cache where the file system lets us choose. To be used on synced files.
     ///
@@ -164,9 +172,6 @@ pub(crate) const UNFINISHED: &str = "new";
 /// Bytes written in one call while a file is filled.
 const FILL_BYTES: usize = 1 << 20;
 
-/// Smallest file that is written past the cache.
-const DIRECT_BYTES_MIN: usize = 16 << 10;
-
 /// Group commit: one write, one sync. `pwrite`, `fdatasync`.
 ///
 /// The file was filled to its full length beforehand, so the sync has no metadata to write.
@@ -253,13 +258,7 @@ pub(crate) fn write_file(
     path: &Path,
     bytes: &[u8],
 ) -> Result<(), PathError> {
-    // A second open for the direct part costs more than the copy of a few pages.
-    let file = match bytes.len() < DIRECT_BYTES_MIN {
-        true => storage.create(path),
-        false => storage.create_direct(path),
-    };
-    let file = file.map_err(at(path))?;
-    file.write_all_at(bytes, 0).map_err(at(path))
+    storage.write_new(path, bytes).map_err(at(path))
 }
 
 /// Puts a small file in the place of another, whole or not at all: `open(path.new)`, `pwrite`,

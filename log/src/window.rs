@@ -25,14 +25,28 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(file: Arc<dyn StorageFile>) -> io::Result<Window> {
+        Window::with_memory(file, AlignedBytes::default())
+    }
+
+    /// Uses memory that another window has [given up](Window::take_memory).
+    pub(crate) fn with_memory(
+        file: Arc<dyn StorageFile>,
+        mut memory: AlignedBytes,
+    ) -> io::Result<Window> {
         let size = file.size()?;
+        memory.clear();
         Ok(Window {
             file,
             size,
             start: 0,
-            bytes: AlignedBytes::default(),
+            bytes: memory,
             ahead: WINDOW_BYTES_MIN,
         })
+    }
+
+    /// The memory, for another window. What this one gives next, it reads again.
+    pub(crate) fn take_memory(&mut self) -> AlignedBytes {
+        std::mem::take(&mut self.bytes)
     }
 
     /// Lets the next read come from the file and not from memory.
@@ -53,6 +67,8 @@ impl Window {
             let wanted = (offset - self.start) as usize + length.max(self.ahead);
             self.ahead = (2 * self.ahead).min(WINDOW_BYTES_MAX);
             let size = (wanted as u64).min(self.size - self.start) as usize;
+            // Cleared: what it grows by need not be moved.
+            self.bytes.clear();
             self.bytes.resize_for_overwrite(size);
             if let Err(error) = self.file.read_exact_at(&mut self.bytes, self.start) {
                 self.bytes.clear();

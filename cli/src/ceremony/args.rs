@@ -22,6 +22,9 @@ pub(crate) struct CaCsrArguments {
     /// Subject of the issuing CA, in the order in which it is encoded.
     #[arg(long, value_name = "NAME")]
     pub(crate) subject: Subject,
+    /// How an RSA key signs the request: pkcs1 (PKCS #1 v1.5) or pss (RSASSA-PSS, SHA-256) [default: pkcs1]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) signature: Option<RsaSignature>,
     /// The new request, PEM; an existing file is not overwritten.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,

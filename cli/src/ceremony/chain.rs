@@ -139,7 +139,12 @@ pub enum ChainError {
 
 /// Reads the one certificate of a PEM file.
 pub(crate) fn read_one(path: &Path) -> Result<Certificate, ChainError> {
-    let mut found = read(path)?;
+    one_in(path, &bytes(path)?)
+}
+
+/// The one certificate of a PEM file with this content.
+pub(crate) fn one_in(path: &Path, content: &[u8]) -> Result<Certificate, ChainError> {
+    let mut found = parse(path, content)?;
     match found.len() {
         1 => Ok(found.remove(0)),
         count => Err(ChainError::Count {
@@ -152,7 +157,12 @@ pub(crate) fn read_one(path: &Path) -> Result<Certificate, ChainError> {
 
 /// Reads the certificates of a PEM file, 1 to [`CHAIN_MAX`].
 pub(crate) fn read_chain(path: &Path) -> Result<Vec<Certificate>, ChainError> {
-    let found = read(path)?;
+    all_in(path, &bytes(path)?)
+}
+
+/// The certificates, 1 to [`CHAIN_MAX`], of a PEM file with this content.
+pub(crate) fn all_in(path: &Path, content: &[u8]) -> Result<Vec<Certificate>, ChainError> {
+    let found = parse(path, content)?;
     if (1..=CHAIN_MAX).contains(&found.len()) {
         return Ok(found);
     }
@@ -163,14 +173,18 @@ pub(crate) fn read_chain(path: &Path) -> Result<Vec<Certificate>, ChainError> {
     })
 }
 
-fn read(path: &Path) -> Result<Vec<Certificate>, ChainError> {
+fn bytes(path: &Path) -> Result<Vec<u8>, ChainError> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes));
     read.map_err(|source| ChainError::Read {
         path: path.display().to_string(),
         source,
     })?;
-    Certificate::load_pem_chain(&bytes).map_err(|source| ChainError::Pem {
+    Ok(bytes)
+}
+
+fn parse(path: &Path, content: &[u8]) -> Result<Vec<Certificate>, ChainError> {
+    Certificate::load_pem_chain(content).map_err(|source| ChainError::Pem {
         path: path.display().to_string(),
         source,
     })

@@ -15,7 +15,9 @@ pub(crate) fn csr(
     console: &mut Console<'_>,
 ) -> Result<Exit, CommandError> {
     let signer = location(&arguments.signer)?;
-    let written = request(&RequestPlan::new(signer, arguments.subject, arguments.out))?;
+    let mut plan = RequestPlan::new(signer, arguments.subject, arguments.out);
+    plan.rsa_signature = arguments.signature;
+    let written = request(&plan)?;
     let text = format!(
         "request      {}\nsubject      {}\nkey          {}\npublic key   SHA-256 {}\n",
         written.request.display(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use birthmark_hsm::SignerLocation;
+use birthmark_hsm::{RsaSignature, SignerLocation};
 use der::asn1::BitString;
 use der::pem::LineEnding;
 use der::{Decode, Encode, EncodePem};
@@ -23,6 +23,8 @@ pub struct RequestPlan {
     pub signer: SignerLocation,
     /// Subject of the issuing CA.
     pub subject: Subject,
+    /// How an RSA key signs the request; `None`: PKCS #1 v1.5.
+    pub rsa_signature: Option<RsaSignature>,
     /// The new file, PEM.
     pub out: PathBuf,
 }
@@ -33,6 +35,7 @@ impl RequestPlan {
         RequestPlan {
             signer,
             subject,
+            rsa_signature: None,
             out: out.into(),
         }
     }
@@ -58,7 +61,11 @@ pub struct WrittenRequest {
 /// # Errors
 /// The key cannot be used, does not sign, or the file exists.
 pub fn request(plan: &RequestPlan) -> Result<WrittenRequest, CeremonyError> {
-    let pool = open_issuing_key(&plan.signer, None)?;
+    let pool = open_issuing_key(&plan.signer, plan.rsa_signature)?;
+    let algorithm = pool.key_algorithm();
+    if plan.rsa_signature.is_some() && !algorithm.is_rsa() {
+        return Err(CeremonyError::NotRsa { algorithm });
+    }
     let subject = plan.subject.to_name()?;
     let public_key = certificate::public_key_info(pool.public_key())?;
     let mut attributes = Attributes::new();
@@ -82,7 +89,7 @@ pub fn request(plan: &RequestPlan) -> Result<WrittenRequest, CeremonyError> {
     Ok(WrittenRequest {
         request: plan.out.clone(),
         subject: plan.subject.to_string(),
-        algorithm: pool.key_algorithm().to_string(),
+        algorithm: algorithm.to_string(),
         public_key_sha256: public_key_sha256(pool.public_key()),
     })
 }

@@ -13,12 +13,12 @@ mod note;
 mod perform;
 mod plan;
 mod raw_step;
+mod recorded;
 mod sequence;
 mod step;
 mod transcript;
 mod verify;
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 
@@ -31,10 +31,11 @@ use crate::command::Exit;
 use crate::console::Console;
 
 use approval::Approvals;
-use keys::{KeyRing, is_half_erased};
+use keys::KeyRing;
 use note::Officer;
-use perform::{Performer, file_sha256};
+use perform::Performer;
 use plan::{Plan, TranscriptSigner};
+use recorded::{Recorded, file_sha256};
 use step::{Step, shown};
 use transcript::{Event, Journal, Line};
 
@@ -186,8 +187,9 @@ fn carry_out(
     let mut performer = Performer {
         plan,
         keys: KeyRing::new(plan),
+        recorded: Recorded::default(),
     };
-    recall(plan, &journal, &mut performer.keys)?;
+    recall(plan, &journal, &mut performer)?;
     // A key that exists is of a kind that the plan does not tell: better known now than in the end.
     if let TranscriptSigner::Key(name) = &plan.transcript_signer
         && plan
@@ -280,6 +282,7 @@ fn one_step(
     for (name, digest) in &made.keys {
         console.note(format_args!("  key '{name}'  SHA-256 {digest}"));
     }
+    performer.recorded.add(plan, number, &made);
     let done = Line {
         step: Some(number),
         action: Some(step.action.name().to_owned()),
@@ -318,35 +321,24 @@ fn begin(
 }
 
 /// What earlier runs made, checked: every file is as it was, and every key is known.
-fn recall(plan: &Plan, journal: &Journal, keys: &mut KeyRing<'_>) -> Result<(), ScriptError> {
-    let mut files: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
+fn recall(
+    plan: &Plan,
+    journal: &Journal,
+    performer: &mut Performer<'_>,
+) -> Result<(), ScriptError> {
     let done = journal.lines().iter();
     for line in done.filter(|line| line.event == Event::Done) {
         let step = line.step.unwrap_or_default();
-        for (path, digest) in &line.made.files {
-            files.insert(path, (digest, step));
-        }
-        for path in &line.made.removed {
-            files.remove(path.as_str());
-        }
+        performer.recorded.add(plan, step, &line.made);
         for (name, digest) in &line.made.keys {
-            keys.remember(name, digest.clone());
+            performer.keys.remember(name, digest.clone());
         }
     }
     // The one step that may be half done may have removed what it was about to.
     let begun = plan.steps.get(journal.done());
     let begun = begun.filter(|_| journal.was_begun(journal.done() + 1));
     let goes = begun.and_then(|step| step.action.removed(&plan.keys));
-    for (path, (digest, step)) in files {
-        let file = plan.resolve(path);
-        if goes == Some(file.as_path()) && (!file.exists() || is_half_erased(&file)?) {
-            continue;
-        }
-        if !file.exists() || file_sha256(&file)? != digest {
-            return Err(ScriptError::Changed { path: file, step });
-        }
-    }
-    Ok(())
+    performer.recorded.compare_all(plan, goes)
 }
 
 /// Signs everything and writes it; gives the key that it can be checked with.

@@ -4,6 +4,7 @@ use std::io;
 
 use birthmark_engine::Action;
 
+use crate::devices::DeviceLineError;
 use crate::pem::{PemError, REQUEST_BYTES_MAX};
 
 /// Why an input did not give a request. Its neighbors are not affected.
@@ -26,6 +27,9 @@ pub enum InputRejection {
     /// A PEM block that is not a sound request.
     #[error(transparent)]
     Pem(#[from] PemError),
+    /// A line of a list that is no device.
+    #[error(transparent)]
+    Device(#[from] DeviceLineError),
     /// The file could not be read to its end.
     #[error("the input cannot be read: {0}")]
     Unreadable(#[source] io::Error),
@@ -67,6 +71,7 @@ impl InputRejection {
             Self::Pem(PemError::Label { .. }) => (191, "pem-label", "RFC 7468 §7", Rework),
             Self::Pem(PemError::Truncated) => (192, "pem-truncated", "RFC 7468 §3", Rework),
             Self::Pem(_) => (193, "pem-malformed", "RFC 7468 §§2-3", Rework),
+            Self::Device(_) => (194, "device-line", "RFC 4180 §2, RFC 8259", Rework),
             Self::Unreadable(_) => (190, "unreadable", "operating system", Retry),
         }
     }

@@ -1,5 +1,6 @@
 //! One line of JSON per request.
 
+use birthmark_engine::device_key::KeyDelivery;
 use birthmark_engine::{Fault, IssueStatus, Issued, Rejection};
 use serde::Serialize;
 
@@ -17,6 +18,10 @@ pub(super) struct Line<'a> {
     index: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,10 +42,17 @@ impl<'a> Line<'a> {
             IssueStatus::Issued => "issued",
             IssueStatus::Existing => "existing",
         };
+        let (key, key_state) = match &issued.key {
+            Some(KeyDelivery::Encrypted(key)) => (Some(key.to_pem()), None),
+            Some(_) => (None, Some("acknowledged")),
+            None => (None, None),
+        };
         Line {
             serial: Some(hex::encode(issued.certificate.serial())),
             index: Some(issued.certificate.index()),
             certificate: Some(issued.certificate.to_pem()),
+            key,
+            key_state,
             ..Line::empty(input, status)
         }
     }
@@ -87,6 +99,8 @@ impl<'a> Line<'a> {
             serial: None,
             index: None,
             certificate: None,
+            key: None,
+            key_state: None,
             reason: None,
             number: None,
             rule: None,

@@ -351,3 +351,63 @@ fn a_path_length_is_kept() {
         "its pathLenConstraint is 0, and 1 CAs are below it",
     );
 }
+
+/// A root that certifies by RSASSA-PSS alone asks for requests that are signed so.
+#[test]
+fn a_request_is_signed_with_pss_where_that_is_asked_for() {
+    let outer = tempfile::tempdir().unwrap();
+    let outside = Outside::new(outer.path(), "outside", 1);
+    let run = |arguments: &[&str]| openssl(&outside.directory, arguments);
+    let bits = ["-pkeyopt", "rsa_keygen_bits:2048", "-out", "rsa.key"];
+    run(&[&["genpkey", "-algorithm", "RSA"], &bits[..]].concat());
+    let curve = ["-pkeyopt", "ec_paramgen_curve:P-256", "-out", "ec.key"];
+    run(&[&["genpkey", "-algorithm", "EC"], &curve[..]].concat());
+    let signer = |key: &str| format!("software:{}", outside.path(key));
+    let csr = |key: &str, out: &str, more: &[&str]| {
+        let (signer, out) = (signer(key), outside.path(out));
+        let request = ["ca", "csr", "--signer", &signer, "--subject", SUBJECT];
+        birthmark(&[&request[..], &["--out", &out], more].concat(), b"")
+    };
+    let forms: [(&[&str], &str); 3] = [
+        (&[], "sha256WithRSAEncryption"),
+        (&["--signature", "pkcs1"], "sha256WithRSAEncryption"),
+        (&["--signature", "pss"], "rsassaPss"),
+    ];
+    for (place, (more, algorithm)) in forms.into_iter().enumerate() {
+        let out = format!("{place}.csr");
+        assert_code(&csr("rsa.key", &out, more), 0);
+        let shown = run(&["req", "-in", &out, "-noout", "-text", "-verify"]);
+        assert!(shown.contains("verify OK"), "{shown}");
+        let signed = format!("Signature Algorithm: {algorithm}");
+        assert!(shown.contains(&signed), "{shown}");
+        // The key itself is not bound to one form.
+        assert!(
+            shown.contains("Public Key Algorithm: rsaEncryption"),
+            "{shown}"
+        );
+    }
+    outside.sign("2", "root", ISSUING, &["-days", "900"]);
+    let (directory, root) = (outer.path().join("ca"), outside.root_sha256());
+    let install = ["ca", "install", "--dir", directory.to_str().unwrap()];
+    let (key, certificate, chain) = (
+        signer("rsa.key"),
+        outside.path("2.pem"),
+        outside.path("root.pem"),
+    );
+    let given = ["--signer", &key, "--certificate", &certificate];
+    let more = [
+        "--chain",
+        &chain,
+        "--root-sha256",
+        &root,
+        "--signature",
+        "pss",
+    ];
+    assert_code(&birthmark(&[&install, &given, &more[..]].concat(), b""), 0);
+
+    let refused = csr("ec.key", "ec.csr", &["--signature", "pss"]);
+    assert_code(&refused, 2);
+    let line = error_line(&refused);
+    assert!(line.contains("RSA"), "{line}");
+    assert!(!Path::new(&outside.path("ec.csr")).exists());
+}

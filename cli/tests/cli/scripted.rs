@@ -106,8 +106,8 @@ fn the_transcript_tells_what_was_made(world: &World, plan: &str) {
         }
     }
     assert_eq!(
-        digests, 9,
-        "certificates 2, attributes 1, directory 2, copies 4"
+        digests, 10,
+        "certificates 2, attributes 1, directory 3, copies 4"
     );
     let begun = lines
         .iter()

@@ -12,7 +12,7 @@ use birthmark_hsm::{Pkcs11Uri, initialize_token};
 
 const MODULE_VARIABLE: &str = "BIRTHMARK_TEST_MODULE";
 
-/// A fresh token. The label carries the process id: one SoftHSM configuration serves every run.
+/// A fresh token. Its label is random: one SoftHSM configuration serves every run, and process ids come again.
 pub(crate) struct Token {
     pub(crate) module: PathBuf,
     pub(crate) label: String,
@@ -24,9 +24,11 @@ impl Token {
         let module = env::var_os(MODULE_VARIABLE).unwrap_or_else(|| {
             panic!("{MODULE_VARIABLE} is not set: run this test under softhsm/with-softhsm.sh")
         });
+        let mut random = [0; 6];
+        aws_lc_rs::rand::fill(&mut random).unwrap();
         let token = Token {
             module: module.into(),
-            label: format!("cli-{name}-{}", std::process::id()),
+            label: format!("cli-{name}-{}", birthmark::hex::encode(&random)),
             pin_file: directory.join("pin"),
         };
         write_private(&token.pin_file, "user-7391");

@@ -159,6 +159,10 @@ const ISO_15118: BaseRules = BaseRules {
 };
 
 impl Base {
+    pub(super) fn is_matter(self) -> bool {
+        matches!(self, Self::MatterDac | Self::MatterPai | Self::MatterPaa)
+    }
+
     pub(super) fn rules(self) -> BaseRules {
         match self {
             Self::Idevid => IDEVID,

@@ -1,16 +1,20 @@
 //! From a profile as it is written to one that is fit for use.
 
+use std::path::Path;
+
 use super::alt_names::AltName;
 use super::base::Base;
 use super::extensions::{Extensions, check_extensions};
 use super::key_usage;
 use super::locate::{Checked, Fault, fault};
 use super::names::{NameReader, SubjectAttribute, ValueForm};
-use super::raw::{RawKey, RawProfile};
+use super::raw::{RawKey, RawPolicy, RawProfile};
 use super::requested::{RequestedPolicy, check_requested};
 use super::rules::{CertificateRules, Presence};
+use super::serials::check_serials;
 use super::validity::{NotAfter, Validity, check_validity};
 use super::{KeyPolicy, Profile};
+use crate::device_key::{GeneratedKeyRule, check_rule};
 use crate::key::{DeviceKeyAlgorithm, RSA_BITS_MAX, RSA_BITS_MIN};
 use crate::record::KEY_DOMAIN_WHOLE_LOG;
 use crate::reissue::Reissue;
@@ -23,7 +27,7 @@ const CERTIFICATE_BYTES_LEAST: usize = 256;
 /// Greatest: a record has at most 65,535 octets.
 const CERTIFICATE_BYTES_MOST: usize = 65_000;
 
-pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
+pub(super) fn check(raw: RawProfile, digest: [u8; 32], folder: &Path) -> Checked<Profile> {
     check_name("name", &raw.name)?;
     let identity_domain = raw.identity_domain.as_ref().unwrap_or(&raw.name).clone();
     check_name("identity_domain", &identity_domain)?;
@@ -38,9 +42,14 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
         warnings: &mut warnings,
     };
     let identity_text = identity_text(&raw);
+    let serials = raw.serial.as_ref();
+    let serials = serials
+        .map(|serials| check_serials(serials, folder))
+        .transpose()?;
     let identity = check_identity(&raw, identity_text.as_deref(), &mut reader)?;
     let subject = reader.subject(&raw, |name| value_form(&raw, name))?;
     let alt_names = reader.alt_names(&raw)?;
+    check_serial_use(serials.is_some(), identity_text.as_deref(), &fields)?;
     let validity = check_validity(raw.base, &raw.validity)?;
     let extensions = check_extensions(raw.base, &raw.extensions)?;
     let (usage, constraints) = (extensions.key_usage, extensions.basic_constraints);
@@ -60,13 +69,8 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
     let has_names = !alt_names.is_empty();
     let requested = check_requested(&raw.requested_extensions, &extensions, has_names)?;
     let residency = raw.base.rules().residency;
-    if residency.is_some() && extensions.claims_residency {
-        warnings.push(
-            "extensions.certificate_policies say that a TPM holds the key (2.23.133.11.1.*), but nothing here asks \
-             the TPM: the line must have verified it. Records say residency: unproven"
-                .to_owned(),
-        );
-    }
+    let generated_key = check_generated_key(&raw, &key.algorithms, reissue, &fields)?;
+    warnings.extend(unproven_residency(residency, &extensions));
     let rules = certificate_rules(&raw, validity, extensions, &subject, &alt_names, &requested)?;
     Ok(Profile {
         name: raw.name,
@@ -84,14 +88,42 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32]) -> Checked<Profile> {
         requested,
         validity,
         key,
+        generated_key,
         fields,
         rules,
+        serials,
         residency,
-        is_matter: matches!(
-            raw.base,
-            Base::MatterDac | Base::MatterPai | Base::MatterPaa
-        ),
+        is_matter: raw.base.is_matter(),
         warnings,
+    })
+}
+
+/// Whether the engine may make keys, and which.
+fn check_generated_key(
+    raw: &RawProfile,
+    algorithms: &[DeviceKeyAlgorithm],
+    reissue: Reissue,
+    fields: &Fields,
+) -> Checked<Option<GeneratedKeyRule>> {
+    let written = raw.key.generated.as_deref();
+    let rule = check_rule(written, algorithms, reissue, fields, true)
+        .map_err(|(key, problem)| Fault { key, problem })?;
+    let mut requested = raw.requested_extensions.iter();
+    let required = requested.find(|(_, requested)| requested.policy == RawPolicy::Require);
+    match (rule, required) {
+        (Some(_), Some((name, _))) => fault(
+            format!("requested_extensions.{name}.policy"),
+            "is require, and a generated key comes without a request",
+        ),
+        _ => Ok(rule),
+    }
+}
+
+fn unproven_residency(residency: Option<&str>, extensions: &Extensions) -> Option<String> {
+    (residency.is_some() && extensions.claims_residency).then(|| {
+        "extensions.certificate_policies say that a TPM holds the key (2.23.133.11.1.*), but nothing here asks the \
+         TPM: the line must have verified it. Records say residency: unproven"
+            .to_owned()
     })
 }
 
@@ -152,6 +184,21 @@ fn check_identity(
         );
     }
     Ok(identity)
+}
+
+/// A serial number that is handed out is its device's identity: the log then knows which ones are used.
+fn check_serial_use(handed_out: bool, identity: Option<&str>, fields: &Fields) -> Checked<()> {
+    match (handed_out, fields.takes_serial()) {
+        (false, true) => fault(
+            "serial",
+            "is missing: say from and to, or list, for {serial} to be taken from",
+        ),
+        (true, _) if identity != Some("{serial}") => fault(
+            "identity",
+            "must be \"{serial}\" where serial numbers are handed out",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// What an attribute's value must look like by its base.

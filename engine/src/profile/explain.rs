@@ -18,6 +18,14 @@ impl Profile {
             ("identity", self.explain_identity()),
             ("keys", self.explain_keys()),
         ];
+        if let Some(serials) = &self.serials {
+            let (first, last) = (serials.text(0), serials.text(serials.count() - 1));
+            let text = format!(
+                "the request's, or the first free of {} from {first} to {last}",
+                serials.count()
+            );
+            statements.push(("serial", text));
+        }
         for entry in &self.subject {
             let pattern = entry.pattern.as_ref();
             let pattern = pattern.map_or(String::new(), |p| format!(", must match {}", p.text()));
@@ -186,7 +194,7 @@ fn extension_name(oid: &[u8]) -> String {
 }
 
 /// As a person reads a time.
-fn date(unix_s: u64) -> String {
+pub(super) fn date(unix_s: u64) -> String {
     let time = der::DateTime::from_unix_duration(std::time::Duration::from_secs(unix_s));
     time.map_or_else(|_| unix_s.to_string(), |time| time.to_string())
 }

@@ -1,6 +1,7 @@
 //! A profile file as it is written. Unknown keys are refused: a misspelt one must not be passed over.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -28,6 +29,7 @@ pub(super) struct RawProfile {
     pub(super) extensions: RawExtensions,
     #[serde(default)]
     pub(super) requested_extensions: BTreeMap<String, RawRequested>,
+    pub(super) serial: Option<RawSerial>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,6 +99,7 @@ pub(super) struct RawKey {
     pub(super) algorithms: Vec<DeviceKeyAlgorithm>,
     pub(super) rsa_bits_min: Option<usize>,
     pub(super) rsa_bits_max: Option<usize>,
+    pub(super) generated: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -140,6 +143,16 @@ pub(super) struct RawExtension {
     #[serde(default)]
     pub(super) critical: bool,
     pub(super) der: String,
+}
+
+/// Serial numbers of devices that are handed out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSerial {
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+    /// A file, relative to the profile's own.
+    pub(super) list: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,6 +12,7 @@ use crate::key::{SubjectPublicKeyInfo, sha256};
 use crate::permit::tests::{LOG, Officer};
 use crate::permit::{Permit, fold_identity};
 use crate::profile::IDEVID_TOML;
+use crate::serial_offer::SerialOffer;
 
 pub(crate) const ISSUER: [u8; 20] = [7; 20];
 pub(crate) const NOW_S: u64 = 1_800_000_000;
@@ -117,10 +118,12 @@ impl World {
             request: ValidatedRequest {
                 key: SubjectPublicKeyInfo::parse(&tlv).unwrap(),
                 key_fingerprint: ask.fingerprint(),
+                generated: false,
                 request_id: ask.id(self),
                 identity: Some(ask.1.to_owned()),
                 subject: Vec::new(),
                 alt_names: None,
+                serial: SerialOffer::None,
             },
             profile: &self.profile,
             permit: permit.map(str::as_bytes),

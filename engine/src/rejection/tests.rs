@@ -26,6 +26,7 @@ fn every_kind() -> Vec<Rejection> {
             profile: text(),
             algorithm: "",
         },
+        KeyNotGenerated(text()),
         RsaPolicy(""),
         IssuerKey,
         EcPoint(""),
@@ -46,6 +47,7 @@ fn every_kind() -> Vec<Rejection> {
         RequestsCa,
         DataLimit(""),
         DataValue(""),
+        SerialsExhausted { profile: text() },
         RequestedExtension {
             extension: text(),
             problem: "",
@@ -115,10 +117,11 @@ fn kinds_are_complete(rejection: &Rejection) {
     match rejection {
         Empty | TooLarge { .. } | Malformed(_) | AttributeCount | OverLimit(_) => {}
         SignatureAlgorithm | ProofOfPossession | PssParameters(_) | SignatureHash(_) => {}
-        KeyUnsupported(_) | KeyNotAllowed { .. } | RsaPolicy(_) | IssuerKey | EcPoint(_) => {}
+        KeyUnsupported(_) | KeyNotAllowed { .. } | KeyNotGenerated(_) => {}
+        RsaPolicy(_) | IssuerKey | EcPoint(_) => {}
         RsaSmallFactor { .. } | RsaClosePrimes | RsaRoca | KnownBadKey => {}
         UnknownProfile(_) | FieldCount { .. } | FieldValue { .. } | RequestsCa => {}
-        DataLimit(_) | DataValue(_) | RequestedExtension { .. } => {}
+        DataLimit(_) | DataValue(_) | RequestedExtension { .. } | SerialsExhausted { .. } => {}
         KeyInUse { .. } | IdentityInUse { .. } | ChangedRequest { .. } | Superseded { .. } => {}
         KeyRetired { .. } | ReissueLimit { .. } | PermitNeeded { .. } | Permit { .. } => {}
     }

@@ -36,7 +36,6 @@ pub(crate) fn check_modulus(modulus: &[u8]) -> Result<(), Rejection> {
 }
 
 /// Every weakness of a modulus.
-#[allow(dead_code, reason = "for the report of one request")]
 pub(crate) fn modulus_findings(modulus: &[u8]) -> Vec<Rejection> {
     let residues = residues(modulus);
     let small = small_factor(&residues).map(|factor| Rejection::RsaSmallFactor { factor });
@@ -203,5 +202,7 @@ const fn squares_mod_64() -> u64 {
     squares
 }
 
+#[cfg(test)]
+pub(crate) mod keys;
 #[cfg(test)]
 mod tests;

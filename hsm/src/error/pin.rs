@@ -102,7 +102,8 @@ pub enum PinError {
     /// That a PIN is being sent could not be written down. It was not sent.
     #[error(
         "the PIN is not sent to token '{token}', because it could not be written down in {} first \
-         ({source}); let this user write there",
+         ({source}); let the user that runs this write there: chown the file, or its directory where \
+         the file is missing",
         mark.display()
     )]
     MarkUnwritable {

@@ -198,7 +198,7 @@ pub fn generate_reported_key_pair(
 /// [`OpenError`] says which of module, token, PIN or key it was.
 pub fn report_key(uri: &Pkcs11Uri) -> Result<KeyReport, OpenError> {
     let token = Token::open(uri, &PinMarks::default())?;
-    let setup = token.module().setup();
+    let setup = token.setup();
     let found = token.with_anchor(|session| {
         Ok(match key::find_with_public_key(session, &token, uri) {
             Ok((private, public_key)) => Ok(report(session, &token, private, public_key)?),
@@ -220,7 +220,7 @@ pub fn report_key(uri: &Pkcs11Uri) -> Result<KeyReport, OpenError> {
 /// [`DestroyError`]; with all but [`DestroyError::StillThere`] and a failed call nothing was destroyed.
 pub fn destroy_key_pair(uri: &Pkcs11Uri, expected: &PublicKey) -> Result<(), DestroyError> {
     let token = Token::open(uri, &PinMarks::default())?;
-    let setup = token.module().setup();
+    let setup = token.setup();
     let outcome = destroy(&token, uri, expected);
     drop(setup);
     outcome

@@ -70,7 +70,7 @@ pub(super) fn make_key_pair<T>(
         ))?,
     };
     // From the search to the key's making nobody of this process makes another.
-    let setup = token.module().setup();
+    let setup = token.setup();
     let session = token.open_writing_session().map_err(failed)?;
     if let Some(clash) = taken(&session, label, &id).map_err(failed)? {
         return Err(GenerateError::Exists {

@@ -35,7 +35,7 @@ pub fn initialize_token(
         });
     }
     let module = ModuleUser::acquire_path(module)?;
-    let _setup = module.setup();
+    let _slots = module.change_slots();
     let tokens = initialized_tokens(&module)?;
     if tokens
         .iter()
@@ -45,12 +45,15 @@ pub fn initialize_token(
             label: label.to_owned(),
         });
     }
-    initialize_free(
+    let made = initialize_free(
         &module,
         label,
         &AuthPin::from(so_pin),
         &AuthPin::from(user_pin),
-    )
+    );
+    // SoftHSM adds the next free slot when it is asked for its slots: now, while nobody else asks.
+    let _ = module.tokens();
+    made
 }
 
 fn initialize_free(

@@ -159,7 +159,7 @@ pub fn inspect_uri(uri: &Pkcs11Uri) -> Result<ModuleDescription, ModuleError> {
 }
 
 fn describe(module: &Module, uri: Option<&Pkcs11Uri>) -> Result<ModuleDescription, ModuleError> {
-    let _setup = module.setup();
+    let _slots = module.keep_slots();
     let failed = |function: &'static str| {
         move |error: Error| ModuleError::Call {
             path: module.path().to_owned(),

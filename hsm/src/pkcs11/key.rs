@@ -48,7 +48,7 @@ impl TokenKey {
     ) -> Result<TokenKey, OpenError> {
         let copied = options.key_copy;
         let token = Arc::new(token);
-        let setup = token.module().setup();
+        let setup = token.setup();
         let found = token.with_anchor(|session| {
             let found = find_with_public_key(session, &token, uri);
             Ok(found.map(|(object, public_key)| (object, public_key, session.handle())))
@@ -145,7 +145,7 @@ impl TokenKey {
 
     /// Looks the key up. A session copy is made anew if it is wanted or went with its anchor.
     fn search(&self, current: &mut Handle, copy_anew: bool) -> Result<ObjectHandle, SignError> {
-        let _setup = self.token.module().setup();
+        let _setup = self.token.setup();
         let found = self.token.with_anchor(|session| {
             let anchor = session.handle();
             self.token.check_login(session)?;

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{
+    Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    TryLockError,
+};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -35,14 +38,21 @@ pub(super) struct Module {
     path: PathBuf,
     context: Pkcs11,
     sign: SignFunctions,
-    /// Held while tokens are opened, closed, initialized or given keys. Some modules (SoftHSM
-    /// among them) race when the last session closes while another opens, and when a search runs
-    /// while a key is made; and a login must not run twice at a time.
-    setup: Mutex<()>,
+    /// Read while slots are listed and sessions opened, written while a token is initialized: that
+    /// gives SoftHSM another slot. Nobody who signs initializes tokens, so nobody waits for a call
+    /// that hangs.
+    slots: RwLock<()>,
+    /// The set-up locks of the slots in use.
+    setups: Mutex<HashMap<u64, SetupLock>>,
     usage: Mutex<Usage>,
     /// It said that it is not initialized, though it was: nothing of it can be used.
     lost: AtomicBool,
 }
+
+/// Held while a slot's token is opened, closed or given keys. Some modules (SoftHSM among them) race
+/// when a token's last session closes while another opens, and when a search runs while a key is
+/// made. A lock for each slot: a call that hangs holds up no other token behind the same library.
+pub(super) type SetupLock = Arc<Mutex<()>>;
 
 /// Keeps a module initialized. The last one of a module to go finalizes it.
 pub(super) struct ModuleUser {
@@ -159,9 +169,21 @@ impl Module {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Waits for the right to open, close or change tokens.
-    pub(super) fn setup(&self) -> MutexGuard<'_, ()> {
-        lock(&self.setup)
+    /// The slots stay as they are meanwhile.
+    pub(super) fn keep_slots(&self) -> RwLockReadGuard<'_, ()> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the right to initialize a token, which changes the slots.
+    pub(super) fn change_slots(&self) -> RwLockWriteGuard<'_, ()> {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The set-up lock of a slot. There are as many as slots in use.
+    pub(super) fn setup_lock(&self, slot: Slot) -> SetupLock {
+        let mut setups = lock(&self.setups);
+        setups.retain(|_, setup| Arc::strong_count(setup) > 1);
+        Arc::clone(setups.entry(slot.id()).or_default())
     }
 
     /// Every slot that has a token, initialized or not.
@@ -207,7 +229,8 @@ impl Module {
             path: path.to_owned(),
             context,
             sign,
-            setup: Mutex::new(()),
+            slots: RwLock::new(()),
+            setups: Mutex::default(),
             usage: Mutex::default(),
             lost: AtomicBool::new(false),
         })

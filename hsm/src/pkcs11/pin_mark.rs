@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -33,6 +33,9 @@ const LOGIN_LOOK_EVERY: Duration = Duration::from_millis(5);
 /// nothing.
 const UNDER_WAY: &[u8; 26] = b"a login is under way     \n";
 const NO_LOGIN: &[u8; 26] = b"no login is under way    \n";
+
+/// The user id of root.
+const ROOT: u32 = 0;
 
 /// The marks in one directory, or none.
 #[derive(Debug, Clone, Default)]
@@ -98,9 +101,7 @@ impl PinMarks {
             mark: path.clone(),
             source,
         };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600);
-        let mut file = options.open(&path).map_err(unwritable)?;
+        let mut file = open_or_make(&path).map_err(unwritable)?;
         if !lock_within(&file, LOGIN_WAIT_MAX).map_err(unwritable)? {
             return Err(PinError::LoginElsewhere {
                 token: label(),
@@ -175,12 +176,8 @@ impl PinMarks {
              locked, then remove this file.\n",
             reason(code)
         );
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut file = open_or_make(&path)?;
+        file.set_len(0)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         sync_directory(&path)?;
@@ -223,6 +220,31 @@ impl LoginMark {
     }
 }
 
+/// Opens a mark, to be read and written. Where there is none it is made, for its owner alone; one that root
+/// makes belongs to whom the directory belongs to: the service that comes after has to write it too. It is
+/// not made through a symbolic link, so nothing outside the directory is given away.
+fn open_or_make(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    let file = match options.create_new(true).mode(0o600).open(path) {
+        // Another process made it in between, or it is a link to nothing.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return options.create_new(false).open(path);
+        }
+        made => made?,
+    };
+    if file.metadata()?.uid() == ROOT {
+        let directory = fs::metadata(directory_of(path))?;
+        // A root that may not give files away has a file of its own, and the service says what to do.
+        let _ = fchown(&file, Some(directory.uid()), Some(directory.gid()));
+    }
+    Ok(file)
+}
+
 /// Whether the lock was to be had. It goes with the file, also when the process is killed.
 fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + limit;
@@ -254,8 +276,11 @@ fn login_text(token: &TokenName) -> String {
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// The mark's first line.
@@ -372,6 +397,43 @@ mod tests {
             let error = second.join().unwrap().unwrap_err();
             assert!(matches!(error, PinError::RefusedBefore { .. }), "{error}");
         });
+    }
+
+    /// What a start by root leaves must not stop the service that comes after it.
+    #[test]
+    fn a_mark_belongs_to_whom_its_directory_belongs_to() {
+        let directory = tempfile::tempdir().unwrap();
+        // Without root's rights the directory stays our own, and so does the mark.
+        let _ = std::os::unix::fs::chown(directory.path(), Some(12_345), Some(54_321));
+        let marks = PinMarks::new(Some(directory.path().to_owned()));
+        let token = token(&directory, "a", "1");
+        marks.login_begins(&token).unwrap().ends();
+        marks.leave(&token, ReturnCode::new(0xa0)).unwrap();
+        let owner = |path: &Path| {
+            let metadata = fs::metadata(path).unwrap();
+            (metadata.uid(), metadata.gid())
+        };
+        for name in ["pin-login.a.1", "pin-refused.a.1"] {
+            let path = directory.path().join(name);
+            assert_eq!(owner(&path), owner(directory.path()), "{name}");
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        }
+    }
+
+    /// Root must not make a file elsewhere and give it away.
+    #[test]
+    fn a_mark_is_not_made_through_a_link() {
+        let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = elsewhere.path().join("made");
+        for name in ["pin-login.a.1", "pin-refused.a.1"] {
+            std::os::unix::fs::symlink(&target, directory.path().join(name)).unwrap();
+        }
+        let marks = PinMarks::new(Some(directory.path().to_owned()));
+        let token = token(&directory, "a", "1");
+        let error = marks.login_begins(&token).unwrap_err();
+        assert!(matches!(error, PinError::MarkUnwritable { .. }), "{error}");
+        marks.leave(&token, ReturnCode::new(0xa0)).unwrap_err();
+        assert!(!target.exists());
     }
 
     #[test]

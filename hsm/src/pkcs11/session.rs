@@ -211,7 +211,7 @@ impl SigningSession {
             }),
             None => self.call_wrapper(data, raw),
         }
-        .map_err(|call| self.failed(call))?;
+        .map_err(|call| self.failed(self.behind(call)))?;
         if found == expected {
             return Ok(found);
         }
@@ -258,6 +258,22 @@ impl SigningSession {
             place.copy_from_slice(&signature);
         }
         Ok(signature.len())
+    }
+
+    /// What a call that did not sign means. NSS says that an RSA key is of the wrong kind where the login is missing,
+    /// and a login mends that.
+    fn behind(&self, call: CallError) -> CallError {
+        if call.code != ReturnCode::KEY_TYPE_INCONSISTENT {
+            return call;
+        }
+        let logged_in = self
+            .session
+            .get()
+            .and_then(|session| self.key.token().check_login(session));
+        match logged_in {
+            Err(lost) if lost.class() == ErrorClass::Login => lost,
+            _ => call,
+        }
     }
 
     fn failed(&self, call: CallError) -> SignError {

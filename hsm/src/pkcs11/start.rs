@@ -140,7 +140,7 @@ fn compare(opened: &[(usize, Seen)]) -> Result<(), OpenError> {
 }
 
 /// Whether a person has to correct the configuration: the pool does not start around that. What is
-/// left is a token that is down, or that refused its PIN.
+/// left is a token that is down, that refused its PIN, or that gets none.
 fn is_configuration(error: &OpenError) -> bool {
     match error {
         OpenError::Module(error) => matches!(
@@ -151,7 +151,7 @@ fn is_configuration(error: &OpenError) -> bool {
                 | ModuleError::NotAModule { .. }
         ),
         OpenError::Token(error) => matches!(error, TokenError::Ambiguous { .. }),
-        OpenError::Pin(PinError::LoginElsewhere { .. }) => false,
+        OpenError::Pin(PinError::LoginElsewhere { .. } | PinError::MarkUnwritable { .. }) => false,
         OpenError::Pin(error) => !error.is_lasting(),
         OpenError::Call { .. } => false,
         _ => true,

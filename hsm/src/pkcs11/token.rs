@@ -1,13 +1,13 @@
 //! One token in use: found by its URI, logged in once, kept open by an anchor session.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::{Slot, TokenInfo};
 
 use super::login::{self, Login, LoginError};
-use super::module::{Module, ModuleUser, lock};
+use super::module::{Module, ModuleUser, SetupLock, lock};
 use super::open_session::OpenSession;
 use super::pin_mark::PinMarks;
 use super::pin_memory::TokenName;
@@ -24,6 +24,7 @@ pub(super) struct Token {
     name: TokenName,
     slot: Slot,
     marks: PinMarks,
+    setup: SetupLock,
     /// The calls that sign know this token's sessions.
     direct: bool,
     wants_login: bool,
@@ -48,7 +49,6 @@ impl Token {
     /// that does not say where they are kept.
     pub(super) fn open(uri: &Pkcs11Uri, marks: &PinMarks) -> Result<Token, OpenError> {
         let module = ModuleUser::acquire(uri)?;
-        let setup = module.setup();
         let (slot, info) = find(&module, uri)?;
         let label: Arc<str> = Arc::from(info.label());
         let name = TokenName {
@@ -62,16 +62,18 @@ impl Token {
             token: info.label().to_owned(),
             call,
         };
-        let anchor = OpenSession::open(module.context(), slot).map_err(failed)?;
-        // A login may last as long as a network or a person does: the module's other tokens do not wait for it.
-        drop(setup);
+        let setup = module.setup_lock(slot);
+        let anchor = {
+            let (_setup, _slots) = (lock(&setup), module.keep_slots());
+            OpenSession::open(module.context(), slot).map_err(failed)?
+        };
         let session = anchor.get().map_err(failed)?;
         let logged_in = login
             .as_ref()
             .map_or(Ok(()), |login| login::marked(session, login, &marks, &name));
         if let Err(error) = logged_in {
             // The last session of a token must not close while another one opens.
-            let _setup = module.setup();
+            let _setup = lock(&setup);
             drop(anchor);
             return Err(match error {
                 LoginError::HeldBack(error) => error.into(),
@@ -96,6 +98,7 @@ impl Token {
             name,
             slot,
             marks,
+            setup,
             direct,
             wants_login,
             anchor: Mutex::new(anchor),
@@ -120,13 +123,20 @@ impl Token {
         &self.module
     }
 
+    /// Waits for the right to search, make or destroy keys.
+    pub(super) fn setup(&self) -> MutexGuard<'_, ()> {
+        lock(&self.setup)
+    }
+
     /// Opens a session that only signs.
     pub(super) fn open_session(&self) -> Result<OpenSession, CallError> {
+        let _slots = self.module.keep_slots();
         OpenSession::open(self.module.context(), self.slot)
     }
 
     /// Opens a session that can make keys.
     pub(super) fn open_writing_session(&self) -> Result<Session, CallError> {
+        let _slots = self.module.keep_slots();
         let session = self.module.context().open_rw_session(self.slot);
         session.map_err(|error| CallError::from_wrapper("C_OpenSession", &error))
     }
@@ -264,7 +274,7 @@ impl Token {
 
     fn close_anchor(&mut self) {
         // The last session of a token must not close while another one opens.
-        let _setup = self.module.setup();
+        let _setup = lock(&self.setup);
         lock(&self.anchor).session.close();
     }
 }
@@ -285,7 +295,10 @@ pub(super) fn ping(session: &Session) -> Result<(), CallError> {
 /// The one token that fits the URI's `token`, `serial`, `manufacturer` and `model`.
 fn find(module: &Module, uri: &Pkcs11Uri) -> Result<(Slot, TokenInfo), OpenError> {
     let name = |info: &TokenInfo| format!("'{}' (serial {})", info.label(), info.serial_number());
-    let mut tokens = initialized_tokens(module)?;
+    let mut tokens = {
+        let _slots = module.keep_slots();
+        initialized_tokens(module)?
+    };
     let seen: Vec<String> = tokens.iter().map(|(_, info)| name(info)).collect();
     tokens.retain(|(_, info)| fits(uri, info));
     match tokens.len() {

@@ -5,7 +5,7 @@ use std::fs;
 use birthmark_hsm::{ErrorClass, TokenState};
 
 use crate::pins::remembering;
-use crate::world::{World, sign_ok, wait_for};
+use crate::world::{World, assert_adds_up, errors, sign_ok, wait_for};
 
 /// As a process leaves it that is killed in C_Login.
 const CUT_SHORT: &str = "a login is under way     \n";
@@ -99,4 +99,24 @@ fn starts_at_the_same_time_send_a_wrong_pin_once_and_a_right_one_each() {
         3,
         "the second start heard what the first was told"
     );
+}
+
+/// NSS says that an RSA key is of the wrong kind where the login is missing.
+#[test]
+fn a_lost_login_is_seen_behind_a_key_of_the_wrong_kind() {
+    let world = World::new([("a", "")]);
+    let pool = world.open();
+    sign_ok(&pool, 20);
+    // Once with the login lost, and once without: then the key is what the token says.
+    let wrong = "function = 'C_SignInit', at = [1], code = 'CKR_KEY_TYPE_INCONSISTENT'";
+    world.command(0, &format!("fault = {{ {wrong}, login = 'lose' }}"));
+    sign_ok(&pool, 20);
+    assert_eq!(world.report(0).logins, 2);
+    world.command(0, &format!("fault = {{ {wrong} }}"));
+    let [error] = &errors(&pool, 20)[..] else {
+        panic!("one job is refused")
+    };
+    assert_eq!(error.class(), ErrorClass::Request, "{error}");
+    assert_eq!(world.report(0).logins, 2);
+    assert_adds_up(&pool.tokens());
 }

@@ -15,10 +15,13 @@ mod figures;
 mod hangs;
 mod keys;
 mod logins;
+#[path = "../own_process/mod.rs"]
+mod own_process;
 mod pins;
 mod sessions;
 mod siblings;
 #[path = "../test_token/mod.rs"]
 mod test_token;
+mod threads;
 mod world;
 mod wrong_signatures;

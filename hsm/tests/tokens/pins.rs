@@ -146,6 +146,31 @@ fn a_mark_that_cannot_be_written_is_told() {
     assert_eq!(world.report(0).calls("C_Login"), 0, "nor was the PIN sent");
 }
 
+/// The token is left out like one that is down, and taken once a person saw to it.
+#[test]
+fn a_mark_that_cannot_be_written_takes_out_its_token_alone() {
+    let world = World::new([("a", COUNTED), ("b", "")]);
+    // Nobody can write a directory, not even root.
+    let mark = world.file("pin-login.a.0001");
+    fs::create_dir(&mark).unwrap();
+    let pool = world.try_open(remembering(&world)).unwrap();
+    sign_ok(&pool, 20);
+    wait_for(&pool, "it is probed", || {
+        world.report(0).calls("C_OpenSession") > 3
+    });
+    let told = &pool.tokens()[0];
+    assert_eq!(told.state, TokenState::Down, "{told:#?}");
+    assert!(
+        told.why.contains("let the user that runs this write there"),
+        "{told:#?}"
+    );
+    assert_eq!(world.report(0).calls("C_Login"), 0, "no PIN was sent");
+    fs::remove_dir(&mark).unwrap();
+    wait_for_state(&pool, 0, TokenState::Up);
+    assert_eq!(world.report(0).logins, 1);
+    sign_ok(&pool, 20);
+}
+
 /// A token may say so while it signs.
 #[test]
 fn a_pin_that_locks_while_the_token_signs_stops_it() {

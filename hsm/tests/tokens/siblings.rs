@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::encoding::AsBigEndian;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use birthmark_hsm::{ErrorClass, Pkcs11Uri, SigningPool, TokenState};
+use birthmark_hsm::{ErrorClass, Pkcs11Uri, PoolOptions, SigningPool, TokenState};
 use birthmark_test_token::TestHsm;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::object::{Attribute, KeyType, ObjectClass};
@@ -71,6 +72,10 @@ fn import(tokens: &[&TestToken]) {
 }
 
 fn open(front: &TestHsm, tokens: &[&TestToken]) -> SigningPool {
+    open_within(front, tokens, PoolOptions::default().call_limit)
+}
+
+fn open_within(front: &TestHsm, tokens: &[&TestToken], call_limit: Duration) -> SigningPool {
     let uris: Vec<Pkcs11Uri> = tokens
         .iter()
         .map(|token| {
@@ -79,8 +84,9 @@ fn open(front: &TestHsm, tokens: &[&TestToken]) -> SigningPool {
         })
         .collect();
     // Only for its options.
-    let world = World::new([]);
-    SigningPool::pkcs11_tokens(&uris, world.options()).unwrap()
+    let mut options = World::new([]).options();
+    options.call_limit = call_limit;
+    SigningPool::pkcs11_tokens(&uris, options).unwrap()
 }
 
 fn front(directory: &Path, module: &Path) -> TestHsm {
@@ -132,21 +138,44 @@ fn a_module_that_lost_its_state_takes_all_its_tokens_along_and_brings_them_back(
     assert_eq!(front.report().unwrap().sessions_open, 0);
 }
 
-/// One token's network swallows its login. The other one behind the same library signs, from the start.
+/// One token's network swallows its login.
 #[test]
 fn a_login_that_hangs_holds_up_no_other_token_of_its_module() {
+    holds_up_no_sibling("{ function = 'C_Login', at = [1], hang = true }");
+}
+
+/// One token does not answer the search for its key.
+#[test]
+fn a_search_that_hangs_holds_up_no_other_token_of_its_module() {
+    holds_up_no_sibling("{ function = 'C_FindObjectsInit', at = [1], hang = true }");
+}
+
+/// One token's key is not found, and the session that held its login does not close.
+#[test]
+fn a_session_that_hangs_while_it_closes_holds_up_no_other_token_of_its_module() {
+    holds_up_no_sibling(
+        "{ function = 'C_FindObjectsInit', at = [1], code = 'CKR_DEVICE_ERROR' },
+         { function = 'C_CloseSession', at = [1], hang = true }",
+    );
+}
+
+/// The other token behind the same library signs, from the start. With the hang over, both do.
+fn holds_up_no_sibling(faults: &str) {
     let _alone = alone();
     let (first, second) = (TestToken::create(), TestToken::create());
     let tokens = [&first, &second];
     import(&tokens);
     let directory = tempfile::tempdir().unwrap();
     let settings = format!(
-        "mode = 'forward'\nmodule = '{}'\nfaults = [{{ function = 'C_Login', at = [1], hang = true }}]",
+        "mode = 'forward'\nmodule = '{}'\nfaults = [{faults}]",
         first.module.display()
     );
     let front = TestHsm::create(directory.path(), "front", &settings).unwrap();
-    let pool = open(&front, &tokens);
+    // Starting waits so long for the other token.
+    let call_limit = Duration::from_secs(2);
+    let pool = open_within(&front, &tokens, call_limit);
     sign_ok(&pool, 100);
+    assert_eq!(front.report().unwrap().hung, 1);
     let up = |pool: &SigningPool| {
         let all = pool.tokens();
         all.iter().filter(|t| t.state == TokenState::Up).count()

@@ -79,11 +79,12 @@ impl Memtable {
         let base = tables.base;
         let position = |record: &RecordIndex| (record.0 - base) as u32;
         for (space, table) in tables.release.iter_mut().enumerate() {
-            for (record, keys) in batch {
-                if let Some(key) = &keys[space] {
-                    table.insert(self.hash(key), position(record));
-                }
-            }
+            let entry = |(record, keys): &(RecordIndex, RecordKeys)| {
+                let hash = self.hash(keys[space].as_ref()?);
+                Some((hash, position(record)))
+            };
+            let entries: Vec<(u64, u32)> = batch.iter().filter_map(entry).collect();
+            table.insert_all(&entries);
         }
         let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
         for (space, entries) in (RELEASE_SPACES..).zip(others.iter_mut()) {

@@ -10,6 +10,9 @@ const SLOTS_MIN: usize = 1 << 10;
 /// many: who chooses keys with hashes at the end may ask for a slot for each of these, and for no more.
 const SLOTS_BEHIND: usize = 1 << 10;
 
+/// Entries whose slots are brought into the cache together: two lines each are half of a first cache of 32 KB.
+const TOUCHED: usize = 128;
+
 const HASH_BYTES: usize = 8;
 const POSITION_BYTES: usize = 4;
 
@@ -45,7 +48,17 @@ impl Table {
         }
     }
 
-    pub(crate) fn insert(&mut self, hash: u64, position: u32) {
+    /// Enters these hashes with their positions.
+    pub(crate) fn insert_all(&mut self, entries: &[(u64, u32)]) {
+        for some in entries.chunks(TOUCHED) {
+            self.touch_slots(some);
+            for &(hash, position) in some {
+                self.insert(hash, position);
+            }
+        }
+    }
+
+    fn insert(&mut self, hash: u64, position: u32) {
         let homes = 1usize << (64 - self.shift);
         if (self.len + 1) * 4 > homes * 3 {
             self.rebuild(homes * 2, self.behind);
@@ -124,6 +137,18 @@ impl Table {
             .filter_map(home)
             .fold(0, |sum: u8, slot| sum.wrapping_add(slot[0]));
         // Otherwise the compiler sees that nobody wants the sum and leaves the loop out.
+        std::hint::black_box(sum);
+    }
+
+    /// [`touch`](Table::touch) for what will be entered: the places of the positions too.
+    fn touch_slots(&self, entries: &[(u64, u32)]) {
+        let slots = self.hashes.chunks::<HASH_BYTES>();
+        let places = self.positions.chunks::<POSITION_BYTES>();
+        let home = |(hash, _): &(u64, u32)| {
+            let home = (hash >> self.shift) as usize;
+            Some(slots.get(home)?[0].wrapping_add(places.get(home)?[0]))
+        };
+        let sum = entries.iter().filter_map(home).fold(0, u8::wrapping_add);
         std::hint::black_box(sum);
     }
 

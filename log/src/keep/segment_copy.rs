@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::Payloads;
 use crate::error::VerifyError;
 use crate::floor::{read_floor, write_floor};
-use crate::scan::{HOLE, ScanError, SegmentScanner, corrupt, read_header, segment_numbers};
+use crate::scan::{HOLE, ScanError, corrupt, read_header, segment_numbers};
 use crate::segment::{SegmentHeader, segment_name, segments_dir};
+use crate::segment_scanner::SegmentScanner;
 use crate::storage::{PathError, Storage, StorageFile, at};
 
 /// Zeros written in one call behind the batches of a copy.
@@ -82,8 +82,7 @@ impl SegmentCopy {
         to: &Path,
         header: SegmentHeader,
     ) -> Result<SegmentCopy, PathError> {
-        let scanner = SegmentScanner::new(Arc::clone(&source), &header, Payloads::Compared)
-            .map_err(at(path))?;
+        let scanner = SegmentScanner::new(Arc::clone(&source), &header).map_err(at(path))?;
         let copy_path = to.join(segment_name(header.number));
         let copy = storage.create(&copy_path).map_err(at(&copy_path))?;
         let (block, _) = header.encode();

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::OFlags;
+
 use super::aligned::{ALIGNMENT, AlignedBytes};
 use super::{LockGuard, Storage, StorageFile, Volume, check_length, read_file};
 
@@ -51,6 +53,17 @@ impl Storage for DiskStorage {
     fn open_direct(&self, path: &Path, writable: bool) -> io::Result<Arc<dyn StorageFile>> {
         let cached = OpenOptions::new().read(true).write(writable).open(path)?;
         direct(cached, path, writable)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = match bytes.len() < DIRECT_BYTES_MIN {
+            true => create_file(path)?,
+            false => match create_past_cache(path) {
+                Err(error) if is_refused(&error) => create_file(path)?,
+                created => return write_past_cache(&created?, bytes),
+            },
+        };
+        FileExt::write_all_at(&file, bytes, 0)
     }
 
     fn read_medium(&self, path: &Path, bytes_max: u64, bytes: &mut AlignedBytes) -> io::Result<()> {
@@ -130,14 +143,52 @@ fn create_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-fn open_past_cache(path: &Path, writable: bool) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
+/// The flag of a file whose transfers bypass the cache.
+const DIRECT: i32 = OFlags::DIRECT.bits() as i32;
+
+/// Smallest file that is written past the cache: transferring a few pages costs more than copying them.
+const DIRECT_BYTES_MIN: usize = 16 << 10;
+
+fn create_past_cache(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(writable)
-        .custom_flags(flags)
-        .open(path)
+    let options = options.read(true).write(true).create(true).truncate(true);
+    options.custom_flags(DIRECT).open(path)
+}
+
+/// Writes a whole file that was just made, past the cache as far as it is aligned, and the rest through it:
+/// `pwrite`, and `fcntl(F_SETFL)` and `pwrite`.
+///
+/// Opening it a second time for the rest would cost more. A rest begins with a whole block of the file system,
+/// so that it need not be read first.
+fn write_past_cache(file: &File, bytes: &[u8]) -> io::Result<()> {
+    let aligned = bytes.as_ptr().addr().is_multiple_of(SECTOR_BYTES);
+    let units = [SECTOR_BYTES, ALIGNMENT].map(|unit| bytes.len() - bytes.len() % unit);
+    let mut written = 0;
+    for part in units {
+        let rest = bytes.len() - part;
+        if !aligned || part == 0 || (rest > 0 && !part.is_multiple_of(ALIGNMENT)) {
+            continue;
+        }
+        match FileExt::write_all_at(file, &bytes[..part], 0) {
+            Err(error) if is_refused(&error) => {}
+            transfer => {
+                transfer?;
+                written = part;
+                break;
+            }
+        }
+    }
+    if written < bytes.len() {
+        rustix::fs::fcntl_setfl(file, OFlags::empty())?;
+        FileExt::write_all_at(file, &bytes[written..], written as u64)?;
+    }
+    Ok(())
+}
+
+fn open_past_cache(path: &Path, writable: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(writable);
+    options.custom_flags(DIRECT).open(path)
 }
 
 /// Whether this is the answer of a file system or disk that does no such transfer.
@@ -288,6 +339,33 @@ mod tests {
             prop_assert_eq!(&memory[..], &model[..]);
             let short = DiskStorage.read_medium(&path, model.len() as u64 - 1, &mut memory);
             prop_assert_eq!(short.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+    }
+
+    #[test]
+    fn a_new_file_has_its_bytes_and_no_others_however_they_lie() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let mut again = AlignedBytes::default();
+        let lengths = [
+            300_000, 0, 1, 8192, 16_383, 16_384, 16_385, 20_480, 20_992, 24_575, 221_184, 221_185,
+        ];
+        for (round, len) in lengths.into_iter().enumerate() {
+            for shift in [0, 1, 512] {
+                let mut memory = AlignedBytes::default();
+                memory.resize(shift + len);
+                for (at, byte) in memory.iter_mut().enumerate() {
+                    *byte = (at * 31 + round * 7 + shift) as u8;
+                }
+                DiskStorage.write_new(&path, &memory[shift..]).unwrap();
+                assert!(fs::read(&path).unwrap() == memory[shift..], "{len} bytes");
+                let file = File::open(&path).unwrap();
+                Volume::sync(&file).unwrap();
+                DiskStorage
+                    .read_medium(&path, len as u64, &mut again)
+                    .unwrap();
+                assert!(again[..] == memory[shift..], "{len} bytes from the medium");
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::hash::{Hash, leaf_hash_in_place};
 use super::tile::TILE_WIDTH;
 
 /// Bytes of the longest entry: its length is a 16-bit number.
@@ -141,12 +142,84 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
+/// Reads the records of a bundle one at a time, and hashes each where it stands. What was read before is
+/// not looked at again: a record's hash overwrites its length.
+///
+/// Its errors are those of [`Entries`].
+#[derive(Debug)]
+pub(crate) struct Leaves<'a> {
+    bytes: &'a mut [u8],
+    offset: usize,
+    next: u16,
+    width: u16,
+}
+
+/// A record in its bundle.
+#[derive(Debug)]
+pub(crate) struct Leaf<'a> {
+    /// The last byte of the length, and the record.
+    behind_one: &'a mut [u8],
+}
+
+impl<'a> Leaves<'a> {
+    /// Reads `bytes` as a bundle of exactly `width` entries.
+    pub(crate) fn new(bytes: &'a mut [u8], width: u16) -> Self {
+        Self {
+            bytes,
+            offset: 0,
+            next: 0,
+            width,
+        }
+    }
+
+    /// The next record; `None` at the end of the bundle.
+    pub(crate) fn next_leaf(&mut self) -> Result<Option<Leaf<'_>>, BundleError> {
+        let mut rest = Entries {
+            bytes: &*self.bytes,
+            offset: self.offset,
+            next: self.next,
+            width: self.width,
+            failed: false,
+        };
+        let Some(record) = rest.next().transpose()? else {
+            return Ok(None);
+        };
+        let start = self.offset + LENGTH_BYTES;
+        let end = start + record.len();
+        (self.offset, self.next) = (end, self.next + 1);
+        Ok(Some(Leaf {
+            behind_one: &mut self.bytes[start - 1..end],
+        }))
+    }
+}
+
+impl Leaf<'_> {
+    /// The record.
+    pub(crate) fn record(&self) -> &[u8] {
+        &self.behind_one[1..]
+    }
+
+    /// Its hash in the tree.
+    pub(crate) fn hash(self) -> Hash {
+        leaf_hash_in_place(self.behind_one)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tlog::leaf_hash;
+
+    fn walk_leaves(bytes: &mut [u8], width: u16) -> Result<(), BundleError> {
+        let mut leaves = Leaves::new(bytes, width);
+        while let Some(leaf) = leaves.next_leaf()? {
+            let _ = leaf.hash();
+        }
+        Ok(())
+    }
 
     #[test]
     fn an_entry_is_its_length_and_its_bytes() {
@@ -213,11 +286,19 @@ mod tests {
                 push_entry(&mut bundle, record).unwrap();
             }
             let width = u16::try_from(records.len()).unwrap();
-            prop_assert_eq!(entries(&bundle, width).unwrap(), records);
+            prop_assert_eq!(&entries(&bundle, width).unwrap(), &records);
+            let mut leaves = Leaves::new(&mut bundle, width);
+            for record in &records {
+                let leaf = leaves.next_leaf().unwrap().expect("a leaf");
+                prop_assert_eq!(leaf.record(), record);
+                prop_assert_eq!(leaf.hash(), leaf_hash(record));
+            }
+            prop_assert!(leaves.next_leaf().unwrap().is_none());
         }
 
         #[test]
         fn any_bytes_are_answered(bytes in vec(0..4u8, 0..100), width in 0..40u16) {
+            prop_assert_eq!(walk_leaves(&mut bytes.clone(), width), entries(&bytes, width).map(|_| ()));
             if let Ok(records) = entries(&bytes, width) {
                 let mut again = Vec::new();
                 for record in records {

@@ -39,6 +39,17 @@ pub fn leaf_hash(record: &[u8]) -> Hash {
     from_digest(&context.finish())
 }
 
+/// [`leaf_hash`] of the record behind the first byte of `behind_one`, which is overwritten: in one piece a
+/// record is hashed a tenth faster.
+///
+/// Of no bytes at all it is the hash of the empty tree.
+pub(crate) fn leaf_hash_in_place(behind_one: &mut [u8]) -> Hash {
+    if let Some(first) = behind_one.first_mut() {
+        *first = LEAF_PREFIX;
+    }
+    from_digest(&digest::digest(&SHA256, behind_one))
+}
+
 /// The hash of a node: `SHA-256(0x01 ‖ left ‖ right)` (RFC 6962 §2.1).
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
@@ -112,6 +123,15 @@ mod tests {
             hex(node_hash(&leaf_hash(b""), &leaf_hash(&[0]))),
             "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"
         );
+    }
+
+    #[test]
+    fn in_place_the_byte_in_front_does_not_matter() {
+        for bytes in [0, 1, 54, 55, 56, 850] {
+            let mut entry = vec![0x7E; 1 + bytes];
+            let hash = leaf_hash(&entry[1..]);
+            assert_eq!(leaf_hash_in_place(&mut entry), hash, "{bytes} bytes");
+        }
     }
 
     #[test]

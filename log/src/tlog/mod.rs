@@ -69,10 +69,10 @@ mod tile;
 mod tree;
 mod verify;
 
-pub(crate) use self::bundle::entry_length;
 pub use self::bundle::{
     BUNDLE_BYTES_MAX, BundleError, ENTRY_BYTES_MAX, Entries, entries, push_entry,
 };
+pub(crate) use self::bundle::{Leaves, entry_length};
 pub use self::checkpoint::{
     Checkpoint, CheckpointError, CheckpointSigner, SignError, sign_checkpoint,
 };

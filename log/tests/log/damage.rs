@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use birthmark_log::{
-    CloseError, Corruption, LogReader, OpenError, RecordIndex, VerifyError, VerifyReport,
+    CloseError, Corruption, LogReader, OpenError, Options, RecordIndex, VerifyError, VerifyReport,
 };
 
 use crate::rig::{
@@ -333,4 +334,42 @@ fn a_damaged_record_is_an_error_to_read_and_to_find() {
     ));
     assert!(log.find(0, &crate::rig::key(0, 2)).is_err());
     assert!(log.read(RecordIndex(1)).is_ok());
+}
+
+#[test]
+fn a_checkpoint_is_signed_over_what_was_committed_or_not_at_all() {
+    const BYTES: usize = 600;
+    let bundle = Path::new(DIR).join("public/tile/entries/000.p/3");
+    let publish = |flip: Option<usize>| {
+        let sim = new_sim();
+        let options = Options {
+            publish_interval: Duration::from_secs(3600),
+            ..sim_options(&sim)
+        };
+        let (log, answers) = open_with(options).unwrap();
+        issue_all(&log, &answers, 0..3, BYTES);
+        let used = sim.content(&segment(1));
+        let used = used.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+        if let Some(at) = flip {
+            sim.flip(&segment(1), at, 1);
+        }
+        let published = log.publish();
+        assert_eq!(published.is_ok(), log.checkpoint().is_some());
+        published.map(|size| (size, sim.try_content(&bundle), used))
+    };
+    let (size, committed, used) = publish(None).unwrap();
+    assert_eq!((size, committed.is_some()), (3, true));
+    let first_batch = 512;
+    let mut refused = 0;
+    for at in (first_batch..used).step_by(13) {
+        match publish(Some(at)) {
+            Ok((_, bundle, _)) => assert_eq!(bundle, committed, "byte {at}"),
+            Err(error) => {
+                assert!(error.to_string().contains("damaged"), "byte {at}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    // What stands in a reservation is not published.
+    assert!(refused * 13 >= 3 * BYTES, "{refused}");
 }

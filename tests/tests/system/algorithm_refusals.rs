@@ -282,6 +282,7 @@ fn requests_with_a_flipped_bit_are_refused() {
                     refused,
                     Rejection::ProofOfPossession
                         | Rejection::KeyUnsupported(_)
+                        | Rejection::EcPoint(_)
                         | Rejection::RsaPolicy(_)
                         | Rejection::Malformed(_)
                 ),

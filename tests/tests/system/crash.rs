@@ -12,7 +12,7 @@ use birthmark_loadgen::Corpus;
 use serde_json::Value;
 
 use crate::binary::{assert_code, command, lines};
-use crate::requests::from_pem;
+use crate::requests::{Key, from_pem, name, pem};
 use crate::station::{Entry, Factory, Random, Signer};
 
 /// Requests in one corpus. Their results are some 3 MB: the pipe holds 64 KiB, so the binary can
@@ -192,6 +192,44 @@ fn reissues_that_are_killed_are_not_made_twice() {
     let results = lines(&again);
     assert_eq!(results.len() as u64, REQUESTS);
     assert!(results.iter().all(|line| line["reason"] == "superseded"));
+}
+
+/// Devices whose requests carry only a key get their serial numbers here; each run is killed and done again. However
+/// far a run had come, every device has one number and every number one device.
+#[test]
+fn serial_numbers_that_are_handed_out_survive_kills() {
+    let factory = Factory::for_binary(Signer::P256);
+    let numbered =
+        birthmark_engine::profile::IDEVID_TOML.replace("{csr.subject.serialNumber}", "{serial}");
+    let range = format!("[serial]\nfrom = \"SN00001\"\nto = \"SN{REQUESTS:05}\"\n");
+    factory.file("ca/profiles/idevid.toml", numbered + &range);
+    let requests: String = (0..REQUESTS)
+        .map(|_| Key::generate().request_with(name(&[]), &[]))
+        .map(|der| pem("CERTIFICATE REQUEST", &der))
+        .collect();
+    let requests = factory.file("keys.pem", requests);
+    let mut random = Random::new(SEED);
+    let mut acknowledged = Acknowledged::new();
+    for kill in 0..KILLS {
+        let killed = run_and_kill(&factory, &[&requests], kill, &mut random);
+        remember(&mut acknowledged, 0, killed);
+        assert_there(&factory, &acknowledged);
+    }
+    let output = factory.issue(&["--quiet", &requests], b"");
+    assert_code(&output, 0);
+    remember(&mut acknowledged, 0, lines(&output));
+    assert_there(&factory, &acknowledged);
+    let mut numbers: Vec<String> = Vec::new();
+    for entry in factory.assert_sound() {
+        if let Entry::Issued { identity, .. } = entry {
+            numbers.push(identity.unwrap());
+        }
+    }
+    numbers.sort();
+    let all: Vec<String> = (1..=REQUESTS)
+        .map(|number| format!("SN{number:05}"))
+        .collect();
+    assert_eq!(numbers, all, "seed {SEED:#x}");
 }
 
 /// Starts the binary, kills it at a random moment, and gives the whole lines it had written.

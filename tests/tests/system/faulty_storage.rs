@@ -132,9 +132,10 @@ impl FaultyStorage {
     }
 }
 
-/// Commits are what goes into segments; the published files are none.
+/// Commits are what goes into segments and into the files of the key spool; the published files are none.
 fn is_segment(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "seg")
+    path.extension()
+        .is_some_and(|extension| extension == "seg" || extension == "keys")
 }
 
 impl Storage for FaultyStorage {

@@ -6,6 +6,7 @@
 //! | `retries` | the same request again and conflicting ones, in turn, at once, across restarts |
 //! | `reissue` | same-key and permit reissues, at once, across restarts and faults of the storage |
 //! | `crash` | SIGKILL under load: nothing acknowledged is lost, nothing is there twice |
+//! | `device_keys` | keys made for devices: openssl opens them, retries, acknowledgements, faults and crashes of the spool |
 //! | `damage` | flipped bits, cut and missing segments of a finished log |
 //! | `storage_faults` | full disk, failed writes, failed syncs |
 //! | `clock` | steps of the clock, running and at start |
@@ -13,6 +14,7 @@
 //! | `algorithm_refusals` | keys, signatures and parameters that are not as their algorithm wants them |
 //! | `certificates` | openssl and x509-cert read what was issued |
 //! | `profiles` | every ready-made profile, as openssl reads what it issues; requested names and values that do not fit |
+//! | `serials` | serial numbers that are handed out: in order, under load, over starts, to the last one |
 //! | `hostile_requests` | mutated requests, any subject text |
 //! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
 //! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
@@ -44,6 +46,7 @@ mod command_line;
 mod crash;
 mod cycle;
 mod damage;
+mod device_keys;
 mod faulty_storage;
 mod foreign_records;
 mod hostile_requests;
@@ -55,6 +58,15 @@ mod refusals;
 mod reissue;
 mod requests;
 mod retries;
+/// What [`sim`] needs of the log's tests, where it belongs.
+mod rig {
+    pub(crate) use crate::station::Random;
+}
+mod serials;
+/// The simulated file system of the log's tests.
+#[path = "../../../log/tests/log/sim.rs"]
+#[expect(dead_code, reason = "the log's tests use more of it")]
+mod sim;
 mod storage_faults;
 mod storm;
 mod system_calls;

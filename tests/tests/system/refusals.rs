@@ -257,6 +257,38 @@ fn data_keys_of_the_engine_are_refused() {
     assert_eq!(factory.assert_sound().len(), 1);
 }
 
+/// Records are exported line by line and read on terminals: what the line adds is one line of text.
+#[test]
+fn data_with_control_characters_is_refused() {
+    let factory = Factory::new(Signer::P256);
+    let engine = factory.open();
+    let key = Key::generate();
+    let request = |data_key: &str, value: &str, lot: Option<&str>| {
+        let mut request = Request::new(key.request("SN-1"), "idevid");
+        request.data = BTreeMap::from([(data_key.to_owned(), value.to_owned())]);
+        request.lot = lot.map(str::to_owned);
+        request
+    };
+    let wrong = [
+        request("station", "7\n8", None),
+        request("station", "\u{1b}[2J", None),
+        request("station", "\u{9b}", None),
+        request("sta\0tion", "7", None),
+        request("station", "7", Some("L\r1")),
+    ];
+    for request in wrong {
+        let refused = rejection(engine.issue(request));
+        assert!(matches!(refused, Rejection::DataValue(_)), "{refused:?}");
+        assert_eq!((refused.number(), refused.reason()), (405, "data-value"));
+    }
+    assert_eq!(engine.log().len(), 0);
+    engine
+        .issue(request("station", "Süd 7", Some("L 1")))
+        .unwrap();
+    engine.close().unwrap();
+    assert_eq!(factory.assert_sound().len(), 1);
+}
+
 /// A request may hold a challenge password, and data may be anything: programs print what they
 /// were about to send.
 #[test]
@@ -265,6 +297,7 @@ fn debug_output_of_a_request_tells_no_content() {
     const VALUE: &str = "battery-staple";
     let subject = name(&[(SERIAL_NUMBER, Tag::PrintableString, "SN-1")]);
     let csr = Key::generate().request_with(subject, &[challenge_password(PASSWORD)]);
+    let head = csr[..4].to_vec();
     let mut request = Request::new(csr, "idevid");
     request.data = BTreeMap::from([("station".to_owned(), VALUE.to_owned())]);
     // As numbers in a list, which is how bytes print.
@@ -276,7 +309,7 @@ fn debug_output_of_a_request_tells_no_content() {
         PASSWORD.to_owned(),
         VALUE.to_owned(),
         listed(PASSWORD.as_bytes()),
-        listed(&request.csr[..4]),
+        listed(&head),
     ];
     for shown in [format!("{request:?}"), format!("{:?}", Some(&request))] {
         for secret in &secrets {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use birthmark_engine::permit::{Permit, PermitProblem};
-use birthmark_engine::{Action, Engine, Fault, IssueStatus, Issued, OpenError, Rejection, Request};
+use birthmark_engine::{
+    Action, Engine, Fault, IssueStatus, Issued, OpenError, Rejection, Request, RequestKey,
+};
 
 use crate::clock::HandClock;
 use crate::faulty_storage::{CommitFault, FaultyStorage};
@@ -81,7 +83,7 @@ fn the_same_key_gets_another_certificate_for_other_values(signer: Signer) {
             }
         );
         let elsewhere = Request {
-            csr: key.request("SN-2"),
+            key: RequestKey::Csr(key.request("SN-2")),
             ..ask(&key, "A-1")
         };
         assert_eq!(
@@ -196,7 +198,7 @@ fn assert_given_up(engine: &Engine, old: &Key, next: &[u8]) {
     ));
     assert_eq!((retired.number(), retired.action()), (504, Action::Rework));
     let mut elsewhere = ask_with(old, "A", next);
-    elsewhere.csr = old.request("SN-2");
+    elsewhere.key = RequestKey::Csr(old.request("SN-2"));
     assert_eq!(
         rejection(engine.issue(elsewhere)),
         Rejection::KeyInUse { index: 0 }
@@ -359,7 +361,7 @@ fn the_logs_clock_ends_a_permit() {
     // A clock set back to save the permit is a fault and saves nothing, and answers of long ago stand.
     issue_new(&engine, {
         let mut request = ask(&Key::generate(), "A");
-        request.csr = Key::generate().request("SN-2");
+        request.key = RequestKey::Csr(Key::generate().request("SN-2"));
         request
     });
     clock.set(clock.now() - 3_600_000);

@@ -206,6 +206,10 @@ fn an_identity_has_one_way_to_be_written() {
                 assert_eq!(target, "identity", "{sn:?}");
                 assert!(problem.contains(expected), "{sn:?}: {problem}");
             }
+            // What is not a line of text is refused as data, before it is an identity.
+            Rejection::DataValue(problem) => {
+                assert!(problem.contains(expected), "{sn:?}: {problem}");
+            }
             other => panic!("{sn:?}: {other:?}"),
         }
         // The same from the request, where PrintableString has its say too.

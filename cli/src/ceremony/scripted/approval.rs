@@ -1,6 +1,8 @@
 //! Approvals: each signer's signed note over the plan's SHA-256 and the ceremony's id, in a file beside the plan. The id
 //! is random and made when the ceremony begins: an approval is good for that one ceremony.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,7 +12,7 @@ use birthmark_log::tlog::{Note, NoteError, VerifierKey};
 
 use super::ScriptError;
 use super::note::Officer;
-use super::plan::{Plan, SIGNERS_MAX};
+use super::plan::Plan;
 use crate::ceremony::files::write_whole;
 
 /// First line of an approval.
@@ -21,6 +23,9 @@ const ENDING: &str = ".approval";
 
 /// Longest approval read, in bytes: four short lines and one signature.
 const APPROVAL_BYTES_MAX: u64 = 4096;
+
+/// Most files told that do not count: enough to see what they are.
+const REMARKS_MAX: usize = 16;
 
 /// What was found beside a plan.
 #[derive(Debug, Default)]
@@ -74,34 +79,20 @@ impl Approvals {
         let failed = |source| ScriptError::file("read", folder, source);
         let beginning = plan.path.file_name().unwrap_or_default().to_string_lossy();
         let beginning = format!("{beginning}.");
-        let mut files = Vec::new();
+        let mut found = Found::default();
         for entry in fs::read_dir(folder).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
             let text = name.to_string_lossy();
             if text.starts_with(&beginning) && text.ends_with(ENDING) {
-                files.push(folder.join(&name));
+                let path = folder.join(&name);
+                let note = read(&path).and_then(|note| {
+                    let by = signer(plan, ceremony, &note)?;
+                    Ok((by, String::from_utf8_lossy(&note).into_owned()))
+                });
+                found.add(path, note);
             }
         }
-        // In an order that does not depend on the directory.
-        files.sort();
-        files.truncate(2 * SIGNERS_MAX);
-        let mut approvals = Approvals::default();
-        for path in files {
-            let note = read(&path);
-            let by = note.and_then(|note| {
-                let by = signer(plan, ceremony, &note)?;
-                Ok((by, String::from_utf8_lossy(&note).into_owned()))
-            });
-            match by {
-                Ok((name, _)) if approvals.has(&name) => {}
-                Ok(approval) => approvals.by.push(approval),
-                Err(problem) => {
-                    let problem = format!("{}: {problem}", path.display());
-                    approvals.not_counted.push(problem);
-                }
-            }
-        }
-        Ok(approvals)
+        Ok(found.into_approvals())
     }
 
     pub(super) fn has(&self, signer: &str) -> bool {
@@ -131,8 +122,60 @@ impl Approvals {
     }
 }
 
+/// What a directory has so far. The order in which it names its files changes nothing, nor does their number.
+#[derive(Default)]
+struct Found {
+    /// One note of each signer who approved: as many as the plan has signers at most.
+    by: BTreeMap<String, (PathBuf, String)>,
+    /// Files that do not count, and why; [`REMARKS_MAX`] at most.
+    not_counted: BTreeSet<String>,
+    /// Files that do not count, beyond those.
+    more: usize,
+}
+
+impl Found {
+    /// A file, and the signer and note in it, or why it does not count.
+    fn add(&mut self, path: PathBuf, note: Result<(String, String), String>) {
+        match note {
+            Ok((signer, note)) => match self.by.entry(signer) {
+                Entry::Occupied(other) if other.get().0 < path => {}
+                Entry::Occupied(mut other) => drop(other.insert((path, note))),
+                Entry::Vacant(place) => drop(place.insert((path, note))),
+            },
+            Err(problem) => {
+                let problem = format!("{}: {problem}", path.display());
+                self.not_counted.insert(problem);
+                if self.not_counted.len() > REMARKS_MAX {
+                    self.not_counted.pop_last();
+                    self.more += 1;
+                }
+            }
+        }
+    }
+
+    fn into_approvals(self) -> Approvals {
+        let mut by: Vec<_> = self.by.into_iter().collect();
+        by.sort_by(|(_, (one, _)), (_, (other, _))| one.cmp(other));
+        let mut not_counted: Vec<String> = self.not_counted.into_iter().collect();
+        if self.more > 0 {
+            not_counted.push(format!("and {} more files", self.more));
+        }
+        Approvals {
+            by: by
+                .into_iter()
+                .map(|(signer, (_, note))| (signer, note))
+                .collect(),
+            not_counted,
+        }
+    }
+}
+
 /// An approval's bytes, at most [`APPROVAL_BYTES_MAX`].
 fn read(path: &Path) -> Result<Vec<u8>, String> {
+    // To open a pipe would wait for whoever writes into it.
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Err("not a file that can be read".to_owned());
+    }
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(APPROVAL_BYTES_MAX + 1).read_to_end(&mut bytes))

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{self, SHA256};
 use birthmark_engine::{Configuration, ConfigurationError, Issuer};
 use birthmark_hsm::{KeyReport, SignerLocation, SigningPool};
 use der::pem::LineEnding;
@@ -16,6 +15,7 @@ use x509_cert::Certificate;
 use super::ScriptError;
 use super::keys::{KeyRing, apart, copy, is_half_erased, read_whole, remove};
 use super::plan::{Place, Plan};
+use super::recorded::{Recorded, file_sha256, sha256_of};
 use super::step::Action;
 use super::transcript::Made;
 use crate::ceremony::certificate::{self, CaCertificate, Role, public_key_sha256, signed};
@@ -31,6 +31,8 @@ use crate::subject::Subject;
 pub(super) struct Performer<'a> {
     pub(super) plan: &'a Plan,
     pub(super) keys: KeyRing<'a>,
+    /// What the steps before made.
+    pub(super) recorded: Recorded,
 }
 
 impl Performer<'_> {
@@ -126,9 +128,11 @@ impl Performer<'_> {
             let root = certificate::issue(&role, subject.clone(), key, &pool, now)?;
             write_certificate(out, &root.certificate)?;
         }
-        let root = chain::read_one(out).map_err(CeremonyError::from)?;
+        let (root, sha256) = read_made(out)?;
         let ours = certificate::is_as_issued(&root, &role, &subject, key, &pool)?;
-        self.made_certificate(out, &root, &root, ours)
+        let mut made = self.made_certificate((out, sha256), &root, &root, ours)?;
+        made.root = Some(hex::encode(&certificate_sha256(&root)?));
+        Ok(made)
     }
 
     fn issue(
@@ -138,7 +142,7 @@ impl Performer<'_> {
         out: &Path,
         again: bool,
     ) -> Result<Made, ScriptError> {
-        let above = chain::read_one(issuer_certificate).map_err(CeremonyError::from)?;
+        let above = self.recorded.certificate(self.plan, issuer_certificate)?;
         let issuer_pool = self.keys.open(issuer)?;
         key_fits(&above, &issuer_pool)?;
         let pool = self.keys.open(name)?;
@@ -152,9 +156,9 @@ impl Performer<'_> {
             let issuing = certificate::issue(&role, subject.clone(), key, &issuer_pool, now)?;
             write_certificate(out, &issuing.certificate)?;
         }
-        let issued = chain::read_one(out).map_err(CeremonyError::from)?;
+        let (issued, sha256) = read_made(out)?;
         let ours = certificate::is_as_issued(&issued, &role, &subject, key, &issuer_pool)?;
-        self.made_certificate(out, &issued, &above, ours)
+        self.made_certificate((out, sha256), &issued, &above, ours)
     }
 
     fn install(&mut self, action: &Action, again: bool) -> Result<Made, ScriptError> {
@@ -176,6 +180,7 @@ impl Performer<'_> {
             }
             _ => SignerLocation::Pkcs11(self.keys.uri(key)?),
         };
+        let wanted = self.recorded.certificate(self.plan, certificate)?;
         let root = match root_sha256 {
             Some(root) => *root,
             None => self.root_made(chain)?,
@@ -192,9 +197,8 @@ impl Performer<'_> {
         let configuration = directory.join(CONFIGURATION_FILE);
         let loaded = Configuration::load(&configuration).map_err(not_ours(&configuration))?;
         let issuer = loaded.issuer().map_err(not_ours(&configuration))?;
-        let wanted = chain::read_one(certificate).map_err(CeremonyError::from)?;
         let root_file = directory.join(ROOT_DIRECTORY).join(ROOT_CERTIFICATE_FILE);
-        let installed_root = chain::read_one(&root_file).map_err(CeremonyError::from)?;
+        let (installed_root, root_file_sha256) = read_made(&root_file)?;
         let ours = issuer.certificate() == wanted.to_der()?
             && certificate_sha256(&installed_root)? == root
             && loaded.signers().len() == 1
@@ -208,25 +212,40 @@ impl Performer<'_> {
                 path: directory.clone(),
             });
         }
+        let mut made = self.made_directory(&loaded, &configuration)?;
+        made.files
+            .insert(self.plan.record(&root_file), root_file_sha256);
+        made.root = Some(hex::encode(&root));
+        Ok(made)
+    }
+
+    fn made_directory(
+        &self,
+        loaded: &Configuration,
+        configuration: &Path,
+    ) -> Result<Made, ScriptError> {
         let mut made = Made::default();
-        self.add_file(&mut made.files, &configuration)?;
+        self.add_file(&mut made.files, configuration)?;
         self.add_file(&mut made.files, loaded.issuer_certificate())?;
         let origin = loaded.log_origin().to_owned();
         made.found.insert("log origin".to_owned(), origin);
         Ok(made)
     }
 
-    /// SHA-256 of the root that this ceremony made and that the chain ends with.
+    /// SHA-256 of the root that this ceremony made and that the chain ends with. The journal says which that is, and
+    /// not the file, which somebody may have changed since.
     fn root_made(&self, chain: &Path) -> Result<[u8; 32], ScriptError> {
-        let given = chain::read_chain(chain).map_err(CeremonyError::from)?;
         for step in &self.plan.steps {
             if let Action::SelfSign { out, .. } = &step.action
                 && out.exists()
             {
-                let root = chain::read_one(out).map_err(CeremonyError::from)?;
-                if given.contains(&root) {
-                    return Ok(certificate_sha256(&root)?);
-                }
+                self.recorded.read(self.plan, out)?;
+            }
+        }
+        for given in self.recorded.certificates(self.plan, chain)? {
+            let sha256 = certificate_sha256(&given)?;
+            if self.recorded.made_root(&sha256) {
+                return Ok(sha256);
             }
         }
         Err(ScriptError::NoRoot {
@@ -269,7 +288,7 @@ impl Performer<'_> {
     }
 
     fn test_key(&mut self, name: &str, certificate: &Path) -> Result<Made, ScriptError> {
-        let certificate = chain::read_one(certificate).map_err(CeremonyError::from)?;
+        let certificate = self.recorded.certificate(self.plan, certificate)?;
         let pool = self.keys.open(name)?;
         key_fits(&certificate, &pool)?;
         signed(&pool, TEST_TEXT.as_bytes())?;
@@ -342,7 +361,7 @@ impl Performer<'_> {
     /// The certificate says what it should (`ours`), and `issuer` signed it.
     fn made_certificate(
         &self,
-        out: &Path,
+        (out, sha256): (&Path, String),
         made: &Certificate,
         issuer: &Certificate,
         ours: bool,
@@ -353,7 +372,7 @@ impl Performer<'_> {
             });
         }
         let mut files = Made::default();
-        self.add_file(&mut files.files, out)?;
+        files.files.insert(self.plan.record(out), sha256);
         let serial = made.tbs_certificate().serial_number().as_bytes();
         files.found.insert("serial".to_owned(), hex::encode(serial));
         let digest = hex::encode(&certificate_sha256(made)?);
@@ -364,6 +383,7 @@ impl Performer<'_> {
     fn export(&self, files: &[PathBuf], to: &[PathBuf]) -> Result<Made, ScriptError> {
         let mut made = Made::default();
         for file in files {
+            self.recorded.read(self.plan, file)?;
             for copy in copy(file, to)? {
                 self.add_file(&mut made.copies, &copy)?;
             }
@@ -423,8 +443,9 @@ fn write_certificate(out: &Path, certificate: &Certificate) -> Result<(), Script
     Ok(write_whole(out, pem.as_bytes())?)
 }
 
-/// SHA-256 of a file, in hexadecimal.
-pub(super) fn file_sha256(path: &Path) -> Result<String, ScriptError> {
+/// A certificate that a step made, and the SHA-256 of its file: of what was read, once.
+fn read_made(path: &Path) -> Result<(Certificate, String), ScriptError> {
     let content = read_whole(path)?;
-    Ok(hex::encode(digest::digest(&SHA256, &content).as_ref()))
+    let certificate = chain::one_in(path, &content).map_err(CeremonyError::from)?;
+    Ok((certificate, sha256_of(&content)))
 }

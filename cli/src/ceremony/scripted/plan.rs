@@ -19,7 +19,7 @@ use crate::hex;
 const PLAN_BYTES_MAX: u64 = 256 * 1024;
 
 /// Most signers: as many as officers of a station.
-pub(super) const SIGNERS_MAX: usize = 64;
+const SIGNERS_MAX: usize = 64;
 
 /// Most keys of one plan.
 const KEYS_MAX: usize = 16;
@@ -247,7 +247,7 @@ impl Plan {
                     ));
                 }
             }
-            has_root |= matches!(step.action, Action::SelfSign { .. });
+            has_root |= step.action.makes_root();
             if !has_root
                 && matches!(
                     step.action,

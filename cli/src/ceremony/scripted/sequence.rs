@@ -13,7 +13,7 @@ use der::DateTime;
 
 use super::approval;
 use super::plan::Plan;
-use super::step::Step;
+use super::step::{Action, Step};
 use super::transcript::{Event, FORMAT, Line, Made};
 use crate::hex;
 
@@ -39,6 +39,8 @@ pub(super) struct Sequence {
     time: Duration,
     /// SHA-256 of what was made, by name.
     files: BTreeMap<String, String>,
+    /// SHA-256 of the certificate of every root that was made.
+    roots: BTreeSet<String>,
 }
 
 impl Sequence {
@@ -175,6 +177,10 @@ impl Sequence {
             return Err(format!("step {number} was not begun"));
         }
         self.check_made(plan, step, &line.made)?;
+        self.check_root(&step.action, line.made.root.as_ref())?;
+        if step.action.makes_root() {
+            self.roots.extend(line.made.root.clone());
+        }
         for (name, sha256) in &line.made.files {
             self.files.insert(name.clone(), sha256.clone());
         }
@@ -247,6 +253,30 @@ impl Sequence {
             }
         }
         Ok(())
+    }
+
+    /// That a step which makes or installs a root names it, and installs none but what was made or the plan states.
+    fn check_root(&self, action: &Action, root: Option<&String>) -> Result<(), String> {
+        let Some(root) = root else {
+            return match action.root_file() {
+                Some(_) => Err("it does not name its root".to_owned()),
+                None => Ok(()),
+            };
+        };
+        let right = match action {
+            Action::SelfSign { .. } => is_hex(root, DIGEST_BYTES),
+            Action::Install { root_sha256, .. } => match root_sha256 {
+                Some(stated) => *root == hex::encode(stated),
+                None => self.roots.contains(root),
+            },
+            _ => return Err("it names a root, and the plan has it make none".to_owned()),
+        };
+        match right {
+            true => Ok(()),
+            false => {
+                Err("its root is none that was made before or that the plan states".to_owned())
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::plan::{Key, Place};
 use super::raw_step::{Parts, RawStep};
 use crate::ceremony::CONFIGURATION_FILE;
-use crate::ceremony::layout::ISSUING_CERTIFICATE_FILE;
+use crate::ceremony::layout::{ISSUING_CERTIFICATE_FILE, ROOT_CERTIFICATE_FILE, ROOT_DIRECTORY};
 use crate::hex;
 use crate::subject::Subject;
 use birthmark_engine::Activation;
@@ -162,8 +162,26 @@ impl Action {
             }
             Action::Install { directory, .. } => [CONFIGURATION_FILE, ISSUING_CERTIFICATE_FILE]
                 .map(|file| directory.join(file))
-                .into(),
+                .into_iter()
+                .chain(self.root_file())
+                .collect(),
             other => other.makes().cloned().into_iter().collect(),
+        }
+    }
+
+    /// Whether it makes a root.
+    pub(super) fn makes_root(&self) -> bool {
+        matches!(self, Action::SelfSign { .. })
+    }
+
+    /// Where the certificate of a root is that it makes or installs.
+    pub(super) fn root_file(&self) -> Option<PathBuf> {
+        match self {
+            Action::SelfSign { out, .. } => Some(out.clone()),
+            Action::Install { directory, .. } => {
+                Some(directory.join(ROOT_DIRECTORY).join(ROOT_CERTIFICATE_FILE))
+            }
+            _ => None,
         }
     }
 

@@ -30,7 +30,7 @@ const JOURNAL_BYTES_MAX: usize = NOTE_BYTES_MAX - 50_000;
 const BEGIN_BYTES_MAX: usize = JOURNAL_BYTES_MAX / 2;
 
 /// Format of the lines.
-pub(super) const FORMAT: &str = "birthmark/ceremony-transcript@v2";
+pub(super) const FORMAT: &str = "birthmark/ceremony-transcript@v3";
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,9 @@ pub(super) struct Made {
     /// SHA-256 of the SubjectPublicKeyInfo of every key that was made.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) keys: BTreeMap<String, String>,
+    /// SHA-256 of the certificate, in DER, of the root that was made or installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) root: Option<String>,
     /// What was found, for people.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) found: BTreeMap<String, String>,

@@ -10,12 +10,15 @@ use birthmark_log::tlog::{Note, VerifierKey};
 
 use super::ScriptError;
 use super::keys::read_whole;
-use super::perform::file_sha256;
 use super::plan::{Plan, TranscriptSigner};
+use super::recorded::file_sha256;
 use super::sequence::Sequence;
 use super::step::shown;
 use super::transcript::{Event, Line};
 use crate::ceremony::certificate::public_key_sha256;
+use crate::ceremony::chain;
+use crate::ceremony::install::certificate_sha256;
+use crate::hex;
 
 /// What is verified, and with whose keys.
 pub(super) struct Question<'a> {
@@ -188,6 +191,9 @@ fn step_sentence(plan: &Plan, begun: Option<&Line>, done: &Line) -> String {
     for (what, digest) in digests {
         let _ = write!(sentence, "\n    {} SHA-256 {digest}", shown(&what));
     }
+    if let Some(root) = &done.made.root {
+        let _ = write!(sentence, "\n    root SHA-256 {root}");
+    }
     for (what, value) in &done.made.found {
         let _ = write!(sentence, "\n    {}: {}", shown(what), shown(value));
     }
@@ -221,7 +227,29 @@ fn compare_files(
         };
         let _ = writeln!(text, "  {recorded}: {state}");
     }
+    for line in lines {
+        let step = plan
+            .steps
+            .get(line.step.unwrap_or_default().wrapping_sub(1));
+        let file = step.and_then(|step| step.action.root_file());
+        if let (Some(root), Some(file)) = (&line.made.root, file)
+            && file.exists()
+            && !is_certificate(&file, root)
+        {
+            let file = shown(&plan.record(&file));
+            return Err(wrong(format!(
+                "{file} is not the root that the transcript names"
+            )));
+        }
+    }
     Ok(())
+}
+
+/// Whether the file has the one certificate with this SHA-256.
+fn is_certificate(file: &Path, sha256: &str) -> bool {
+    let certificate = chain::read_one(file).ok();
+    let digest = certificate.and_then(|found| certificate_sha256(&found).ok());
+    digest.is_some_and(|digest| hex::encode(&digest) == sha256)
 }
 
 fn not_proved(text: &mut String, question: &Question<'_>) {

@@ -1,6 +1,7 @@
 //! A journal that was written by hand stops the ceremony, also when its lines are chained again.
 
 use std::fs;
+use std::process::Command;
 
 use crate::support::{assert_code, birthmark, error_line, text};
 
@@ -149,5 +150,36 @@ fn an_approval_is_for_one_ceremony() {
     // It takes the place of the one for the other ceremony.
     assert_code(&approve(""), 0);
     world.approve(&plan, &["bob"]);
+    assert_code(&world.run(&plan, 4), 0);
+}
+
+/// However many there are: the officers' approvals count whatever lies beside them.
+#[test]
+fn stray_files_hide_no_approval() {
+    let world = World::without_token();
+    let plan = world.plan("stray", "officer", REST);
+    for number in 0..200 {
+        let stray = world.path(&format!("stray.toml.aa-{number:03}.approval"));
+        fs::write(stray, "nobody's").unwrap();
+    }
+    // One that nobody ever writes into.
+    let pipe = world.path("stray.toml.pipe.approval");
+    let made = Command::new("mkfifo").arg(pipe).status();
+    assert!(made.unwrap().success());
+    world.approve(&plan, &["ada", "bob"]);
+    let checked = birthmark(&["ca", "ceremony", "check", &plan], b"");
+    let shown = String::from_utf8(checked.stdout).unwrap();
+    for officer in ["ada", "bob"] {
+        assert!(
+            shown.contains(&format!("approved  {officer}.example")),
+            "{shown}"
+        );
+    }
+    assert!(shown.contains("aa-000.approval: "), "{shown}");
+    assert!(!shown.contains("aa-199.approval: "), "{shown}");
+    assert!(
+        shown.contains("does not count: and 185 more files"),
+        "{shown}"
+    );
     assert_code(&world.run(&plan, 4), 0);
 }

@@ -120,7 +120,7 @@ fn a_changed_byte_is_refused() {
 }
 
 /// The text, signed with an officer's key as the program does it.
-fn signed(world: &World, text: String) -> String {
+pub(super) fn signed(world: &World, text: String) -> String {
     let key = SoftwareKey::read(&world.path("ada.key")).unwrap();
     let verifier: VerifierKey = world.vkeys[0].parse().unwrap();
     let signature = key.sign(&SignInput::for_key(key.algorithm(), text.as_bytes()));

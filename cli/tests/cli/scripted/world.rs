@@ -1,13 +1,14 @@
 //! A folder with officers, a token and plans.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use birthmark_log::tlog::{Note, VerifierKey};
 use serde_json::Value;
 
-use crate::support::{assert_code, birthmark, text};
+use crate::support::{assert_code, birthmark, command, text};
 use crate::token::{Token, write_private};
 
 pub(super) const PASSPHRASE: &str = "a test only: nine grey geese";
@@ -128,6 +129,36 @@ impl World {
             "{shown}"
         );
         output
+    }
+
+    /// Runs the plan and says yes each time, after `before` was told which step is asked about.
+    pub(super) fn run_with(&self, plan: &str, mut before: impl FnMut(usize)) -> Output {
+        let mut process = command();
+        process.args(["ca", "ceremony", plan, "--key", &self.text("ada.key")]);
+        process.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = process.stderr(Stdio::piped()).spawn().unwrap();
+        let mut answers = child.stdin.take().unwrap();
+        let mut shown = BufReader::new(child.stderr.take().unwrap());
+        let (mut stderr, mut step) = (String::new(), 0);
+        loop {
+            let begin = stderr.len();
+            if shown.read_line(&mut stderr).unwrap() == 0 {
+                break;
+            }
+            let line = &stderr[begin..];
+            if let Some(rest) = line.strip_prefix("step ") {
+                step = rest.split(' ').next().unwrap().parse().unwrap();
+            }
+            if line.starts_with("type 'yes'") {
+                before(step);
+                answers.write_all(b"yes\n").unwrap();
+            }
+        }
+        let output = child.wait_with_output().unwrap();
+        Output {
+            stderr: stderr.into_bytes(),
+            ..output
+        }
     }
 
     pub(super) fn journal(&self, plan: &str) -> PathBuf {

@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{Keeper, Shift};
-use crate::ckr::{CallError, ReturnCode};
+use crate::ckr::ReturnCode;
 use crate::error::{OpenError, SignError};
 use crate::event::{PoolEventKind, TokenState};
 use crate::pkcs11::breaker;
+use crate::pkcs11::member::Trip;
 use crate::pkcs11::opening::{self, Opened};
 use crate::pkcs11::session::SigningSession;
 use crate::pkcs11::verdict::{self, Verdict};
@@ -47,13 +48,16 @@ impl Keeper {
             refused,
         } = opened;
         let (recruits, failed) = self.recruit(&mut sessions);
-        if let Some(error) = failed.filter(|_| recruits.is_empty()) {
-            self.call(|_| drop((sessions, key)));
-            let why = OpenError::Thread(error.kind().into()).to_string();
-            let fault = Some(SignError::Stopped);
-            member.stay_down(&shared, TokenState::Down, why, fault);
-            return Err(OpenError::Thread(error));
-        }
+        let failed = match failed {
+            Some(error) if recruits.is_empty() => {
+                self.call(|_| drop((sessions, key)));
+                let fault = Some(SignError::Stopped);
+                member.stay_down(&shared, TokenState::Down, no_thread(&error), fault);
+                return Err(OpenError::Thread(error));
+            }
+            failed => failed.map(|error| no_thread(&error)),
+        };
+        let fewer = refused.map(|call| call.to_string()).or(failed);
         let asked = member.target.load(Ordering::Relaxed);
         let (attempts, signatures) = member.progress();
         self.probes.taken_up(signatures);
@@ -66,16 +70,16 @@ impl Keeper {
                 generation: seats.generation,
                 gone: seats.gone.clone(),
                 key: Arc::clone(&key),
-                grow_at: refused.map_or(now, |_| now + GROW_AGAIN),
-                told: refused.is_some(),
+                grow_at: fewer.as_ref().map_or(now, |_| now + GROW_AGAIN),
+                told: fewer.is_some(),
                 window: (signatures, now),
                 used: (attempts, now),
             }
         });
         self.shift = Some(shift);
         self.probe_at = None;
-        if let Some(call) = refused {
-            self.tell_fewer(asked, &call);
+        if let Some(why) = fewer {
+            self.tell_fewer(asked, &why);
         }
         Ok(())
     }
@@ -97,8 +101,8 @@ impl Keeper {
         (recruits, failed)
     }
 
-    fn tell_fewer(&self, asked: usize, call: &CallError) {
-        let why = Arc::from(call.to_string());
+    fn tell_fewer(&self, asked: usize, why: &str) {
+        let why = Arc::from(why);
         let open = self.member().sessions();
         let kind = PoolEventKind::FewerSessions { asked, open, why };
         self.shared.tell(self.member(), kind);
@@ -128,7 +132,7 @@ impl Keeper {
                 Err(error) => (Vec::new(), Some(key.token().settle(error))),
             }
         });
-        let (recruits, _) = self.recruit(&mut sessions);
+        let (recruits, failed) = self.recruit(&mut sessions);
         let seated = member.add_workers(generation, &gone, |seats| {
             for (recruit, session) in recruits.into_iter().zip(sessions.drain(..)) {
                 recruit.seat(&shared, member, seats, session);
@@ -138,13 +142,28 @@ impl Keeper {
             // The breaker opened meanwhile.
             self.call(|_| drop(sessions));
         }
-        match (refused, &mut self.shift) {
+        match (refused, failed) {
             (Some(error), _) => self.refused_more(&error, missing + remaining),
-            // No thread was to be had: not again at once.
-            (None, Some(shift)) if member.sessions() < missing + remaining => {
-                shift.grow_at = Instant::now() + GROW_AGAIN;
-            }
-            _ => {}
+            (None, Some(error)) => self.threads_are_few(&error, missing + remaining),
+            (None, None) => {}
+        }
+    }
+
+    /// The system gives no more threads. A token with a session signs on; without one it is down, and probed.
+    fn threads_are_few(&mut self, error: &io::Error, asked: usize) {
+        let open = self.member().sessions();
+        let Some(shift) = &mut self.shift else { return };
+        shift.grow_at = Instant::now() + GROW_AGAIN;
+        let (generation, why) = (shift.generation, no_thread(error));
+        if open == 0 {
+            let trip = Trip {
+                to: TokenState::Down,
+                why,
+                fault: SignError::Stopped,
+            };
+            self.member().trip(&self.shared, generation, trip);
+        } else if !std::mem::replace(&mut shift.told, true) {
+            self.tell_fewer(asked, &why);
         }
     }
 
@@ -171,7 +190,7 @@ impl Keeper {
             {
                 // No memory or no room for more; what is open signs.
                 if let (SignError::Call { call, .. }, false) = (error, told_before) {
-                    self.tell_fewer(asked, call);
+                    self.tell_fewer(asked, &call.to_string());
                 }
             }
             Verdict::Stop(to) => {
@@ -216,4 +235,9 @@ impl Keeper {
         }
         self.member().target.store(wanted, Ordering::Relaxed);
     }
+}
+
+/// Why there is no session, for people.
+fn no_thread(error: &io::Error) -> String {
+    OpenError::Thread(error.kind().into()).to_string()
 }

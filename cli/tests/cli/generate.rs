@@ -1,0 +1,178 @@
+//! `birthmark issue --generate` and `birthmark key`: lists in, certificates and encrypted keys out.
+
+use std::fs;
+
+use crate::support::{Factory, assert_code, birthmark, error_line, lines, text};
+
+const PROFILE: &str = r#"
+name = "made"
+base = "idevid"
+
+[[subject]]
+type = "O"
+value = "{data.maker}"
+
+[[subject]]
+type = "serialNumber"
+value = "{data.serial}"
+
+[validity]
+not_after = "99991231235959Z"
+
+[key]
+algorithms = ["p256"]
+generated = "cms"
+"#;
+
+/// A station that makes keys for the line's certificate.
+fn station() -> (Factory, Vec<String>) {
+    let factory = Factory::new();
+    let file = |name: &str| factory.path(name).to_str().unwrap().to_owned();
+    let (key, certificate) = (file("line.key"), file("line.pem"));
+    let status = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+        .args(["ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=Line 7"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output()
+        .unwrap();
+    assert!(status.status.success());
+    factory.file("ca/profiles/made.toml", PROFILE);
+    let path = factory.path("ca/birthmark.toml");
+    let configuration = fs::read_to_string(&path).unwrap();
+    let profiles = "profiles = [\"profiles/made.toml\", ";
+    let configuration = configuration.replace("profiles = [", profiles);
+    let keys = "\n[device_keys]\nrecipient = \"../line.pem\"\n";
+    fs::write(&path, configuration + keys).unwrap();
+    let config = path.to_str().unwrap().to_owned();
+    let fixed = ["issue", "--config", &config, "--profile", "made", "--quiet"];
+    let issue = [&fixed[..], &["--generate"]].concat();
+    let issue = issue.into_iter().map(str::to_owned).collect();
+    (factory, issue)
+}
+
+fn with<'a>(fixed: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+    let fixed = fixed.iter().map(String::as_str);
+    fixed.chain(more.iter().copied()).collect()
+}
+
+/// Opens a result's key and checks it against its certificate.
+fn assert_opens(factory: &Factory, line: &serde_json::Value) {
+    let openssl = |arguments: &[&str]| {
+        let output = std::process::Command::new("openssl")
+            .current_dir(factory.path("."))
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        output.stdout
+    };
+    factory.file("key.pem", line["key"].as_str().unwrap());
+    factory.file("device.pem", line["certificate"].as_str().unwrap());
+    let opened = ["cms", "-decrypt", "-inform", "PEM", "-in", "key.pem"];
+    let key = openssl(&[&opened[..], &["-inkey", "line.key", "-out", "key.der"]].concat());
+    assert!(key.is_empty());
+    assert_eq!(
+        openssl(&["pkey", "-inform", "DER", "-in", "key.der", "-pubout"]),
+        openssl(&["x509", "-in", "device.pem", "-noout", "-pubkey"])
+    );
+}
+
+#[test]
+fn lists_are_read_and_keys_come_out_until_they_are_acknowledged() {
+    let (factory, issue) = station();
+    let csv = factory.file(
+        "devices.csv",
+        "serial,maker\nSN-1,Acme\n\"SN-2\",\"Other, Ltd\"\nSN-3\n",
+    );
+    let json = factory.file("devices.ndjson", "{\"serial\":\"SN-4\"}\n{\"serial\":7}\n");
+    let arguments = ["--data", "maker=Acme", csv.as_str(), &json];
+    let output = birthmark(&with(&issue, &arguments), b"");
+    assert_code(&output, 1);
+    let results = lines(&output);
+    let told: Vec<_> = results
+        .iter()
+        .map(|line| {
+            let input = line["input"].as_str().unwrap();
+            let number = input.rsplit('#').next().unwrap();
+            let reason = line["reason"].as_str().unwrap_or("-");
+            format!("{number} {} {reason}", line["status"].as_str().unwrap())
+        })
+        .collect();
+    let (issued, refused) = ("issued -", "rejected device-line");
+    assert_eq!(
+        told,
+        [
+            format!("1 {issued}"),
+            format!("2 {issued}"),
+            format!("3 {refused}"),
+            format!("1 {issued}"),
+            format!("2 {refused}")
+        ]
+    );
+    assert_opens(&factory, &results[1]);
+    let again = birthmark(&with(&issue, &arguments), b"");
+    for (before, after) in results.iter().zip(lines(&again)) {
+        assert_eq!(before["key"], after["key"]);
+        assert_eq!(before["certificate"], after["certificate"]);
+    }
+
+    let config = factory.path("ca/birthmark.toml");
+    let config = config.to_str().unwrap();
+    let listed = birthmark(&["key", "list", "--config", config], b"");
+    assert_code(&listed, 0);
+    assert_eq!(text(&listed.stdout).lines().count(), 3);
+    assert!(text(&listed.stdout).contains(results[1]["serial"].as_str().unwrap()));
+    let acknowledge = ["key", "ack", "--config", config, "--json", "-"];
+    for (done, not_waiting) in [(3, 0), (0, 3)] {
+        let output = birthmark(&acknowledge, &output.stdout);
+        assert_code(&output, 0);
+        let counts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(counts["acknowledged"], done);
+        assert_eq!(counts["not_waiting"], not_waiting);
+    }
+    let after = lines(&birthmark(&with(&issue, &arguments), b""));
+    assert_eq!(after[0]["key_state"], "acknowledged");
+    assert_eq!(after[0]["key"], serde_json::Value::Null);
+    assert_eq!(after[0]["certificate"], results[0]["certificate"]);
+}
+
+#[test]
+fn one_device_by_its_data_or_on_standard_input() {
+    let (factory, issue) = station();
+    let one = ["--data", "maker=Acme", "--data", "serial=SN-1"];
+    let output = birthmark(&with(&issue, &one), b"");
+    assert_code(&output, 0);
+    let first = lines(&output);
+    assert_eq!(first[0]["input"], "device");
+    assert_opens(&factory, &first[0]);
+    let piped = birthmark(&with(&issue, &["-"]), b"maker,serial\nAcme,SN-1\n");
+    assert_code(&piped, 0);
+    let second = lines(&piped);
+    assert_eq!(second[0]["status"], "existing");
+    assert_eq!(second[0]["key"], first[0]["key"]);
+    let own = with(&issue, &["--data", "maker=Acme"]);
+    let incomplete = birthmark(&own, b"");
+    assert_code(&incomplete, 1);
+    assert_eq!(lines(&incomplete)[0]["reason"], "field-count");
+}
+
+#[test]
+fn wrong_usage_is_told_in_one_line() {
+    let (factory, issue) = station();
+    let config = factory.path("ca/birthmark.toml");
+    let config = config.to_str().unwrap();
+    let wrong = birthmark(&["key", "ack", "--config", config, "0a0b"], b"");
+    assert_code(&wrong, 2);
+    assert!(error_line(&wrong).contains("serial number"));
+    let missing = birthmark(&with(&issue, &["nowhere.csv"]), b"");
+    assert_code(&missing, 2);
+    let text = fs::read_to_string(config).unwrap();
+    let without = text.split("\n[device_keys]").next().unwrap();
+    fs::write(config, without).unwrap();
+    let nothing = birthmark(&["key", "list", "--config", config], b"");
+    assert_code(&nothing, 2);
+    assert!(error_line(&nothing).contains("no device_keys"));
+    let undelivered = birthmark(&with(&issue, &["--data", "serial=SN-1"]), b"");
+    assert_code(&undelivered, 2);
+    assert!(error_line(&undelivered).contains("device_keys.recipient"));
+}

@@ -1,0 +1,225 @@
+//! The steps of the cycle that only generated keys take: make, encrypt, keep.
+
+use std::sync::Arc;
+
+use birthmark_log::{Log, RecordIndex, Reservation};
+
+use super::generate::{GeneratedKey, NoKey};
+use super::seal::{EncryptedKey, KeyDelivery, Sealers};
+use super::spool::{KeySpool, Room, SpoolEntry, SpoolError};
+use super::{Acknowledgement, Serial};
+use crate::claims::ClaimedRequest;
+use crate::csr::{CertificationRequest, VerifiedRequest, verify_batch};
+use crate::engine::MAX_IN_FLIGHT_MAX;
+use crate::fault::Fault;
+use crate::index_keys::{SERIAL_SPACE, serial_index_key};
+use crate::issuance::LoggedCertificate;
+use crate::pipeline::{Asker, BoundProfile, Finished, Pipeline, Submitted, Work};
+use crate::profile::Profile;
+use crate::record::Record;
+use crate::rejection::Rejection;
+use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request, RequestKey};
+use crate::slots::Ticket;
+use crate::tbs::{TbsCertificate, prepare};
+use crate::validate::{check_data, check_permit_size};
+
+/// What a station makes keys with.
+#[derive(Debug)]
+pub(crate) struct KeyMaker {
+    pub(crate) sealers: Sealers,
+    pub(crate) spool: KeySpool,
+}
+
+/// The encrypted key of a certificate in flight, and how the spool knows it.
+#[derive(Debug)]
+pub(crate) struct KeptKey {
+    pub(crate) serial: Serial,
+    pub(crate) key: EncryptedKey,
+}
+
+impl KeyMaker {
+    /// Encrypts a key that was claimed. Room is taken first: a key that could not be kept is not encrypted for
+    /// anybody.
+    pub(crate) fn seal(
+        &self,
+        profile: &Profile,
+        key: &GeneratedKey,
+    ) -> Result<(EncryptedKey, Room), Fault> {
+        let rule = profile.generated_key().ok_or(Fault::Random)?;
+        let room = self
+            .spool
+            .take_room(self.sealers.bytes_max(rule.delivery))?;
+        Ok((self.sealers.seal(rule.delivery, key)?, room))
+    }
+
+    /// Lets keys go whose record never came: a crash between the spool and the log leaves them. They are among
+    /// the newest, because no more were in flight; whoever asks again gets another key.
+    pub(crate) fn drop_unrecorded(&self, log: &Log) -> Result<usize, SpoolError> {
+        let newest = self.spool.newest(MAX_IN_FLIGHT_MAX);
+        let dropped: Vec<Serial> = newest
+            .into_iter()
+            .filter(|serial| is_unrecorded(log, serial))
+            .collect();
+        if dropped.is_empty() {
+            return Ok(0);
+        }
+        let outcomes = self.spool.acknowledge(&dropped)?;
+        let done = |outcome: &&Acknowledgement| **outcome == Acknowledgement::Done;
+        Ok(outcomes.iter().filter(done).count())
+    }
+}
+
+/// Whether the log certainly has no certificate with this serial number. What cannot be read may be one.
+fn is_unrecorded(log: &Log, serial: &Serial) -> bool {
+    let Ok(found) = log.find(SERIAL_SPACE, &serial_index_key(serial)) else {
+        return false;
+    };
+    let Some(RecordIndex(index)) = found else {
+        return true;
+    };
+    match log.read(RecordIndex(index)) {
+        Ok(record) => matches!(Record::decode(&record), Ok(Record::Lost(_))),
+        Err(_) => false,
+    }
+}
+
+impl Pipeline {
+    /// Makes the key of a request that comes without one. `None` for all others.
+    pub(crate) fn make_key(&self, request: &Request) -> Result<Option<GeneratedKey>, IssueError> {
+        if request.key != RequestKey::Generated {
+            return Ok(None);
+        }
+        check_data(request.lot.as_deref(), &request.data)?;
+        check_permit_size(request.permit.as_deref())?;
+        let (_, profile) = self.profile(&request.profile)?;
+        let rule = profile
+            .generated_key()
+            .ok_or_else(|| Rejection::KeyNotGenerated(profile.name().to_owned()))?;
+        match GeneratedKey::generate(rule.algorithm) {
+            Ok(key) => Ok(Some(key)),
+            Err(NoKey) => Err(Fault::Random.into()),
+        }
+    }
+
+    /// The TBS of a claimed request; where its key was made here, that key encrypted, and its room in the spool.
+    pub(crate) fn prepare(
+        &self,
+        claimed: &ClaimedRequest<'_>,
+        profile: usize,
+        key: Option<&GeneratedKey>,
+        now_s: u64,
+    ) -> Result<(TbsCertificate, Option<KeptKey>, Option<Room>), Fault> {
+        let BoundProfile {
+            profile, template, ..
+        } = &self.profiles[profile];
+        let tbs = prepare(claimed, profile, template, &self.issuer, &self.pool, now_s)?;
+        let sealed = match (key, &self.keys) {
+            (Some(key), Some(keys)) => Some(keys.seal(profile, key)?),
+            _ => None,
+        };
+        let serial = tbs.serial;
+        let (kept, room) = sealed
+            .map(|(key, room)| (KeptKey { serial, key }, room))
+            .unzip();
+        Ok((tbs, kept, room))
+    }
+
+    /// The answer to a request that was answered before.
+    pub(crate) fn existing(
+        &self,
+        request: &Request,
+        certificate: LoggedCertificate,
+    ) -> IssueResult {
+        let key = match (&request.key, &self.keys) {
+            (RequestKey::Csr(_), _) => None,
+            (RequestKey::Generated, None) => Some(KeyDelivery::Acknowledged),
+            (RequestKey::Generated, Some(keys)) => {
+                let kept = keys.spool.get(certificate.serial());
+                let kept = kept.map_err(Fault::from)?;
+                Some(kept.map_or(KeyDelivery::Acknowledged, KeyDelivery::Encrypted))
+            }
+        };
+        Ok(Issued {
+            status: IssueStatus::Existing,
+            certificate,
+            key,
+        })
+    }
+
+    /// Sends encrypted keys to the spool. Their work waits in its slots.
+    pub(crate) fn keep_keys(&self, entries: Vec<SpoolEntry>) {
+        if let Some(keys) = &self.keys
+            && !entries.is_empty()
+        {
+            keys.spool.write(entries, self.slots.in_use());
+        }
+    }
+
+    /// The spool's answers: what is durable there goes on to be reserved.
+    pub(crate) fn spooled(self: &Arc<Self>, outcomes: Vec<(Ticket, Result<(), SpoolError>)>) {
+        let mut reservations: Vec<Reservation> = Vec::with_capacity(outcomes.len());
+        let mut finished: Vec<Finished> = Vec::new();
+        for (ticket, outcome) in outcomes {
+            match (self.slots.take(ticket), outcome) {
+                (Some(Work::Spooling(tbs, asker)), Ok(())) => {
+                    reservations.push(self.reserving(ticket, tbs, asker));
+                }
+                (Some(Work::Spooling(_, asker)), Err(error)) => {
+                    let result = Err(IssueError::Fault(error.into()));
+                    finished.push(asker.finished(ticket, result));
+                }
+                (Some(work), _) => self.slots.put(ticket, work),
+                (None, _) => {}
+            }
+        }
+        if !reservations.is_empty() {
+            self.log.reserve(reservations);
+        }
+        if !finished.is_empty() {
+            self.finish(finished);
+        }
+    }
+
+    /// Puts work into its slot to wait for its reservation.
+    pub(crate) fn reserving(
+        &self,
+        ticket: Ticket,
+        tbs: TbsCertificate,
+        asker: Asker,
+    ) -> Reservation {
+        let reservation = self.reservation(ticket, &tbs, &asker.submitted, &asker.claimed);
+        self.slots.put(ticket, Work::Reserving(tbs, asker));
+        reservation
+    }
+
+    /// No certificate will follow: the key that was made for it is of no use to anybody.
+    pub(crate) fn forget_key(&self, asker: &Asker) {
+        if let (Some(keys), Some(kept)) = (&self.keys, &asker.claimed.generated) {
+            keys.spool.drop_key(kept.serial);
+        }
+    }
+}
+
+/// Proves possession: by the signature of a device's own request, or by having made the key. The results are in
+/// the order of the chunk.
+pub(crate) fn prove_possession<'a>(
+    chunk: &'a [Submitted],
+    keys: &'a [Result<Option<GeneratedKey>, IssueError>],
+    parse: impl Fn(&'a Request) -> Result<CertificationRequest<'a>, Rejection>,
+) -> Vec<Result<VerifiedRequest<'a>, IssueError>> {
+    let own = chunk.iter().zip(keys);
+    let own = own.filter(|(_, key)| matches!(key, Ok(None)));
+    let parsed = own.map(|(item, _)| parse(&item.request)).collect();
+    let mut verified = verify_batch(parsed).into_iter();
+    let proven = keys.iter().map(|key| match key {
+        Ok(Some(key)) => {
+            VerifiedRequest::of_generated(key).map_err(|NoKey| IssueError::Fault(Fault::Random))
+        }
+        Ok(None) => match verified.next() {
+            Some(verified) => verified.map_err(IssueError::Rejected),
+            None => Err(Fault::Closing.into()),
+        },
+        Err(error) => Err(error.clone()),
+    });
+    proven.collect()
+}

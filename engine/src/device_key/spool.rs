@@ -1,0 +1,437 @@
+//! Encrypted keys that wait for their acknowledgement, durable from before their certificates are signed.
+//!
+//! A thread of its own writes: it gathers keys as the log gathers records and syncs once for all of them.
+//! Keys are known by their certificates' serial numbers. A key leaves by a durable mark, an
+//! acknowledgement or the engine's word that no certificate will follow; a file goes when all its keys are
+//! marked.
+
+mod file;
+mod open;
+mod thread;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use birthmark_log::{DiskStorage, LockGuard, Storage, StorageFile};
+
+use super::Serial;
+use super::seal::{Delivery, EncryptedKey};
+use crate::fault::Fault;
+use crate::slots::Ticket;
+
+pub use open::SpoolOpenError;
+
+/// Keys that wait at the same time, unless the configuration says otherwise: two runs of a million. Each
+/// takes about 60 bytes of memory.
+pub const SPOOL_KEYS_MAX_DEFAULT: usize = 1 << 21;
+
+/// Bytes of the spool's files, unless the configuration says otherwise: four million keys for P-256.
+pub const SPOOL_BYTES_MAX_DEFAULT: u64 = 4 << 30;
+
+/// Bytes of one file, some ten thousand keys. A key that nobody acknowledges keeps its file.
+const FILE_BYTES_DEFAULT: u64 = 8 << 20;
+
+/// How a spool is opened.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct SpoolOptions {
+    /// Where its files are. Made if it is not there.
+    pub directory: PathBuf,
+    /// Keys that wait at the same time, at most. Default: [`SPOOL_KEYS_MAX_DEFAULT`].
+    pub keys_max: usize,
+    /// Bytes of its files, at most, but for one file. Default: [`SPOOL_BYTES_MAX_DEFAULT`].
+    pub bytes_max: u64,
+    /// Bytes of one file, a multiple of 64 KiB from 128 KiB to 64 MiB. Default: 8 MiB.
+    pub file_bytes: u64,
+    /// Sync as soon as this many keys wait. Default: 128, as the log does.
+    pub sync_keys_max: usize,
+    /// Sync as soon as the oldest has waited this long. Default: 4 ms, as the log does.
+    pub sync_wait_max: Duration,
+    /// The file system. Default: the real one.
+    pub storage: Arc<dyn Storage>,
+}
+
+impl SpoolOptions {
+    /// The defaults, which are right for production.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            keys_max: SPOOL_KEYS_MAX_DEFAULT,
+            bytes_max: SPOOL_BYTES_MAX_DEFAULT,
+            file_bytes: FILE_BYTES_DEFAULT,
+            sync_keys_max: 128,
+            sync_wait_max: Duration::from_millis(4),
+            storage: Arc::new(DiskStorage),
+        }
+    }
+}
+
+impl fmt::Debug for SpoolOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpoolOptions")
+            .field("directory", &self.directory)
+            .field("keys_max", &self.keys_max)
+            .field("bytes_max", &self.bytes_max)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the spool does not do what it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpoolError {
+    /// As many keys wait as it takes.
+    #[error(
+        "{keys} generated keys wait for their acknowledgement, and the limit is {keys_max} keys in \
+         {bytes_max} bytes of files; acknowledge those that were delivered (birthmark key ack)"
+    )]
+    Full {
+        /// Keys that wait or are being made.
+        keys: usize,
+        /// The limit of keys.
+        keys_max: usize,
+        /// The limit of bytes.
+        bytes_max: u64,
+    },
+    /// The next file cannot be made.
+    #[error("the spool of generated keys has no file to write to: {0}")]
+    NoFile(String),
+    /// A write or sync failed: nobody knows what the disk holds.
+    #[error("the spool of generated keys failed; restart to recover it: {0}")]
+    Failed(String),
+    /// A key cannot be read back.
+    #[error("a generated key cannot be read back from the spool: {0}")]
+    Unreadable(String),
+    /// It is closing.
+    #[error("the spool of generated keys is closing")]
+    Closing,
+}
+
+impl From<SpoolError> for Fault {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Full { .. } | SpoolError::NoFile(_) => {
+                Self::KeySpoolFull(error.to_string())
+            }
+            SpoolError::Closing => Self::Closing,
+            _ => Self::KeySpool(error.to_string()),
+        }
+    }
+}
+
+/// What came of an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// The key is kept no longer.
+    Done,
+    /// No key waits under this serial number: it was acknowledged before, or never was here.
+    NotWaiting,
+}
+
+/// A key that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpooledKey {
+    /// The certificate's serial number.
+    pub serial: [u8; 16],
+    /// How it is encrypted.
+    pub delivery: Delivery,
+}
+
+/// Takes the answers: which keys are durable.
+pub(crate) trait SpoolSink: Send + Sync {
+    /// Called on the spool's thread.
+    fn spooled(&self, outcomes: Vec<(Ticket, Result<(), SpoolError>)>);
+}
+
+/// A key on its way into the spool.
+#[derive(Debug)]
+pub(crate) struct SpoolEntry {
+    pub(crate) ticket: Ticket,
+    pub(crate) serial: Serial,
+    pub(crate) key: EncryptedKey,
+    /// What it was promised, until it is answered.
+    pub(crate) _room: Room,
+}
+
+/// Room for one key, taken before anything is kept of it. Given back when dropped.
+pub(crate) struct Room {
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Room({})", self.bytes)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shared.held.fetch_sub(1, Ordering::SeqCst);
+        self.shared
+            .held_bytes
+            .fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
+/// An open spool: the only writer of its directory.
+pub struct KeySpool {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// Given back after the thread has ended.
+    _lock: LockGuard,
+}
+
+impl fmt::Debug for KeySpool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeySpool")
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    options: SpoolOptions,
+    sink: Option<Arc<dyn SpoolSink>>,
+    state: Mutex<State>,
+    wake: Condvar,
+    /// Keys with room that are not durable yet, and the octets they were promised.
+    held: AtomicUsize,
+    held_bytes: AtomicU64,
+    /// Keys that wait.
+    live: AtomicUsize,
+    /// Bytes of all files.
+    file_bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    live: HashMap<Serial, Place>,
+    files: BTreeMap<u64, FileState>,
+    queue: Vec<SpoolEntry>,
+    /// When the first of `queue` came.
+    since: Option<Instant>,
+    /// Work that may still add to the queue, when it was last said.
+    in_flight: usize,
+    acknowledgements: Vec<Marking>,
+    /// Keys that no certificate will follow. They wait for the next sync.
+    dropped: Vec<Serial>,
+    closing: bool,
+    failed: Option<SpoolError>,
+}
+
+/// Marks that somebody waits for.
+struct Marking {
+    serials: Vec<Serial>,
+    answer: mpsc::Sender<Result<Vec<Acknowledgement>, SpoolError>>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    file: u64,
+    offset: u32,
+    bytes: u32,
+    ordinal: u32,
+    delivery: Delivery,
+}
+
+struct FileState {
+    file: Arc<dyn StorageFile>,
+    live: u32,
+}
+
+impl KeySpool {
+    /// Opens a spool to acknowledge keys. An engine has its own open: there, ask the engine.
+    ///
+    /// # Errors
+    /// [`SpoolOpenError::Locked`] while an engine has it; [`SpoolOpenError::Damaged`] names the first damage.
+    pub fn open(options: SpoolOptions) -> Result<Self, SpoolOpenError> {
+        open::open(options, None)
+    }
+
+    pub(crate) fn open_with(
+        options: SpoolOptions,
+        sink: Arc<dyn SpoolSink>,
+    ) -> Result<Self, SpoolOpenError> {
+        open::open(options, Some(sink))
+    }
+
+    /// Keys that wait for their acknowledgement.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.shared.live.load(Ordering::SeqCst)
+    }
+
+    /// What waits, the oldest first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<SpooledKey> {
+        let state = self.shared.lock();
+        let mut keys: Vec<_> = state.live.iter().collect();
+        keys.sort_by_key(|(_, place)| (place.file, place.ordinal));
+        let spooled = |(serial, place): (&Serial, &Place)| SpooledKey {
+            serial: *serial,
+            delivery: place.delivery,
+        };
+        keys.into_iter().map(spooled).collect()
+    }
+
+    /// A key that waits, as it was released.
+    ///
+    /// # Errors
+    /// [`SpoolError::Unreadable`].
+    pub fn get(&self, serial: &[u8]) -> Result<Option<EncryptedKey>, SpoolError> {
+        let Ok(serial) = Serial::try_from(serial) else {
+            return Ok(None);
+        };
+        let found = {
+            let state = self.shared.lock();
+            let place = state.live.get(&serial).copied();
+            place.and_then(|place| Some((place, state.files.get(&place.file)?.file.clone())))
+        };
+        let Some((place, file)) = found else {
+            return Ok(None);
+        };
+        let mut bytes = vec![0; place.bytes as usize];
+        file.read_exact_at(&mut bytes, u64::from(place.offset))
+            .map_err(|error| SpoolError::Unreadable(error.to_string()))?;
+        let damaged = || {
+            let name = file::file_name(place.file);
+            SpoolError::Unreadable(format!("{name} is damaged at {}", place.offset))
+        };
+        file::read_entry(&bytes, &serial)
+            .map(Some)
+            .ok_or_else(damaged)
+    }
+
+    /// Lets keys go that the line has, and blocks until that is durable. One outcome for each serial number, in
+    /// their order.
+    ///
+    /// # Errors
+    /// What keeps the acknowledgements from being durable. They may be repeated.
+    pub fn acknowledge(
+        &self,
+        serials: &[impl AsRef<[u8]>],
+    ) -> Result<Vec<Acknowledgement>, SpoolError> {
+        // A serial number of another length is none of ours: one of no key.
+        let serials = serials
+            .iter()
+            .map(|serial| Serial::try_from(serial.as_ref()).unwrap_or_default())
+            .collect();
+        let (sender, answer) = mpsc::channel();
+        {
+            let mut state = self.shared.lock();
+            state.check()?;
+            state.acknowledgements.push(Marking {
+                serials,
+                answer: sender,
+            });
+        }
+        self.shared.wake.notify_one();
+        answer.recv().map_err(|_| SpoolError::Closing)?
+    }
+
+    /// Room for a key of at most so many octets, if there is any.
+    pub(crate) fn take_room(&self, bytes_max: usize) -> Result<Room, SpoolError> {
+        let shared = &self.shared;
+        shared.lock().check()?;
+        let bytes = file::entry_bytes(bytes_max) as u64;
+        let room = Room {
+            shared: shared.clone(),
+            bytes,
+        };
+        let held = shared.held.fetch_add(1, Ordering::SeqCst);
+        let held_bytes = shared.held_bytes.fetch_add(bytes, Ordering::SeqCst);
+        let (keys, options) = (held + self.waiting(), &shared.options);
+        let all_bytes = shared.file_bytes.load(Ordering::SeqCst) + held_bytes + bytes;
+        if keys < options.keys_max && all_bytes <= options.bytes_max {
+            return Ok(room);
+        }
+        Err(SpoolError::Full {
+            keys,
+            keys_max: options.keys_max,
+            bytes_max: options.bytes_max,
+        })
+    }
+
+    /// Writes keys; the sink hears of each. `in_flight` is how much work may still add to them, so that nobody
+    /// is waited for who does not come.
+    pub(crate) fn write(&self, mut entries: Vec<SpoolEntry>, in_flight: usize) {
+        let refused = {
+            let mut state = self.shared.lock();
+            state.in_flight = in_flight;
+            match state.check() {
+                Ok(()) => {
+                    state.since.get_or_insert_with(Instant::now);
+                    state.queue.append(&mut entries);
+                    None
+                }
+                Err(error) => Some(error),
+            }
+        };
+        match refused {
+            None => self.shared.wake.notify_one(),
+            Some(error) => self.shared.answer(entries, &Err(error)),
+        }
+    }
+
+    /// Lets a key go that no certificate will follow. It is gone for good with the next sync; if none comes, the
+    /// next start finds that there is no certificate.
+    pub(crate) fn drop_key(&self, serial: Serial) {
+        self.shared.lock().dropped.push(serial);
+    }
+
+    /// Serial numbers of the newest keys that wait.
+    pub(crate) fn newest(&self, count: usize) -> Vec<Serial> {
+        let mut keys = self.keys();
+        let older = keys.len().saturating_sub(count);
+        keys.drain(older..).map(|key| key.serial).collect()
+    }
+
+    fn shut_down(&mut self) {
+        self.shared.lock().closing = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for KeySpool {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+impl State {
+    fn check(&self) -> Result<(), SpoolError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None if self.closing => Err(SpoolError::Closing),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers entries, giving back their rooms first.
+    fn answer(&self, entries: Vec<SpoolEntry>, outcome: &Result<(), SpoolError>) {
+        let answers = entries
+            .into_iter()
+            .map(|entry| (entry.ticket, outcome.clone()))
+            .collect();
+        if let Some(sink) = &self.sink {
+            sink.spooled(answers);
+        }
+    }
+}

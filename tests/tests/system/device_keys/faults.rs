@@ -1,0 +1,296 @@
+//! The spool fails, the disk is full, the log fails between key and record, the power goes at any moment: one
+//! certificate for each device, and its key with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use birthmark_engine::device_key::KeyDelivery;
+use birthmark_engine::record::Record;
+use birthmark_engine::{Engine, IssueError, IssueResult, IssueStatus, Issued, Request, Station};
+use birthmark_log::{Log, RecordIndex};
+
+use super::line::{Line, Receiver};
+use super::{assert_key_of, delivered, request};
+use crate::faulty_storage::{CommitFault, FaultyStorage};
+use crate::requests::Key;
+use crate::sim::Sim;
+use crate::station::{Factory, Random, Signer, fault};
+
+const SEED: u64 = 0x5b00_1ed5;
+
+/// Small files, so that a test goes through many.
+const FILE_BYTES: u64 = 128 << 10;
+
+fn small_files(station: &mut Station) {
+    station.device_keys.as_mut().unwrap().spool.file_bytes = FILE_BYTES;
+}
+
+/// Asks again after a restart: one certificate, whose key comes with it.
+fn assert_one_each(factory: &Factory, line: &Line, serials: &[&str], known: &[Issued]) {
+    let engine = factory.open_with(small_files);
+    let again: Vec<Issued> = serials
+        .iter()
+        .map(|serial| engine.issue(request(serial)).unwrap())
+        .collect();
+    for (before, after) in known.iter().zip(&again) {
+        assert_eq!(after.status, IssueStatus::Existing);
+        assert_eq!(
+            (&after.certificate, &after.key),
+            (&before.certificate, &before.key)
+        );
+    }
+    for issued in &again {
+        let (_, blob) = delivered(issued);
+        assert_key_of(line, &issued.certificate.to_pem(), &blob, factory);
+    }
+    assert_eq!(engine.keys_waiting(), serials.len(), "nothing else is kept");
+    engine.close().unwrap();
+    let entries = factory.assert_sound();
+    let issued = entries.iter().filter(|entry| entry.certificate().is_some());
+    assert_eq!(
+        issued.count(),
+        serials.len() + 1,
+        "and the one with its own key"
+    );
+}
+
+#[test]
+fn a_failed_spool_makes_no_more_keys_and_loses_none() {
+    for commit_fault in CommitFault::ALL {
+        let factory = Factory::new(Signer::P256);
+        let line = Line::new(&factory, Receiver::Ec, "p256");
+        let (storage, faults) = FaultyStorage::new();
+        let engine = factory.open_with(|station| {
+            small_files(station);
+            station.device_keys.as_mut().unwrap().spool.storage = storage;
+        });
+        let first = engine.issue(request("SN-1")).unwrap();
+        faults.fail_commit(commit_fault, 1);
+        for serial in ["SN-2", "SN-3"] {
+            let failed = fault(engine.issue(request(serial)));
+            assert_eq!((failed.number(), failed.reason()), (911, "key-spool"));
+        }
+        let failed = engine.acknowledge(&[first.certificate.serial()]);
+        assert!(failed.is_err(), "{commit_fault:?}: {failed:?}");
+        // Devices with keys of their own go on, and what was delivered is delivered again.
+        let own = Request::new(Key::generate().request("SN-9"), "idevid");
+        engine.issue(own).unwrap();
+        assert_eq!(engine.issue(request("SN-1")).unwrap().key, first.key);
+        engine.close().unwrap();
+        assert_one_each(&factory, &line, &["SN-1", "SN-2"], &[first]);
+    }
+}
+
+#[test]
+fn a_full_disk_stops_new_keys_until_there_is_room() {
+    let factory = Factory::new(Signer::P256);
+    let line = Line::new(&factory, Receiver::Ec, "p256");
+    let (storage, faults) = FaultyStorage::new();
+    let disk_full = |full| {
+        let order = std::sync::atomic::Ordering::SeqCst;
+        faults.disk_full.store(full, order);
+    };
+    disk_full(true);
+    let engine = factory.open_with(|station| {
+        small_files(station);
+        station.device_keys.as_mut().unwrap().spool.storage = storage;
+    });
+    let full = fault(engine.issue(request("SN-1")));
+    assert_eq!((full.number(), full.reason()), (910, "key-spool-full"));
+    let own = Request::new(Key::generate().request("SN-9"), "idevid");
+    engine.issue(own).unwrap();
+    disk_full(false);
+    let first = engine.issue(request("SN-1")).unwrap();
+    assert_eq!(first.status, IssueStatus::Issued);
+    // What has its file needs no more room, nor does letting it go.
+    disk_full(true);
+    let second = engine.issue(request("SN-2")).unwrap();
+    let third = engine.issue(request("SN-3")).unwrap();
+    engine.acknowledge(&[third.certificate.serial()]).unwrap();
+    let gone = engine.issue(request("SN-3")).unwrap().key;
+    assert_eq!(gone, Some(KeyDelivery::Acknowledged));
+    engine.close().unwrap();
+    let engine = factory.open_with(small_files);
+    assert_eq!(engine.issue(request("SN-3")).unwrap().key, gone);
+    for (serial, before) in [("SN-1", &first), ("SN-2", &second)] {
+        let again = engine.issue(request(serial)).unwrap();
+        assert_eq!(again.key, before.key);
+        let (_, blob) = delivered(&again);
+        assert_key_of(&line, &again.certificate.to_pem(), &blob, &factory);
+    }
+    engine.close().unwrap();
+}
+
+#[test]
+fn a_log_that_fails_between_key_and_record_leaves_one_certificate() {
+    for commit_fault in CommitFault::ALL {
+        // The second device's reservation, and its record.
+        for commit in [1, 2] {
+            let factory = Factory::new(Signer::P256);
+            let line = Line::new(&factory, Receiver::Ec, "p256");
+            let (storage, faults) = FaultyStorage::new();
+            let engine = factory.open_with(|station| {
+                small_files(station);
+                station.log_options.storage = storage;
+            });
+            let own = Request::new(Key::generate().request("SN-9"), "idevid");
+            engine.issue(own).unwrap();
+            let first = engine.issue(request("SN-1")).unwrap();
+            faults.fail_commit(commit_fault, commit);
+            let failed = fault(engine.issue(request("SN-2")));
+            assert_eq!(failed.number(), 902, "{commit_fault:?} {commit}");
+            drop(engine);
+            assert_one_each(&factory, &line, &["SN-1", "SN-2"], &[first]);
+        }
+    }
+}
+
+/// What the callers knew when the power went.
+#[derive(Clone, Default)]
+struct Known {
+    answered: BTreeMap<String, Issued>,
+    /// Acknowledgements that were begun, and that were answered.
+    begun: BTreeSet<String>,
+    acknowledged: BTreeSet<String>,
+}
+
+/// Devices of one run: enough for several files.
+const DEVICES: usize = 400;
+const THREADS: usize = 8;
+const RUNS: u64 = 24;
+
+#[test]
+fn a_crash_at_any_moment_leaves_one_certificate_with_its_key() {
+    let factory = Factory::new(Signer::P256);
+    let line = Line::new(&factory, Receiver::Ec, "p256");
+    let operations = {
+        let (sim, known) = (new_world(&factory), Arc::default());
+        let before = sim.operations();
+        let engine = open(&factory, &sim);
+        work(&engine, &known);
+        engine.close().unwrap();
+        sim.operations() - before
+    };
+    let mut random = Random::new(SEED);
+    let mut opened = 0;
+    for run in 0..RUNS {
+        let (sim, known) = (new_world(&factory), Arc::<Mutex<Known>>::default());
+        let engine = open(&factory, &sim);
+        let image = crash_at(&sim, random.below(operations), &known, random.next());
+        work(&engine, &known);
+        sim.clear_hook();
+        engine.close().unwrap();
+        sim.assert_no_violations();
+        // A run may do fewer operations than the first one did.
+        let Some((crashed, known)) = image.lock().unwrap().take() else {
+            continue;
+        };
+        opened += 1;
+        assert_recovers(&factory, &line, &crashed, &known, run);
+    }
+    assert!(opened > RUNS / 2, "{opened}");
+}
+
+fn new_world(factory: &Factory) -> Sim {
+    let sim = Sim::default();
+    Log::create_on(&sim, &factory.path("sim/log")).unwrap();
+    sim
+}
+
+fn open(factory: &Factory, sim: &Sim) -> Engine {
+    factory.open_with(|station| {
+        small_files(station);
+        let storage = Arc::new(sim.clone());
+        station.log_directory = factory.path("sim/log");
+        station.log_options.storage = storage.clone();
+        let spool = &mut station.device_keys.as_mut().unwrap().spool;
+        spool.directory = factory.path("sim/spool");
+        spool.storage = storage;
+    })
+}
+
+type Image = Arc<Mutex<Option<(Sim, Known)>>>;
+
+/// Takes what a crash before the operation with this number could leave, and what was known then.
+fn crash_at(sim: &Sim, operation: u64, known: &Arc<Mutex<Known>>, seed: u64) -> Image {
+    let image = Image::default();
+    let (taken, known) = (image.clone(), known.clone());
+    let at = sim.operations() + operation;
+    let mut random = Random::new(seed);
+    sim.set_hook(Box::new(move |world, now| {
+        if now == at {
+            // First what is known: what is answered while the image is made may not be in it.
+            let known = known.lock().unwrap().clone();
+            *taken.lock().unwrap() = Some((world.crash(&mut random), known));
+        }
+    }));
+    image
+}
+
+/// Every device asks, and every third one acknowledges its key.
+fn work(engine: &Engine, known: &Arc<Mutex<Known>>) {
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                let devices = (0..DEVICES).filter(|device| device % THREADS == thread);
+                for device in devices {
+                    let serial = format!("SN-{device}");
+                    let issued = engine.issue(request(&serial)).unwrap();
+                    let id = issued.certificate.serial().to_vec();
+                    let mut now = known.lock().unwrap();
+                    now.answered.insert(serial.clone(), issued);
+                    if device % 3 == 0 {
+                        now.begun.insert(serial.clone());
+                        drop(now);
+                        engine.acknowledge(&[id]).unwrap();
+                        known.lock().unwrap().acknowledged.insert(serial);
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn assert_recovers(factory: &Factory, line: &Line, crashed: &Sim, known: &Known, run: u64) {
+    let engine = open(factory, crashed);
+    let asked = |device: usize| -> IssueResult { engine.issue(request(&format!("SN-{device}"))) };
+    let mut waiting = 0;
+    for device in 0..DEVICES {
+        let serial = format!("SN-{device}");
+        let about = format!("run {run}, seed {SEED:#x}: {serial}");
+        let issued = match asked(device) {
+            Ok(issued) => issued,
+            Err(IssueError::Fault(fault)) => panic!("{about}: {fault}"),
+            Err(error) => panic!("{about}: {error}"),
+        };
+        let gone = issued.key == Some(KeyDelivery::Acknowledged);
+        assert!(!gone || known.begun.contains(&serial), "{about}: lost");
+        if let Some(before) = known.answered.get(&serial) {
+            assert_eq!(issued.status, IssueStatus::Existing, "{about}");
+            assert_eq!(issued.certificate, before.certificate, "{about}");
+            assert!(gone || issued.key == before.key, "{about}");
+            assert!(!gone || known.begun.contains(&serial), "{about}: lost");
+            assert!(
+                gone || !known.acknowledged.contains(&serial),
+                "{about}: came back"
+            );
+        }
+        waiting += usize::from(!gone);
+        if !gone && device % 100 == 1 {
+            let (_, blob) = delivered(&issued);
+            assert_key_of(line, &issued.certificate.to_pem(), &blob, factory);
+        }
+    }
+    assert_eq!(engine.keys_waiting(), waiting, "run {run}, seed {SEED:#x}");
+    let mut identities = BTreeSet::new();
+    let mut index = 0;
+    while let Ok(record) = engine.log().read(RecordIndex(index)) {
+        if let Ok(Record::Issued(issued)) = Record::decode(&record) {
+            let identity = issued.identity.unwrap().to_owned();
+            assert!(identities.insert(identity), "run {run}: two certificates");
+        }
+        index += 1;
+    }
+    assert_eq!(identities.len(), DEVICES, "run {run}, seed {SEED:#x}");
+    engine.close().unwrap();
+}
