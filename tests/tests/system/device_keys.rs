@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use birthmark_engine::device_key::{Acknowledgement, Delivery, DeviceKeysOpenError, KeyDelivery};
+use birthmark_engine::device_key::{
+    Acknowledgement, Delivery, DeviceKeysOpenError, KeyDelivery, Recipient,
+};
 use birthmark_engine::permit::Permit;
 use birthmark_engine::record::{DATA_KEY, KEY_GENERATED, Record};
 use birthmark_engine::{Engine, IssueStatus, Issued, OpenError, Profile, Request};
@@ -330,6 +332,42 @@ fn profiles_and_stations_that_do_not_fit_stop_the_start() {
             error.contains("key.generated") && error.contains(told),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn recipients_that_cannot_receive_are_refused() {
+    let factory = Factory::new(Signer::P256);
+    let p256 = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let p384 = ["ec", "-pkeyopt", "ec_paramgen_curve:P-384"];
+    let table: [(&[&str], &str, Option<&str>); 6] = [
+        (&p256, "keyUsage=keyAgreement", None),
+        (&p256, "basicConstraints=CA:FALSE", None),
+        (
+            &p256,
+            "keyUsage=digitalSignature",
+            Some("keyAgreement for P-256"),
+        ),
+        (
+            &["rsa:2048"],
+            "keyUsage=keyAgreement",
+            Some("keyEncipherment for RSA"),
+        ),
+        (&p384, "keyUsage=keyAgreement", Some("or P-256")),
+        (&["ed25519"], "keyUsage=keyAgreement", Some("or P-256")),
+    ];
+    for (kind, extension, told) in table {
+        let [key, out] = ["r.key", "r.pem"].map(|name| factory.path(name));
+        let (key, path) = (key.to_str().unwrap(), out.to_str().unwrap());
+        let fixed = ["-nodes", "-keyout", key, "-out", path, "-subj", "/CN=Line"];
+        let extension = ["-addext", extension];
+        openssl(&[&["req", "-x509", "-newkey"], kind, &fixed, &extension].concat());
+        let read = Recipient::read(&out).map_err(|error| error.to_string());
+        match (read, told) {
+            (Ok(_), None) => {}
+            (Err(error), Some(told)) => assert!(error.contains(told), "{error}"),
+            other => panic!("{kind:?} {extension:?}: {other:?}"),
+        }
     }
 }
 
