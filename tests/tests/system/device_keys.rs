@@ -4,6 +4,7 @@
 mod faults;
 mod killed;
 mod line;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::fs;
