@@ -6,6 +6,8 @@
 //! - **One request, one certificate, for good.** A request that was answered gets the same bytes again while
 //!   its record is the newest. Once that is replaced, the request is refused and told which record is valid
 //!   now; it never comes back to life, so two requests cannot replace each other in turn.
+//!   One exception: where the engine makes the key, a request says nothing of it, and a permit for the
+//!   newest record asks for another key in the same words. The newest record then answers the request.
 //! - **A key that was given up stays given up.** It is claimed by its record: nobody else may have it, and
 //!   the device itself needs a new one.
 //! - **A record is replaced once.** A reissue is judged against the newest record while the device's claim
@@ -187,7 +189,12 @@ impl<H: History> Judge<'_, H> {
         let mut reissues = 0;
         if let Some(newest) = &newest {
             match self.walk(newest, &candidate.request.request_id)? {
-                Walk::Met(earlier) => return self.answered(earlier, keys, by_identity),
+                Walk::Met(earlier) => {
+                    return match self.another_key(candidate, &earlier, by_identity)? {
+                        Some(replacement) => Ok(Verdict::Replaces(replacement)),
+                        None => self.answered(earlier, keys, by_identity),
+                    };
+                }
                 Walk::Ended { reissues: count } => reissues = count,
             }
         }
@@ -258,6 +265,41 @@ impl<H: History> Judge<'_, H> {
         Ok(Walk::Ended {
             reissues: REISSUES_MAX + 1,
         })
+    }
+
+    /// A request for a generated key is the same whenever it comes, also when the device lost its key. Then an
+    /// officer's permit for its newest record, and nothing less, makes it a request for another key.
+    fn another_key(
+        &self,
+        candidate: &Candidate<'_>,
+        earlier: &Earlier,
+        by_identity: Option<u64>,
+    ) -> Result<Option<Replacement>, Fault> {
+        let asked = candidate.request.generated
+            && candidate.permit.is_some()
+            && candidate.profile.reissue() == Reissue::Permit
+            && by_identity == Some(earlier.index);
+        if !asked {
+            return Ok(None);
+        }
+        let Verdict::Replaces(replacement) =
+            self.permitted(candidate, candidate.permit, earlier.index)
+        else {
+            return Ok(None);
+        };
+        Ok((self.reissues(earlier)? < REISSUES_MAX).then_some(replacement))
+    }
+
+    /// Reissues before a record, in its chain; over [`REISSUES_MAX`] if there are more than that.
+    fn reissues(&self, head: &Earlier) -> Result<usize, Fault> {
+        let mut replaces = head.replaces;
+        for reissues in 0..=REISSUES_MAX {
+            match replaces {
+                None => return Ok(reissues),
+                Some(before) => replaces = self.read(before)?.replaces,
+            }
+        }
+        Ok(REISSUES_MAX + 1)
     }
 
     /// The request was answered in `earlier`: does that still stand?

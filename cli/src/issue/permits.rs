@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use birthmark_engine::device_key::KeyDelivery;
 use birthmark_engine::permit::{PERMIT_BYTES_MAX, Permit, PermitProblem, fold_identity};
 use birthmark_engine::{Configuration, ConfigurationError, IssueError, Issued, Rejection};
 use birthmark_log::tlog::{Note, VerifierKey};
@@ -151,7 +152,20 @@ impl Permits {
     /// The permit that a refusal asks for: of those for the device and the key the one that counts, and
     /// that longest, so that a permit that has ended or is another line's hides none. A permit that came alone is shown in any case: the engine says
     /// best what is wrong with it.
+    ///
+    /// A device whose generated key was acknowledged is answered without it; a permit for that entry asks for
+    /// another key.
     pub(super) fn called_for(&self, result: &Result<Issued, IssueError>) -> Option<&[u8]> {
+        if let Ok(issued) = result {
+            let gone = issued.key == Some(KeyDelivery::Acknowledged);
+            let same_entry = self.by_entry.get(&issued.certificate.index());
+            let station = self.station.as_ref();
+            let counts = |(permit, note): &&(Permit, Vec<u8>)| {
+                station.is_none_or(|station| station.counts(permit, note))
+            };
+            let permit = same_entry.filter(|_| gone)?.iter().find(counts);
+            return permit.map(|(_, note)| note.as_slice());
+        }
         let Err(IssueError::Rejected(Rejection::PermitNeeded {
             identity,
             index,

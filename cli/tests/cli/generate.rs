@@ -157,6 +157,58 @@ fn one_device_by_its_data_or_on_standard_input() {
 }
 
 #[test]
+fn a_permit_gets_a_device_that_lost_its_key_another() {
+    let (factory, issue) = station();
+    let file = |name: &str| factory.path(name).to_str().unwrap().to_owned();
+    let (config, officer) = (file("ca/birthmark.toml"), file("ada.key"));
+    let keygen = [
+        "officer",
+        "keygen",
+        "--name",
+        "ada.example",
+        "--out",
+        &officer,
+    ];
+    let made = birthmark(&keygen, b"");
+    assert_code(&made, 0);
+    let vkey = text(&made.stdout);
+    let vkey = vkey.trim();
+    let written = fs::read_to_string(&config).unwrap();
+    let officers = format!("[engine]\nofficers = [\"{vkey}\"]\n");
+    fs::write(&config, written.replacen("[engine]\n", &officers, 1)).unwrap();
+    let profile = PROFILE.replace("base = ", "reissue = \"permit\"\nbase = ");
+    factory.file("ca/profiles/made.toml", profile);
+
+    let one = ["--data", "maker=Acme", "--data", "serial=SN-1"];
+    let output = birthmark(&with(&issue, &one), b"");
+    assert_code(&output, 0);
+    let first = &lines(&output)[0];
+    let permit = file("SN-1.permit");
+    let new = ["permit", "new", "--config", &config, "--profile", "made"];
+    let what = ["--identity", "SN-1", "--replaces", "0", "--any-key"];
+    let whose = ["--officer-key", &officer, "--out", &permit];
+    assert_code(&birthmark(&[&new[..], &what, &whose].concat(), b""), 0);
+
+    // While the key waits, it is delivered again and no permit is needed.
+    let again = with(&issue, &[&one[..], &["--permit", &permit]].concat());
+    assert_eq!(lines(&birthmark(&again, b""))[0]["key"], first["key"]);
+    let serial = first["serial"].as_str().unwrap();
+    assert_code(
+        &birthmark(&["key", "ack", "--config", &config, serial], b""),
+        0,
+    );
+    let second = lines(&birthmark(&again, b""));
+    assert_eq!(
+        (&second[0]["status"], &second[0]["index"]),
+        (&"issued".into(), &1.into())
+    );
+    assert_opens(&factory, &second[0]);
+    let third = lines(&birthmark(&again, b""));
+    assert_eq!(third[0]["status"], "existing");
+    assert_eq!(third[0]["key"], second[0]["key"]);
+}
+
+#[test]
 fn wrong_usage_is_told_in_one_line() {
     let (factory, issue) = station();
     let config = factory.path("ca/birthmark.toml");

@@ -34,11 +34,11 @@ pub(crate) fn check_rule(
         return wrong("needs one of p256, p384, p521 in key.algorithms".to_owned());
     };
     // Whoever learns the secret has the keys of every device under it: such a device must be able to get
-    // another.
-    if delivery == Delivery::Pkcs8 && reissue == Reissue::Never {
+    // another, which `same-key` never gives it.
+    if delivery == Delivery::Pkcs8 && reissue != Reissue::Permit {
         return wrong(
-            "a key under a shared secret is for profiles that can replace it: reissue = \"permit\" or \
-             \"same-key\", or generated = \"cms\""
+            "a key under a shared secret is for profiles that can replace it: reissue = \"permit\", or \
+             generated = \"cms\""
                 .to_owned(),
         );
     }

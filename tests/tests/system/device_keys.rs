@@ -2,13 +2,18 @@
 //! and nothing of them is anywhere else.
 
 mod faults;
+mod killed;
 mod line;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use birthmark_engine::device_key::{Acknowledgement, Delivery, DeviceKeysOpenError, KeyDelivery};
+use birthmark_engine::device_key::{
+    Acknowledgement, Delivery, DeviceKeysOpenError, KeyDelivery, Recipient,
+};
+use birthmark_engine::permit::Permit;
 use birthmark_engine::record::{DATA_KEY, KEY_GENERATED, Record};
 use birthmark_engine::{Engine, IssueStatus, Issued, OpenError, Profile, Request};
 use birthmark_log::{LogReader, RecordIndex};
@@ -112,6 +117,50 @@ fn a_retry_brings_the_same_bytes_until_it_is_acknowledged() {
     same(&engine, &gone);
     engine.close().unwrap();
     assert_eq!(factory.assert_sound().len(), 1);
+}
+
+#[test]
+fn a_device_that_lost_its_key_gets_another_by_a_permit() {
+    let factory = Factory::new(Signer::P256);
+    let line = Line::new(&factory, Receiver::Secret, "p256");
+    let engine = factory.open();
+    let first = engine.issue(request("SN-1")).unwrap();
+    engine.acknowledge(&[first.certificate.serial()]).unwrap();
+    let permit = |replaces| {
+        let permit = Permit {
+            profile: "made".to_owned(),
+            identity_domain: "made".to_owned(),
+            ..line.officer.permit("SN-1", replaces)
+        };
+        Request {
+            permit: Some(line.officer.sign(&permit)),
+            ..request("SN-1")
+        }
+    };
+    // A permit for another entry is none.
+    let unchanged = engine.issue(permit(7)).unwrap();
+    assert_eq!(unchanged.certificate, first.certificate);
+    assert_eq!(unchanged.key, Some(KeyDelivery::Acknowledged));
+    let second = engine.issue(permit(0)).unwrap();
+    assert_eq!(second.status, IssueStatus::Issued);
+    assert_ne!(delivered(&second), delivered(&first));
+    assert_key_of(
+        &line,
+        &second.certificate.to_pem(),
+        &delivered(&second).1,
+        &factory,
+    );
+    // The permit is spent, and the newest certificate answers.
+    for again in [permit(0), request("SN-1")] {
+        let again = engine.issue(again).unwrap();
+        assert_eq!(again.status, IssueStatus::Existing);
+        assert_eq!(
+            (again.certificate, again.key),
+            (second.certificate.clone(), second.key.clone())
+        );
+    }
+    engine.close().unwrap();
+    assert_eq!(factory.assert_sound().len(), 2);
 }
 
 #[test]
@@ -284,6 +333,42 @@ fn profiles_and_stations_that_do_not_fit_stop_the_start() {
             error.contains("key.generated") && error.contains(told),
             "{error}"
         );
+    }
+}
+
+#[test]
+fn recipients_that_cannot_receive_are_refused() {
+    let factory = Factory::new(Signer::P256);
+    let p256 = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let p384 = ["ec", "-pkeyopt", "ec_paramgen_curve:P-384"];
+    let table: [(&[&str], &str, Option<&str>); 6] = [
+        (&p256, "keyUsage=keyAgreement", None),
+        (&p256, "basicConstraints=CA:FALSE", None),
+        (
+            &p256,
+            "keyUsage=digitalSignature",
+            Some("keyAgreement for P-256"),
+        ),
+        (
+            &["rsa:2048"],
+            "keyUsage=keyAgreement",
+            Some("keyEncipherment for RSA"),
+        ),
+        (&p384, "keyUsage=keyAgreement", Some("or P-256")),
+        (&["ed25519"], "keyUsage=keyAgreement", Some("or P-256")),
+    ];
+    for (kind, extension, told) in table {
+        let [key, out] = ["r.key", "r.pem"].map(|name| factory.path(name));
+        let (key, path) = (key.to_str().unwrap(), out.to_str().unwrap());
+        let fixed = ["-nodes", "-keyout", key, "-out", path, "-subj", "/CN=Line"];
+        let extension = ["-addext", extension];
+        openssl(&[&["req", "-x509", "-newkey"], kind, &fixed, &extension].concat());
+        let read = Recipient::read(&out).map_err(|error| error.to_string());
+        match (read, told) {
+            (Ok(_), None) => {}
+            (Err(error), Some(told)) => assert!(error.contains(told), "{error}"),
+            other => panic!("{kind:?} {extension:?}: {other:?}"),
+        }
     }
 }
 

@@ -57,6 +57,11 @@ impl Officer {
         }
     }
 
+    /// Its line in `engine.officers`.
+    pub(crate) fn vkey(&self) -> String {
+        self.verifier.to_string()
+    }
+
     pub(crate) fn configure(&self, station: &mut Station, reissue: &str) {
         station.profiles = vec![profile(reissue)];
         station.officers = Some(Officers::new(LOG, &[self.verifier.to_string()]).unwrap());

@@ -4,9 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use birthmark_engine::device_key::KeyDelivery;
+use birthmark_engine::device_key::{
+    DeviceKeysOpenError, KeyDelivery, KeySpool, SpoolOpenError, SpoolOptions,
+};
 use birthmark_engine::record::Record;
-use birthmark_engine::{Engine, IssueError, IssueResult, IssueStatus, Issued, Request, Station};
+use birthmark_engine::{
+    Engine, IssueError, IssueResult, IssueStatus, Issued, OpenError, Request, Station,
+};
 use birthmark_log::{Log, RecordIndex};
 
 use super::line::{Line, Receiver};
@@ -143,6 +147,42 @@ fn a_log_that_fails_between_key_and_record_leaves_one_certificate() {
             assert_one_each(&factory, &line, &["SN-1", "SN-2"], &[first]);
         }
     }
+}
+
+#[test]
+fn a_damaged_spool_stops_the_start_and_is_named() {
+    let factory = Factory::new(Signer::P256);
+    let _line = Line::new(&factory, Receiver::Ec, "p256");
+    let engine = factory.open_with(small_files);
+    let requests = (0..400).map(|number| request(&format!("SN-{number}")));
+    let results = engine.issue_batch(requests.collect());
+    assert!(results.iter().all(Result::is_ok));
+    let options = SpoolOptions::new(factory.path("ca/spool"));
+    let locked = KeySpool::open(options.clone());
+    assert!(
+        matches!(locked, Err(SpoolOpenError::Locked { .. })),
+        "{locked:?}"
+    );
+    engine.close().unwrap();
+    assert_eq!(KeySpool::open(options).unwrap().waiting(), 400);
+
+    let path = factory.path("ca/spool/000000000000.keys");
+    let sound = std::fs::read(&path).unwrap();
+    // A mark; a key in the first batch; and the end of an older file's last batch, which is no torn tail.
+    let last = sound.iter().rposition(|byte| *byte != 0).unwrap();
+    for at in [512, 3_000, last] {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 0x40;
+        std::fs::write(&path, damaged).unwrap();
+        match Engine::open(factory.station()) {
+            Err(OpenError::DeviceKeys(DeviceKeysOpenError::Spool(
+                error @ SpoolOpenError::Damaged { .. },
+            ))) => assert!(error.to_string().contains("000000000000.keys"), "{error}"),
+            other => panic!("byte {at}: {other:?}"),
+        }
+    }
+    std::fs::write(&path, sound).unwrap();
+    factory.open_with(small_files).close().unwrap();
 }
 
 /// What the callers knew when the power went.

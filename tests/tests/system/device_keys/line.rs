@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use crate::officer::Officer;
 use crate::requests::openssl;
 use crate::station::Factory;
 
@@ -29,12 +30,13 @@ pub(crate) struct Line {
     key: String,
     certificate: String,
     blob: String,
+    pub(crate) officer: Officer,
 }
 
 /// A profile that makes keys.
 pub(crate) fn profile(algorithm: &str, delivery: &str) -> String {
     let reissue = match delivery {
-        "pkcs8" => "reissue = \"same-key\"\n",
+        "pkcs8" => "reissue = \"permit\"\n",
         _ => "",
     };
     format!(
@@ -53,11 +55,14 @@ impl Line {
             key: text("line.key"),
             certificate: text("line.pem"),
             blob: text("blob"),
+            officer: Officer::new(factory),
         };
         line.make_key();
         factory.add_profile("made", &profile(algorithm, receiver.delivery()));
         let path = factory.configuration();
         let mut configuration = fs::read_to_string(&path).unwrap();
+        let officers = format!("[engine]\nofficers = [\"{}\"]\n", line.officer.vkey());
+        configuration = configuration.replacen("[engine]\n", &officers, 1);
         configuration.push_str(match receiver {
             Receiver::Secret => "\n[device_keys]\nsecret = \"../line.key\"\n",
             _ => "\n[device_keys]\nrecipient = \"../line.pem\"\n",
