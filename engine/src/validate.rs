@@ -31,6 +31,8 @@ const IDENTITY_BYTES_MAX: usize = 256;
 /// The versions of the request identity's definition below.
 const REQUEST_ID_VERSION: u8 = 1;
 const REQUEST_ID_VERSION_GENERATED: u8 = 2;
+/// What stands in the request identity before the names that the certificate takes over from the request.
+const COPIED_NAMES: &[u8] = b"requested names";
 /// What stands in the request identity in the place of a fingerprint, where the engine makes the key.
 const GENERATED: &[u8] = b"generated";
 
@@ -78,6 +80,7 @@ pub(crate) fn validate<'a>(
                 profile,
                 &key_fingerprint,
                 &values,
+                &content.copied_names,
             ),
             true => request_id(
                 REQUEST_ID_VERSION_GENERATED,
@@ -85,6 +88,7 @@ pub(crate) fn validate<'a>(
                 profile,
                 GENERATED,
                 &values,
+                &content.copied_names,
             ),
         },
         generated: request.generated,
@@ -129,6 +133,8 @@ pub(crate) struct Content {
     pub(crate) subject: Vec<u8>,
     /// The subject alternative name's value, DER.
     pub(crate) alt_names: Option<Vec<u8>>,
+    /// The requested names that the profile lets in, DER of one behind the other.
+    copied_names: Vec<u8>,
 }
 
 /// Names and other content, of a request whose key does. `serial` is the number that is handed out to it.
@@ -142,7 +148,7 @@ pub(crate) fn content<'a>(
     let mut text = String::new();
     let subject = encode_subject(profile, &values, &mut text)?;
     let identity = render_identity(profile, &values, &mut text)?;
-    let alt_names = encode_alt_names(request, profile, &values, &mut text)?;
+    let (alt_names, copied_names) = encode_alt_names(request, profile, &values, &mut text)?;
     profile
         .requested
         .check_required(&request.extensions, &request.key, alt_names.as_deref())?;
@@ -150,6 +156,7 @@ pub(crate) fn content<'a>(
         identity,
         subject,
         alt_names,
+        copied_names,
     };
     Ok((content, values))
 }
@@ -237,15 +244,15 @@ fn encode_subject(
 }
 
 /// `GeneralNames ::= SEQUENCE SIZE (1..MAX) OF GeneralName`, RFC 5280 §4.2.1.6: the profile's own, then those of
-/// the request that the profile lets in.
+/// the request that the profile lets in. Behind the value, if there is one, those of the request alone.
 fn encode_alt_names(
     request: &VerifiedRequest<'_>,
     profile: &Profile,
     values: &FieldValues<'_>,
     text: &mut String,
-) -> Result<Option<Vec<u8>>, Rejection> {
+) -> Result<(Option<Vec<u8>>, Vec<u8>), Rejection> {
     if profile.alt_names.is_empty() && !profile.requested.copies_names() {
-        return Ok(None);
+        return Ok((None, Vec::new()));
     }
     let mut names = Vec::with_capacity(96);
     for name in &profile.alt_names {
@@ -261,13 +268,13 @@ fn encode_alt_names(
         name.form.encode(text, &mut Writer::new(&mut names));
     }
     let requested = &request.extensions;
-    profile.requested.copy_names(requested, &mut names)?;
+    let copied = profile.requested.copy_names(requested, &mut names)?;
     if names.is_empty() {
-        return Ok(None);
+        return Ok((None, copied));
     }
     let mut value = Vec::with_capacity(names.len() + 4);
     Writer::new(&mut value).nested(tag::SEQUENCE, |list| list.raw(&names));
-    Ok(Some(value))
+    Ok((Some(value), copied))
 }
 
 fn render_identity(
@@ -314,13 +321,15 @@ fn check_identity(identity: &str) -> Result<(), Rejection> {
 /// Request identity: SHA-256 over version, issuer key identifier, profile name, key fingerprint and the
 /// values that the profile takes, in the order of their names, each text behind its length. Not over the request's bytes: a device that
 /// asks again signs afresh. In version 2 the word `generated` stands in the place of the key fingerprint: the
-/// engine made the key, and a device that asks again means that one.
+/// engine made the key, and a device that asks again means that one. Where the certificate takes names over from the
+/// request, these follow behind a word of their own: with other names the request is another.
 fn request_id(
     version: u8,
     issuer: &Issuer,
     profile: &Profile,
     key: &[u8],
     values: &FieldValues<'_>,
+    copied_names: &[u8],
 ) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     let mut text = |bytes: &[u8]| {
@@ -334,6 +343,10 @@ fn request_id(
     for (name, number) in profile.fields.by_name() {
         text(name.as_bytes());
         text(values[*number].as_bytes());
+    }
+    if !copied_names.is_empty() {
+        text(COPIED_NAMES);
+        text(copied_names);
     }
     sha256_output(context.finish())
 }

@@ -72,7 +72,8 @@ impl RequestedPolicy {
         self.names.is_some()
     }
 
-    /// Writes the requested names that the profile lets in, after its own, which `names` holds as DER.
+    /// Writes the requested names that the profile lets in, after its own, which `names` holds as DER. Returns all
+    /// that it lets in, each once, also those that stood there already: what is the same whenever a device asks.
     ///
     /// # Errors
     /// One name that does not match spoils the request: a device must not believe that it got what it did not.
@@ -80,9 +81,10 @@ impl RequestedPolicy {
         &self,
         requested: &RequestedExtensions<'_>,
         names: &mut Vec<u8>,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Vec<u8>, Rejection> {
+        let mut let_in = Vec::new();
         let Some(allowed) = &self.names else {
-            return Ok(());
+            return Ok(let_in);
         };
         for name in requested.subject_alt_names() {
             let Some(encoded) = allowed.encode(&name) else {
@@ -91,11 +93,13 @@ impl RequestedPolicy {
                     problem: "a name in it matches no pattern of the profile",
                 });
             };
-            if !holds(names, &encoded) {
-                names.extend_from_slice(&encoded);
+            for list in [&mut *names, &mut let_in] {
+                if !holds(list, &encoded) {
+                    list.extend_from_slice(&encoded);
+                }
             }
         }
-        Ok(())
+        Ok(let_in)
     }
 
     /// Holds what must be asked for against the request. `alt_names` is the subject alternative name's value.
