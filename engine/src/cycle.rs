@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use birthmark_hsm::{SignError, SignJob, Signature};
 use birthmark_log::{
-    Append, AppendError, Commit, Committed, RecordIndex, Reservation, ReservationId,
+    Append, AppendError, Commit, Committed, RECORD_BYTES_MAX, RecordIndex, Reservation,
+    ReservationId,
 };
 
 use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
@@ -226,6 +227,16 @@ impl Pipeline {
                     replaces,
                 } = claimed;
                 match prepared {
+                    Ok((tbs, ..))
+                        if let Err(rejection) = self.check_size(
+                            &tbs,
+                            &item.request,
+                            profile,
+                            request.identity.as_deref(),
+                        ) =>
+                    {
+                        Intent::Release(claim, rejection.into())
+                    }
                     Ok((tbs, generated, room)) => {
                         let claimed = ClaimedParts {
                             claim,
@@ -266,19 +277,50 @@ impl Pipeline {
         submitted: &Submitted,
         claimed: &ClaimedParts,
     ) -> Reservation {
-        let certificate_bytes_max = tbs.buffer.len() + self.issuer.form().encoded_bytes_max();
-        let bytes = IssuedRecord::bytes_max(
-            &submitted.request.profile,
-            submitted.request.lot.as_deref(),
-            claimed.identity.as_deref(),
-            &submitted.request.data,
-            certificate_bytes_max,
-        );
+        let identity = claimed.identity.as_deref();
+        let (_, bytes) = self.sizes_max(tbs, &submitted.request, identity);
         Reservation {
             ticket,
             lost_record: self.lost_record(tbs),
             record_bytes_max: u32::try_from(bytes).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Octets, at most, of the finished certificate and of its record.
+    fn sizes_max(
+        &self,
+        tbs: &TbsCertificate,
+        request: &Request,
+        identity: Option<&str>,
+    ) -> (usize, usize) {
+        let certificate = tbs.buffer.len() + self.issuer.form().encoded_bytes_max();
+        let lot = request.lot.as_deref();
+        let record =
+            IssuedRecord::bytes_max(&request.profile, lot, identity, &request.data, certificate);
+        (certificate, record)
+    }
+
+    /// Whether the profile and the log take the certificate, however long its signature is. Before anything is
+    /// reserved: what is refused here leaves no trace in the log, and holds up nobody else.
+    fn check_size(
+        &self,
+        tbs: &TbsCertificate,
+        request: &Request,
+        profile: usize,
+        identity: Option<&str>,
+    ) -> Result<(), Rejection> {
+        let (certificate, record) = self.sizes_max(tbs, request, identity);
+        let rules = self.profiles[profile].profile.rules();
+        let of_profile = rules.certificate_bytes_max.unwrap_or(usize::MAX);
+        for (bytes, limit, max) in [
+            (certificate, "the profile", of_profile),
+            (record, "a record of the log", RECORD_BYTES_MAX),
+        ] {
+            if bytes > max {
+                return Err(Rejection::CertificateTooLarge { bytes, limit, max });
+            }
+        }
+        Ok(())
     }
 
     fn lost_record(&self, tbs: &TbsCertificate) -> Vec<u8> {

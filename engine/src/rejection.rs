@@ -155,6 +155,18 @@ pub enum Rejection {
         /// Name of the profile.
         profile: String,
     },
+    /// The certificate, or its record in the log, could be longer than a limit.
+    #[error(
+        "the certificate could have {bytes} bytes with what goes with it, and {limit} allows {max}"
+    )]
+    CertificateTooLarge {
+        /// Octets, at most, of what the limit is about.
+        bytes: usize,
+        /// What sets the limit.
+        limit: &'static str,
+        /// Octets allowed.
+        max: usize,
+    },
     /// Fields the line adds are too many or too large.
     #[error("the line's data is over a limit: {0}")]
     DataLimit(&'static str),
@@ -320,6 +332,7 @@ impl Rejection {
             Self::DataValue(_) => (405, "data-value", "Birthmark record format", Stop),
             Self::RequestedExtension { .. } => (410, "requested-extension", "profile", Rework),
             Self::SerialsExhausted { .. } => (411, "serials-exhausted", "profile", Stop),
+            Self::CertificateTooLarge { .. } => (412, "certificate-too-large", "profile", Rework),
             Self::KeyInUse { .. } => (500, "key-in-use", "uniqueness of keys", Scrap),
             Self::IdentityInUse { .. } => (
                 501,

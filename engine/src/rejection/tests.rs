@@ -48,6 +48,11 @@ fn every_kind() -> Vec<Rejection> {
         DataLimit(""),
         DataValue(""),
         SerialsExhausted { profile: text() },
+        CertificateTooLarge {
+            bytes: 1,
+            limit: "",
+            max: 0,
+        },
         RequestedExtension {
             extension: text(),
             problem: "",
@@ -122,6 +127,7 @@ fn kinds_are_complete(rejection: &Rejection) {
         RsaSmallFactor { .. } | RsaClosePrimes | RsaRoca | KnownBadKey => {}
         UnknownProfile(_) | FieldCount { .. } | FieldValue { .. } | RequestsCa => {}
         DataLimit(_) | DataValue(_) | RequestedExtension { .. } | SerialsExhausted { .. } => {}
+        CertificateTooLarge { .. } => {}
         KeyInUse { .. } | IdentityInUse { .. } | ChangedRequest { .. } | Superseded { .. } => {}
         KeyRetired { .. } | ReissueLimit { .. } | PermitNeeded { .. } | Permit { .. } => {}
     }

@@ -410,6 +410,50 @@ fn names_of_requests_pass_only_where_every_one_matches() {
     engine.close().unwrap();
 }
 
+/// A device that asks with other names does not get the certificate with the names of its first request.
+#[test]
+fn names_taken_over_from_a_request_are_part_of_what_it_asks_for() {
+    let profile = "name = \"gateway\"\nbase = \"tls-server\"\nidentity = \"{csr.subject.CN}\"\n\
+        [[subject_alt_name]]\ntype = \"dns\"\nvalue = \"fixed.example\"\n\
+        [requested_extensions.subject_alt_name]\npolicy = \"allow\"\ndns = ['[a-z]+\\.lan']\n\
+        [validity]\ndays = 30\n[key]\nalgorithms = [\"p256\"]\n";
+    let factory = station(&[("gateway", profile)]);
+    let engine = factory.open();
+    let first = request(
+        &factory,
+        P256,
+        "/CN=gw",
+        &["-addext", "subjectAltName=DNS:a.lan"],
+    );
+    let key = factory.path("device.key");
+    let with = |names: &[&str]| {
+        let fixed = [
+            "req",
+            "-new",
+            "-key",
+            key.to_str().unwrap(),
+            "-subj",
+            "/CN=gw",
+        ];
+        let csr = from_pem(&openssl(&[&fixed, names].concat()).stdout);
+        engine.issue(Request::new(csr, "gateway"))
+    };
+    let issued = engine.issue(Request::new(first, "gateway")).unwrap();
+    let again = with(&["-addext", "subjectAltName=DNS:a.lan"]).unwrap();
+    assert_eq!(
+        (again.status, again.certificate),
+        (IssueStatus::Existing, issued.certificate)
+    );
+    for names in [&["-addext", "subjectAltName=DNS:b.lan"][..], &[]] {
+        assert_eq!(
+            rejection(with(names)).reason(),
+            "changed-request",
+            "{names:?}"
+        );
+    }
+    engine.close().unwrap();
+}
+
 #[test]
 fn values_that_do_not_fit_the_profile_are_refused() {
     let contract = ReadyMade::by_name("iso15118-contract").unwrap().toml;
@@ -417,16 +461,10 @@ fn values_that_do_not_fit_the_profile_are_refused() {
     let rsa = "name = \"big\"\nbase = \"tls-client\"\n[[subject]]\ntype = \"CN\"\n\
         value = \"{csr.subject.CN}\"\n[validity]\ndays = 1\n[key]\nalgorithms = [\"rsa\"]\n\
         rsa_bits_min = 3072\n";
-    let tiny = rsa
-        .replace("\"big\"", "\"tiny\"")
-        .replace("\"rsa\"", "\"p256\"")
-        .replace("rsa_bits_min = 3072", "")
-        .replace("base =", "certificate_bytes_max = 300\nbase =");
     let factory = station(&[
         ("iso15118-contract", contract),
         ("tls-server", server),
         ("big", rsa),
-        ("tiny", &tiny),
     ]);
     let engine = factory.open();
     for (profile, key, subject, more, reason) in [
@@ -475,13 +513,44 @@ fn values_that_do_not_fit_the_profile_are_refused() {
             "{profile} {subject}: {rejection}"
         );
     }
-    // A certificate over the profile's size is made and not released.
-    let csr = request(&factory, P256, "/CN=x", &[]);
-    let fault = crate::station::fault(engine.issue(Request::new(csr, "tiny")));
-    assert!(
-        fault.to_string().contains("longer than the profile allows"),
-        "{fault}"
-    );
+    engine.close().unwrap();
+}
+
+/// Nothing is signed that could not be released or logged, and the next device is served.
+#[test]
+fn certificates_over_a_limit_of_size_are_refused_before_anything_is_reserved() {
+    let tiny = "name = \"tiny\"\nbase = \"tls-client\"\ncertificate_bytes_max = 400\n\
+        identity = \"{csr.subject.CN}\"\n\
+        [[subject]]\ntype = \"CN\"\nvalue = \"{csr.subject.CN}\"\n\
+        [validity]\ndays = 1\n[key]\nalgorithms = [\"p256\"]\n";
+    let long = "name = \"long\"\nbase = \"tls-server\"\nidentity = \"{csr.subject.CN}\"\n\
+        [[subject_alt_name]]\ntype = \"dns\"\nvalue = \"fixed.example\"\n\
+        [requested_extensions.subject_alt_name]\npolicy = \"allow\"\nuri = ['urn:[a-z0-9:]+']\n\
+        [validity]\ndays = 1\n[key]\nalgorithms = [\"p256\"]\n";
+    let factory = station(&[("tiny", tiny), ("long", long)]);
+    let engine = factory.open();
+    let names: Vec<String> = (0..32)
+        .map(|number| format!("URI:urn:{number:02}:{}", "x".repeat(2_028)))
+        .collect();
+    let names = format!("subjectAltName={}", names.join(","));
+    for (profile, subject, names) in [("tiny", "/CN=x", None), ("long", "/CN=x", Some(&names))] {
+        let more = names.map_or(vec![], |names| vec!["-addext", names]);
+        let csr = request(&factory, P256, subject, &more);
+        let before = engine.metrics().lost;
+        let rejection = rejection(engine.issue(Request::new(csr, profile)));
+        assert_eq!(
+            (
+                rejection.number(),
+                rejection.reason(),
+                rejection.action().to_string().as_str()
+            ),
+            (412, "certificate-too-large", "REWORK"),
+            "{profile}: {rejection}"
+        );
+        assert_eq!(engine.metrics().lost, before);
+    }
+    let csr = request(&factory, P256, "/CN=y", &[]);
+    engine.issue(Request::new(csr, "long")).unwrap();
     engine.close().unwrap();
 }
 
