@@ -12,7 +12,7 @@ use crate::name::{AttributeType, Name, text};
 use crate::oid;
 use crate::rejection::Rejection;
 use crate::template::brings_serial;
-use crate::validate::{Content, check_data, content};
+use crate::validate::{Content, check_data, check_no_ca, content};
 
 impl Profile {
     /// What a certificate for `csr` (DER) would hold if it were issued at `now_s`, seconds since 1970, with the
@@ -32,6 +32,8 @@ impl Profile {
             return Err(Rejection::Empty);
         };
         let verified = verified?;
+        self.check_key(&verified.key)?;
+        check_no_ca(&verified, self)?;
         // Which number is free only the log knows: the first stands for it.
         let serials = self.serials().filter(|_| !brings_serial(&verified));
         let serial = serials.map(|serials| serials.text(0));
@@ -116,6 +118,7 @@ fn describe_parts(content: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::csr::tests::Draft;
 
     #[test]
     fn rejections_are_those_of_an_issue() {
@@ -125,5 +128,10 @@ mod tests {
         assert_eq!(profile.preview(&[], &none, 0), Err(Rejection::Empty));
         let error = profile.preview(&[0x30, 0x80], &none, 0).unwrap_err();
         assert_eq!(error.reason(), "malformed");
+        let csr = Draft::p256().signed();
+        let other_keys = text.replace("algorithms = [", "algorithms = [\"ed25519\"] # [");
+        let profile = Profile::parse(&other_keys, "idevid".as_ref()).unwrap();
+        let error = profile.preview(&csr, &none, 0).unwrap_err();
+        assert_eq!(error.reason(), "key-not-allowed");
     }
 }
