@@ -175,7 +175,7 @@ impl Pipeline {
         check_known(self.known_bad_keys.as_ref(), &verified.key)?;
         let (number, profile) = self.profile(&request.profile)?;
         let serials = self.profiles[number].serials.as_ref();
-        let serial = SerialOffer::new(serials, verified, &self.log)?;
+        let serial = SerialOffer::new(serials, profile, verified, &self.log)?;
         let request = validate(verified, profile, &self.issuer, &request.data, serial)?;
         Ok((number, profile, request))
     }
@@ -222,7 +222,7 @@ impl Pipeline {
                     .clone()
                     .and_then(|now_s| self.prepare(&claimed, profile, key, now_s));
                 let ClaimedRequest {
-                    request,
+                    mut request,
                     claim,
                     replaces,
                 } = claimed;
@@ -235,6 +235,7 @@ impl Pipeline {
                             request.identity.as_deref(),
                         ) =>
                     {
+                        request.serial.set_aside();
                         Intent::Release(claim, rejection.into())
                     }
                     Ok((tbs, generated, room)) => {
@@ -254,7 +255,7 @@ impl Pipeline {
                             },
                             key_algorithm: request.key.algorithm,
                             generated,
-                            _serial: request.serial,
+                            serial: request.serial,
                         };
                         Intent::Reserve(Box::new(Prepared { tbs, claimed, room }))
                     }
@@ -393,8 +394,11 @@ impl Pipeline {
         ticket: Ticket,
         reserved: &ReservedCertificate,
         fault: Fault,
-        asker: Asker,
+        mut asker: Asker,
     ) -> Append {
+        if let Fault::Check(_) = fault {
+            asker.claimed.serial.set_aside();
+        }
         let record = self.lost_record(reserved.tbs());
         self.slots.put(ticket, Work::Losing(fault, asker));
         Append {

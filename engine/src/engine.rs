@@ -25,6 +25,7 @@ use crate::reissue::Reissue;
 use crate::reply::Pending;
 use crate::request::{IssueResult, Request, SubmitError};
 use crate::serial_allocator::SerialAllocator;
+use crate::serial_domains::check_serial_domains;
 use crate::tbs::TbsTemplate;
 use crate::weak_key::KnownBadKeys;
 
@@ -460,7 +461,7 @@ fn check_profiles(profiles: &[Profile], issuer: &Issuer) -> Result<(), OpenError
             OpenError::Profiles(format!("profile {} {problem}", profile.name()))
         })?;
     }
-    Ok(())
+    check_serial_domains(profiles).map_err(OpenError::Profiles)
 }
 
 fn check_officers(

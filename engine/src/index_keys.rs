@@ -88,7 +88,7 @@ pub(crate) fn serial_index_key(serial: &[u8]) -> IndexKey {
 }
 
 /// Fingerprints are SHA-256 already: the domain's digest only sets them apart.
-fn key_index_key(domain: &str, fingerprint: &[u8]) -> IndexKey {
+pub(crate) fn key_index_key(domain: &str, fingerprint: &[u8]) -> IndexKey {
     let mut key = if domain.is_empty() {
         [0; 32]
     } else {

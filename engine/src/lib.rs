@@ -63,6 +63,7 @@ mod reply;
 mod request;
 mod requested_extensions;
 mod serial_allocator;
+mod serial_domains;
 mod serial_offer;
 mod slots;
 #[doc(hidden)]

@@ -117,7 +117,7 @@ pub(crate) struct ClaimedParts {
     pub(crate) generated: Option<KeptKey>,
     pub(crate) key_algorithm: DeviceKeyAlgorithm,
     /// The serial number that was handed out, held until the certificate is in the log or came to nothing.
-    pub(crate) _serial: SerialOffer,
+    pub(crate) serial: SerialOffer,
 }
 
 /// Where the device's SubjectPublicKeyInfo is.

@@ -188,7 +188,7 @@ impl<H: History> Judge<'_, H> {
         let newest = by_identity.map(|index| self.read(index)).transpose()?;
         let mut reissues = 0;
         if let Some(newest) = &newest {
-            match self.walk(newest, &candidate.request.request_id)? {
+            match self.walk(newest, &candidate.request)? {
                 Walk::Met(earlier) => {
                     return match self.another_key(candidate, &earlier, by_identity)? {
                         Some(replacement) => Ok(Verdict::Replaces(replacement)),
@@ -205,7 +205,7 @@ impl<H: History> Judge<'_, H> {
             return Ok(self.reissue(candidate, newest.as_ref(), false, reissues));
         };
         // Where a profile's identity domain was changed, the same request stands in the key's chain alone.
-        if let Walk::Met(earlier) = self.walk(&holder, &candidate.request.request_id)? {
+        if let Walk::Met(earlier) = self.walk(&holder, &candidate.request)? {
             return self.answered(earlier, keys, by_identity);
         }
         let index = holder.index;
@@ -249,10 +249,12 @@ impl<H: History> Judge<'_, H> {
     }
 
     /// Looks for the record that answered a request, from `head` back through what each one replaces.
-    fn walk(&self, head: &Earlier, request_id: &[u8; 32]) -> Result<Walk, Fault> {
+    fn walk(&self, head: &Earlier, request: &ValidatedRequest<'_>) -> Result<Walk, Fault> {
         let mut at = head.clone();
         for reissues in 0..=REISSUES_MAX {
-            if at.request_id == *request_id {
+            if at.request_id == request.request_id
+                || request.serial.other_request_id() == Some(&at.request_id)
+            {
                 return Ok(Walk::Met(at));
             }
             at = match at.replaces {

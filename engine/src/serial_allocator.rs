@@ -14,6 +14,9 @@ use crate::index_keys::{IDENTITY_SPACE, identity_index_key};
 use crate::profile::{Profile, Serials};
 use crate::reissue::History;
 
+/// Numbers that are looked up for one request at a time, each one read of the index and perhaps of a record.
+const PROBES_MAX: usize = 1_024;
+
 /// The numbers of one profile.
 #[derive(Debug)]
 pub(crate) struct SerialAllocator {
@@ -23,14 +26,17 @@ pub(crate) struct SerialAllocator {
 }
 
 /// Every number that this process may still propose is in exactly one of: `returned`, the walk that `next` and `end`
-/// bound, the second walk, or out with an [`AllocatedSerial`].
+/// bound, the second walk, `last`, or out with an [`AllocatedSerial`] or a look-up.
 #[derive(Debug, Default)]
 struct State {
     /// Where the walk is; `None` before the first request.
     walk: Option<Walk>,
     /// Taken back, to be proposed first.
     returned: BTreeSet<u64>,
-    /// With an [`AllocatedSerial`].
+    /// Taken back from requests that failed because of the number, as far as one can tell: proposed when there is no
+    /// other, so that a number that does not do holds up nobody.
+    last: BTreeSet<u64>,
+    /// With an [`AllocatedSerial`], or being looked up.
     out: BTreeSet<u64>,
 }
 
@@ -38,7 +44,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) enum Taken {
     Serial(AllocatedSerial),
-    /// None is free, but requests in flight may give theirs back: one of these.
+    /// None is free, but requests in flight may give theirs back: one of these. Or none was found yet, and this one
+    /// is used.
     AllOut(String),
     /// All are used, this one too.
     AllUsed(String),
@@ -60,9 +67,15 @@ pub(crate) struct AllocatedSerial {
     allocator: Arc<SerialAllocator>,
     number: u64,
     text: String,
+    failed: bool,
 }
 
 impl AllocatedSerial {
+    /// The request failed because of the number, or may have: it is proposed again when there is no other.
+    pub(crate) fn set_aside(&mut self) {
+        self.failed = true;
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -72,7 +85,10 @@ impl Drop for AllocatedSerial {
     fn drop(&mut self) {
         let mut state = self.allocator.lock();
         state.out.remove(&self.number);
-        state.returned.insert(self.number);
+        match self.failed {
+            false => state.returned.insert(self.number),
+            true => state.last.insert(self.number),
+        };
     }
 }
 
@@ -87,36 +103,38 @@ impl SerialAllocator {
         }))
     }
 
-    /// The next number that no record has, if there is one.
+    /// The next number that no record has, if there is one. The index is asked without the lock, which the log's
+    /// thread takes too, and no more than [`PROBES_MAX`] times: then the request goes back and others have a turn.
     pub(crate) fn take<H: History>(self: &Arc<Self>, history: &H) -> Result<Taken, Fault> {
-        let mut state = self.lock();
-        if state.walk.is_none() {
-            state.walk = Some(self.begin(history)?);
+        if self.lock().walk.is_none() {
+            let walk = self.begin(history)?;
+            self.lock().walk.get_or_insert(walk);
         }
-        loop {
-            let Some(number) = state.propose() else {
-                let out = state.out.first().copied();
-                return Ok(match out {
-                    Some(number) => Taken::AllOut(self.serials.text(number)),
-                    None => Taken::AllUsed(self.serials.text(0)),
-                });
+        let mut used = 0;
+        for _ in 0..PROBES_MAX {
+            let number = match self.lock().propose() {
+                Ok(number) => number,
+                Err(Some(out)) => return Ok(Taken::AllOut(self.serials.text(out))),
+                Err(None) => return Ok(Taken::AllUsed(self.serials.text(0))),
             };
-            match self.is_used(number, history) {
-                Ok(true) => {}
-                Ok(false) => {
-                    state.out.insert(number);
-                    return Ok(Taken::Serial(AllocatedSerial {
-                        allocator: self.clone(),
-                        number,
-                        text: self.serials.text(number),
-                    }));
-                }
-                Err(fault) => {
-                    state.returned.insert(number);
-                    return Err(fault);
-                }
+            let found = self.is_used(number, history);
+            if let Ok(false) = found {
+                return Ok(Taken::Serial(AllocatedSerial {
+                    allocator: self.clone(),
+                    number,
+                    text: self.serials.text(number),
+                    failed: false,
+                }));
             }
+            let mut state = self.lock();
+            state.out.remove(&number);
+            if let Err(fault) = found {
+                state.returned.insert(number);
+                return Err(fault);
+            }
+            used = number;
         }
+        Ok(Taken::AllOut(self.serials.text(used)))
     }
 
     /// Finds about where the last run was, in as many steps as the count has binary digits: numbers are handed out in
@@ -141,7 +159,12 @@ impl SerialAllocator {
 
     fn is_used<H: History>(&self, number: u64, history: &H) -> Result<bool, Fault> {
         let key = identity_index_key(&self.identity_domain, &self.serials.text(number));
-        Ok(history.newest(IDENTITY_SPACE, &key)?.is_some())
+        match history.newest(IDENTITY_SPACE, &key) {
+            Ok(newest) => Ok(newest.is_some()),
+            // The index has it: what the record says does not matter here, and the archive may stay where it is.
+            Err(Fault::Archived(_)) => Ok(true),
+            Err(fault) => Err(fault),
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -150,10 +173,20 @@ impl SerialAllocator {
 }
 
 impl State {
-    fn propose(&mut self) -> Option<u64> {
-        if let Some(number) = self.returned.pop_first() {
-            return Some(number);
+    /// Takes the next number out. The error is one of those that are out, if any is.
+    fn propose(&mut self) -> Result<u64, Option<u64>> {
+        let returned = self.returned.pop_first();
+        let number = returned.or_else(|| self.next_of_walk());
+        match number.or_else(|| self.last.pop_first()) {
+            Some(number) => {
+                self.out.insert(number);
+                Ok(number)
+            }
+            None => Err(self.out.first().copied()),
         }
+    }
+
+    fn next_of_walk(&mut self) -> Option<u64> {
         let walk = self.walk.as_mut()?;
         if walk.next == walk.end {
             *walk = Walk {
@@ -186,6 +219,7 @@ mod tests {
         keys: RefCell<HashSet<[u8; 32]>>,
         asked: Cell<usize>,
         broken: Cell<bool>,
+        archived: Cell<bool>,
     }
 
     impl Used {
@@ -202,9 +236,11 @@ mod tests {
     impl History for Used {
         fn newest(&self, _: usize, key: &IndexKey) -> Result<Option<u64>, Fault> {
             self.asked.set(self.asked.get() + 1);
+            let found = self.keys.borrow().contains(&key.0);
             match self.broken.get() {
                 true => Err(Fault::Log("broken".to_owned())),
-                false => Ok(self.keys.borrow().contains(&key.0).then_some(0)),
+                false if found && self.archived.get() => Err(Fault::Archived("away".to_owned())),
+                false => Ok(found.then_some(0)),
             }
         }
 
@@ -269,12 +305,55 @@ mod tests {
         let begun = allocator.begin(&used).unwrap();
         assert!(used.asked.get() <= 18, "{}", used.asked.get());
         assert_eq!(begun.next, count - 2 - MAX_IN_FLIGHT_MAX as u64);
-        let taken: Vec<_> = (0..4).map(|_| allocator.take(&used)).collect();
-        let texts: Vec<_> = taken.iter().map(text).collect();
+        // As a request does that goes back to the start.
+        let turns = MAX_IN_FLIGHT_MAX / PROBES_MAX + 2 * 196;
+        let next = || {
+            let mut turns = (0..turns).map(|_| allocator.take(&used));
+            turns.find(|taken| text(taken).is_some())
+        };
+        let taken: Vec<_> = (0..4).map(|_| next()).collect();
+        let texts: Vec<_> = taken
+            .iter()
+            .map(|taken| taken.as_ref().and_then(text))
+            .collect();
         assert_eq!(
             texts,
             [Some("S0199998"), Some("S0199999"), Some("S0000007"), None]
         );
+    }
+
+    #[test]
+    fn a_number_that_fails_its_request_goes_out_last() {
+        let (used, allocator) = (Used::default(), start(3));
+        let Taken::Serial(mut bad) = allocator.take(&used).unwrap() else {
+            panic!("none is used");
+        };
+        bad.set_aside();
+        drop(bad);
+        let taken: Vec<_> = (0..4).map(|_| allocator.take(&used)).collect();
+        let texts: Vec<_> = taken.iter().map(text).collect();
+        assert_eq!(
+            texts,
+            [Some("S0000001"), Some("S0000002"), Some("S0000000"), None]
+        );
+    }
+
+    #[test]
+    fn a_number_whose_record_is_in_an_archive_is_used() {
+        let (used, allocator) = (Used::default(), start(3));
+        used.add("S0000000");
+        used.archived.set(true);
+        assert_eq!(text(&allocator.take(&used)), Some("S0000001"));
+    }
+
+    #[test]
+    fn one_request_asks_for_a_bounded_number() {
+        let (used, allocator) = (Used::default(), start(3_000));
+        (0..2_999).for_each(|number| used.add(&format!("S{number:07}")));
+        assert!(matches!(allocator.take(&used).unwrap(), Taken::AllOut(_)));
+        assert!(used.asked.get() <= PROBES_MAX + 13, "{}", used.asked.get());
+        assert!(matches!(allocator.take(&used).unwrap(), Taken::AllOut(_)));
+        assert_eq!(text(&allocator.take(&used)), Some("S0002999"));
     }
 
     #[test]

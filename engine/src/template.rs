@@ -268,6 +268,26 @@ impl Fields {
         self.sources.get(number) == Some(&Source::Serial)
     }
 
+    /// The values where `{serial}` is `serial` and all others are empty.
+    pub(crate) fn only_serial(&self, serial: &str) -> FieldValues<'static> {
+        let values = self.sources.iter();
+        values
+            .map(|source| match source {
+                Source::Serial => Cow::Owned(serial.to_owned()),
+                _ => Cow::Borrowed(""),
+            })
+            .collect()
+    }
+
+    /// Whether `{serial}` is the one field in a template.
+    pub(crate) fn takes_serial_alone(&self, template: &Template) -> bool {
+        let mut taken = template.parts.iter().filter_map(|part| match part {
+            Part::Constant(_) => None,
+            Part::Field(number) => Some(self.is_serial(*number)),
+        });
+        taken.next().is_some_and(|serial| serial) && taken.all(|serial| serial)
+    }
+
     /// Finds every field's value, each exactly once. `serial` is the number that is handed out to the request.
     pub(crate) fn values<'a>(
         &self,

@@ -58,39 +58,30 @@ pub(crate) fn validate<'a>(
     profile: &Profile,
     issuer: &Issuer,
     data: &'a BTreeMap<String, String>,
-    serial: SerialOffer,
+    mut serial: SerialOffer,
 ) -> Result<ValidatedRequest<'a>, Rejection> {
     profile.check_key(&request.key)?;
     let key_fingerprint = request.key.fingerprint();
     check_issuer_key(&key_fingerprint, issuer)?;
     check_no_ca(request, profile)?;
-    let (content, mut values) = content(request, profile, data, serial.text())?;
-    if serial.text().is_some() {
-        // A device that asks again is the same, whatever number is proposed to it this time.
-        let mut fields = values.iter_mut().enumerate();
-        if let Some((_, value)) = fields.find(|(number, _)| profile.fields.is_serial(*number)) {
-            *value = Cow::Borrowed("");
+    let (content, mut values) = match content(request, profile, data, serial.text()) {
+        Ok(content) => content,
+        Err(rejection) => {
+            if let Rejection::FieldValue { .. } = rejection {
+                serial.set_aside();
+            }
+            return Err(rejection);
         }
-    }
+    };
+    let (version, key): (_, &[u8]) = match request.generated {
+        false => (REQUEST_ID_VERSION, &key_fingerprint),
+        true => (REQUEST_ID_VERSION_GENERATED, GENERATED),
+    };
+    let names = &content.copied_names;
+    let id = |values: &FieldValues<'_>| request_id(version, issuer, profile, key, values, names);
+    let request_id = request_ids(&mut serial, profile, &mut values, id);
     Ok(ValidatedRequest {
-        request_id: match request.generated {
-            false => request_id(
-                REQUEST_ID_VERSION,
-                issuer,
-                profile,
-                &key_fingerprint,
-                &values,
-                &content.copied_names,
-            ),
-            true => request_id(
-                REQUEST_ID_VERSION_GENERATED,
-                issuer,
-                profile,
-                GENERATED,
-                &values,
-                &content.copied_names,
-            ),
-        },
+        request_id,
         generated: request.generated,
         key: request.key,
         key_fingerprint,
@@ -316,6 +307,34 @@ fn check_identity(identity: &str) -> Result<(), Rejection> {
         target: "identity".to_owned(),
         problem,
     })
+}
+
+/// A request's identity. The serial gets that of the same request with the number brought where it was handed out, or
+/// the other way round: a device that asks again is the same, whatever number is proposed to it this time.
+fn request_ids(
+    serial: &mut SerialOffer,
+    profile: &Profile,
+    values: &mut FieldValues<'_>,
+    id: impl Fn(&FieldValues<'_>) -> [u8; 32],
+) -> [u8; 32] {
+    let with_number = id(values);
+    let mut fields = values.iter_mut().enumerate();
+    let Some((_, value)) = fields.find(|(number, _)| profile.fields.is_serial(*number)) else {
+        return with_number;
+    };
+    *value = Cow::Borrowed("");
+    let without = id(values);
+    match serial {
+        SerialOffer::None => {
+            *serial = SerialOffer::Brought(Box::new(without));
+            with_number
+        }
+        SerialOffer::Own(own) => {
+            own.brought_id = with_number;
+            without
+        }
+        _ => without,
+    }
 }
 
 /// Request identity: SHA-256 over version, issuer key identifier, profile name, key fingerprint and the

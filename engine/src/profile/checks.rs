@@ -11,7 +11,7 @@ use super::names::{NameReader, SubjectAttribute, ValueForm};
 use super::raw::{RawKey, RawPolicy, RawProfile};
 use super::requested::{RequestedPolicy, check_requested};
 use super::rules::{CertificateRules, Presence};
-use super::serials::check_serials;
+use super::serials::{Serials, check_names_of, check_serials};
 use super::validity::{NotAfter, Validity, check_validity};
 use super::{KeyPolicy, Profile};
 use crate::device_key::{GeneratedKeyRule, check_rule};
@@ -42,14 +42,12 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32], folder: &Path) -> Checked
         warnings: &mut warnings,
     };
     let identity_text = identity_text(&raw);
-    let serials = raw.serial.as_ref();
-    let serials = serials
-        .map(|serials| check_serials(serials, folder))
-        .transpose()?;
+    let serials = serials_of(&raw, folder)?;
     let identity = check_identity(&raw, identity_text.as_deref(), &mut reader)?;
     let subject = reader.subject(&raw, |name| value_form(&raw, name))?;
     let alt_names = reader.alt_names(&raw)?;
     check_serial_use(serials.is_some(), identity_text.as_deref(), &fields)?;
+    check_names_of(serials.as_ref(), &fields, &subject, &alt_names)?;
     let validity = check_validity(raw.base, &raw.validity)?;
     let extensions = check_extensions(raw.base, &raw.extensions)?;
     let (usage, constraints) = (extensions.key_usage, extensions.basic_constraints);
@@ -184,6 +182,18 @@ fn check_identity(
         );
     }
     Ok(identity)
+}
+
+/// What is handed out, in a domain that the profile names: whoever copies it for another product must think of it.
+fn serials_of(raw: &RawProfile, folder: &Path) -> Checked<Option<Serials>> {
+    match (&raw.serial, &raw.identity_domain) {
+        (None, _) => Ok(None),
+        (Some(serials), Some(_)) => check_serials(serials, folder).map(Some),
+        (Some(_), None) => fault(
+            "identity_domain",
+            "is missing: a serial number is handed out once in one domain, whichever profiles hand it out",
+        ),
+    }
 }
 
 /// A serial number that is handed out is its device's identity: the log then knows which ones are used.

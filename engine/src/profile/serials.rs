@@ -1,12 +1,16 @@
 //! The serial numbers of devices that a profile hands out: a range, or a list in a file.
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::alt_names::AltName;
 use super::locate::{Checked, fault};
+use super::names::SubjectAttribute;
 use super::raw::RawSerial;
 use crate::name::AttributeType;
+use crate::template::Fields;
 
 /// Serial numbers in one profile: more than any line makes of one product.
 const SERIALS_MAX: u64 = 1_000_000_000;
@@ -59,6 +63,42 @@ impl Serials {
                 list.serials.get(place).cloned().unwrap_or_default()
             }
         }
+    }
+
+    /// A serial number that `other` has too, if there is one. Without regard to case, as identities are compared.
+    pub(crate) fn shared_with(&self, other: &Self) -> Option<String> {
+        match (self, other) {
+            (Self::List(list), ranged @ Self::Range { .. })
+            | (ranged @ Self::Range { .. }, Self::List(list)) => {
+                let ranged = ranged.folded();
+                let mut serials = list.serials.iter();
+                let shared = serials.find(|serial| ranged.contains(&serial.to_ascii_lowercase()));
+                shared.cloned()
+            }
+            (Self::List(list), Self::List(_)) => list
+                .serials
+                .iter()
+                .find(|serial| other.contains(serial))
+                .cloned(),
+            (Self::Range { .. }, Self::Range { .. }) => {
+                // Two ranges that meet have the first number of one of them in common.
+                let (one, other) = (self.folded(), other.folded());
+                match (other.contains(&one.text(0)), one.contains(&other.text(0))) {
+                    (true, _) => Some(self.text(0)),
+                    (false, true) => Some(other.text(0)),
+                    (false, false) => None,
+                }
+            }
+        }
+    }
+
+    /// A range with its prefix in small letters.
+    fn folded(&self) -> Self {
+        let mut folded = self.clone();
+        if let Self::Range { prefix, .. } = &mut folded {
+            prefix.make_ascii_lowercase();
+        }
+        folded
     }
 
     /// Whether a serial number that a request brings is one of these.
@@ -135,14 +175,16 @@ fn range(from: &str, to: &str) -> Checked<Serials> {
 
 fn read_list(path: &Path) -> Checked<Serials> {
     let key = "serial.list";
-    let size = std::fs::metadata(path).map(|found| found.len());
-    if size.is_ok_and(|size| size > LIST_BYTES_MAX) {
+    // What a pipe or a device holds shows only as it is read.
+    let mut text = String::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(LIST_BYTES_MAX + 1).read_to_string(&mut text));
+    if let Err(error) = read {
+        return fault(key, format!("cannot be read: {}: {error}", path.display()));
+    }
+    if text.len() as u64 > LIST_BYTES_MAX {
         return fault(key, "is a file of over 256 MiB");
     }
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => return fault(key, format!("cannot be read: {}: {error}", path.display())),
-    };
     let mut list = SerialList {
         serials: Vec::new(),
         folded: HashSet::new(),
@@ -185,6 +227,54 @@ fn check_serial(key: &str, serial: &str) -> Checked<()> {
         _ => return Ok(()),
     };
     fault(key, problem)
+}
+
+/// Every number of a list, and the first and last of a range, must do in the names that are made of a number alone:
+/// one that does not would refuse the devices to which it is handed out.
+pub(super) fn check_names_of(
+    serials: Option<&Serials>,
+    fields: &Fields,
+    subject: &[SubjectAttribute],
+    alt_names: &[AltName],
+) -> Checked<()> {
+    let Some(serials) = serials else {
+        return Ok(());
+    };
+    let subject: Vec<_> = subject
+        .iter()
+        .filter(|entry| fields.takes_serial_alone(&entry.value))
+        .collect();
+    let alt_names: Vec<_> = alt_names
+        .iter()
+        .filter(|name| fields.takes_serial_alone(&name.value))
+        .collect();
+    let last = serials.count().saturating_sub(1);
+    let (key, step) = match serials {
+        Serials::Range { .. } => ("serial.from", last.max(1)),
+        Serials::List(_) => ("serial.list", 1),
+    };
+    let mut text = String::new();
+    let mut number = 0;
+    while number <= last {
+        let serial = serials.text(number);
+        let values = fields.only_serial(&serial);
+        let wrong =
+            |name: &str, problem: &str| fault(key, format!("{serial} in {name}: {problem}"));
+        for entry in &subject {
+            entry.value.render(&values, &mut text);
+            if let Err(problem) = entry.check(&text) {
+                return wrong(&format!("subject {}", entry.name()), problem);
+            }
+        }
+        for name in &alt_names {
+            name.value.render(&values, &mut text);
+            if let Err(problem) = name.check(&text) {
+                return wrong(&format!("subject_alt_name {}", name.form.label()), problem);
+            }
+        }
+        number += step;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -254,6 +344,38 @@ mod tests {
             let error = list(text).unwrap_err();
             assert!(error.contains(problem), "{error}");
         }
+    }
+
+    /// A number that no certificate can hold is found before it is handed out.
+    #[test]
+    fn numbers_that_do_not_do_in_a_name_are_faults() {
+        let folder = tempfile::tempdir().unwrap();
+        let load = |pattern: &str, serial: &str| {
+            let text = crate::profile::IDEVID_TOML
+                .replace("{csr.subject.serialNumber}", "{serial}")
+                .replace(
+                    "[hardware_module_name]",
+                    &format!("{pattern}\n[hardware_module_name]"),
+                );
+            let text = format!("identity_domain = \"d\"\n{text}\n[serial]\n{serial}\n");
+            let loaded = crate::profile::Profile::parse(&text, &folder.path().join("p.toml"));
+            loaded.map(drop).map_err(|error| error.to_string())
+        };
+        let names = "[[subject_alt_name]]\ntype = \"dns\"\nvalue = \"{serial}.lan\"";
+        let range = "from = \"S1\"\nto = \"S3\"";
+        assert_eq!(load(names, range), Ok(()));
+        let patterned = format!("{names}\npattern = 'S[12]\\.lan'");
+        let error = load(&patterned, range).unwrap_err();
+        assert!(
+            error.contains("serial.from: S3 in subject_alt_name dns"),
+            "{error}"
+        );
+        std::fs::write(folder.path().join("list"), "s1\ns 2\ns3\n").unwrap();
+        let error = load(names, "list = \"list\"").unwrap_err();
+        assert!(
+            error.contains("serial.list: s 2 in subject_alt_name dns"),
+            "{error}"
+        );
     }
 
     proptest! {

@@ -199,8 +199,8 @@ fn reissues_that_are_killed_are_not_made_twice() {
 #[test]
 fn serial_numbers_that_are_handed_out_survive_kills() {
     let factory = Factory::for_binary(Signer::P256);
-    let numbered =
-        birthmark_engine::profile::IDEVID_TOML.replace("{csr.subject.serialNumber}", "{serial}");
+    let numbered = "identity_domain = \"idevid\"\n".to_owned()
+        + &birthmark_engine::profile::IDEVID_TOML.replace("{csr.subject.serialNumber}", "{serial}");
     let range = format!("[serial]\nfrom = \"SN00001\"\nto = \"SN{REQUESTS:05}\"\n");
     factory.file("ca/profiles/idevid.toml", numbered + &range);
     let requests: String = (0..REQUESTS)

@@ -10,7 +10,10 @@ use crate::station::{Entry, Factory, Random, Signer, rejection};
 /// An IDevID profile that hands out so many serial numbers.
 fn profile(last: &str) -> String {
     birthmark_engine::profile::IDEVID_TOML
-        .replace("name = \"idevid\"", "name = \"numbered\"")
+        .replace(
+            "name = \"idevid\"",
+            "name = \"numbered\"\nidentity_domain = \"numbered\"",
+        )
         .replace("{csr.subject.serialNumber}", "{serial}")
         + &format!("\n[serial]\nfrom = \"SN0001\"\nto = \"{last}\"\n")
 }
@@ -85,6 +88,38 @@ fn each_device_gets_the_next_number_and_keeps_it() {
         identities(&entries),
         ["SN0001", "SN0002", "SN0003", "SN0004"]
     );
+}
+
+/// A device keeps its number when it is reissued, and may bring it or not.
+#[test]
+fn a_device_with_a_number_is_reissued_under_it() {
+    let factory = Factory::new(Signer::P256);
+    let reissued = "reissue = \"same-key\"\n".to_owned() + &profile("SN0004");
+    let named = "[[subject]]\ntype = \"CN\"\nvalue = \"{data.name}\"\n\n[hardware_module_name]";
+    let reissued = reissued.replace("[hardware_module_name]", named);
+    factory.add_profile("numbered", &reissued);
+    let key = Key::generate();
+    let engine = factory.open();
+    let ask = |csr: Vec<u8>, name: &str| {
+        let mut request = Request::new(csr, "numbered");
+        request.data = BTreeMap::from([("name".to_owned(), name.to_owned())]);
+        engine.issue(request).unwrap()
+    };
+    let none = || key.request_with(name(&[]), &[]);
+    let first = ask(none(), "a");
+    let brought = ask(key.request("SN0001"), "a");
+    assert_eq!(
+        (brought.status, &brought.certificate),
+        (IssueStatus::Existing, &first.certificate)
+    );
+    let second = ask(none(), "b");
+    assert_eq!(second.status, IssueStatus::Issued);
+    assert_eq!(
+        ask(key.request("SN0001"), "b").status,
+        IssueStatus::Existing
+    );
+    engine.close().unwrap();
+    assert_eq!(identities(&factory.assert_sound()), ["SN0001", "SN0001"]);
 }
 
 /// Key-only requests, requests that bring numbers, and retries of both, at once and over several starts; half the
