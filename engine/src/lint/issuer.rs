@@ -133,6 +133,15 @@ impl<'a> IssuerFacts<'a> {
         }
     }
 
+    /// For certificates of another day: an issuer that is renewed with its key and name has another validity.
+    pub(super) fn without_validity(issuer: &'a Issuer, form: &'a SignatureForm) -> Self {
+        Self {
+            not_before_s: None,
+            not_after_s: None,
+            ..Self::new(issuer, form)
+        }
+    }
+
     pub(super) fn without_signature(issuer: &'a Issuer, form: &'a SignatureForm) -> Self {
         Self {
             verifier: Verifier::Unverified(form),
