@@ -1,5 +1,6 @@
 //! The linter: re-reads finished certificates and holds them against the rules of X.690, RFC 5280 and the
-//! standards of their keys. It works on the bytes alone and shares nothing with the code that encodes them.
+//! standards of their keys. It works on the bytes alone and shares nothing with the code that encodes them. Profiles ask
+//! it what URIs, mailboxes and attributes may look like, so that nothing is signed that it would refuse.
 //!
 //! There is one implementation of each rule and there are two readers of what it reports: [`lint`] collects every finding of
 //! anybody's certificate, and the check before release stops at the first error.
@@ -16,11 +17,11 @@
 mod algorithm;
 mod der;
 mod extensions;
-mod general_name;
+pub(crate) mod general_name;
 mod issuer;
 mod key;
 mod locations;
-mod name;
+pub(crate) mod name;
 mod policies;
 mod profile;
 mod release;

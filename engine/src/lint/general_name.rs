@@ -133,7 +133,7 @@ pub(super) fn is_dns_name(name: &[u8], wildcard: bool) -> bool {
 }
 
 /// `Mailbox = Local-part "@" Domain`, RFC 5321 §4.1.2, without quoted strings and address literals.
-fn is_mailbox(mailbox: &[u8]) -> bool {
+pub(crate) fn is_mailbox(mailbox: &[u8]) -> bool {
     let Some(at) = mailbox.iter().rposition(|octet| *octet == b'@') else {
         return false;
     };
@@ -152,7 +152,7 @@ fn is_mailbox(mailbox: &[u8]) -> bool {
 
 /// `URI = scheme ":" hier-part`, RFC 3986 §3, absolute and not the scheme alone. With an authority the host is
 /// a name or an address (RFC 5280 §4.2.1.6).
-pub(super) fn is_uri(uri: &[u8]) -> bool {
+pub(crate) fn is_uri(uri: &[u8]) -> bool {
     let Some(colon) = uri.iter().position(|octet| *octet == b':') else {
         return false;
     };

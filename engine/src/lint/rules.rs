@@ -78,6 +78,7 @@ rules! {
     NAME_STRING_OLD Warning "name-string-old" "RFC 5280 §4.1.2.4" "a TeletexString, BMPString or UniversalString";
     NAME_VALUE_EMPTY Error "name-value-empty" "RFC 5280 appendix A.1" "a name attribute is empty";
     NAME_VALUE_LONG Error "name-value-long" "RFC 5280 appendix A.1" "a name attribute is longer than X.520's upper bound";
+    NAME_VALUE_UNUSUAL Warning "name-value-unusual" "X.520, RFC 1034 §3.1" "a dnQualifier of over 64 or a domain component of over 63 characters";
     NAME_COUNTRY Error "name-country" "ISO 3166-1" "a country that is not two capital letters";
     NAME_CONTROL Error "name-control" "CVE-2009-2408" "a NUL or another control character in a name";
     NAME_SPACE Warning "name-space" "RFC 5280 §7.1" "a name attribute that begins or ends with a space";

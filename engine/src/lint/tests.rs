@@ -1,5 +1,6 @@
 //! Every rule has a row that breaks a good certificate in one place, and the findings are exactly that rule's.
 
+mod encoded;
 mod faults;
 mod parts;
 mod release;

@@ -207,6 +207,9 @@ pub(super) const END_ENTITY: &[Fault] = &[
     ("name-value-long", |p| {
         p.subject = common_name(&"\u{e4}".repeat(65))
     }),
+    ("name-value-unusual", |p| {
+        p.subject = subject(&[0x55, 4, 0x2e], tag::PRINTABLE_STRING, &[b'a'; 65]);
+    }),
     ("name-country", |p| {
         p.subject = subject(C, tag::PRINTABLE_STRING, b"de");
     }),
