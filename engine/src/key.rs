@@ -97,6 +97,16 @@ pub(crate) struct SubjectPublicKeyInfo<'a> {
 }
 
 impl<'a> SubjectPublicKeyInfo<'a> {
+    /// Stands for a key of this kind where none is used.
+    pub(crate) fn sample(encoding: &'a [u8], algorithm: DeviceKeyAlgorithm) -> Self {
+        Self {
+            encoding,
+            key: &[0],
+            algorithm,
+            modulus: &[],
+        }
+    }
+
     pub(crate) fn parse(tlv: &Tlv<'a>) -> Result<Self, Rejection> {
         let mut fields = tlv.reader();
         let algorithm_identifier = fields.expect(tag::SEQUENCE, "no key algorithm")?;

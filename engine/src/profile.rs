@@ -29,6 +29,7 @@ mod raw;
 mod ready;
 mod requested;
 mod rules;
+mod sample;
 mod serials;
 mod validity;
 

@@ -54,6 +54,22 @@ fn demands<'a>(
     }
 }
 
+/// Checks a made-up certificate of a profile: what every one of its certificates would have, so that a finding is the
+/// profile's fault. Neither its signature nor the values in its names are those of a request.
+pub(crate) fn check_sample(
+    der: &[u8],
+    serial: &[u8],
+    expected: &Expectation<'_>,
+) -> Result<(), Finding> {
+    let issuer = IssuerFacts::without_signature(expected.issuer, expected.issuer.form());
+    let demands = demands(serial, expected, issuer);
+    first(der, &demands, &mut FirstErrorOf(is_of_profile))
+}
+
+fn is_of_profile(rule: &Rule) -> bool {
+    !rule.id.starts_with("signature-") && rule.id != "matter-issuer"
+}
+
 /// Checks a certificate that was issued earlier, by a request and a profile that are not known any more, and
 /// signed in this form: its encoding, its serial number, its algorithms and what ties it to the issuer. What only
 /// the profile can answer for is not asked, such as a key usage that its standard demands; nor is the issuer's

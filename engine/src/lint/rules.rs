@@ -112,7 +112,7 @@ rules! {
     // Extensions as such.
     EXTENSIONS_EMPTY Error "extensions-empty" "RFC 5280 §4.1.2.9" "an empty list of extensions";
     EXTENSION_TWICE Error "extension-twice" "RFC 5280 §4.2" "an extension twice";
-    EXTENSION_UNKNOWN_CRITICAL Error "extension-unknown-critical" "RFC 5280 §4.2" "a critical extension that is not known here";
+    EXTENSION_UNKNOWN_CRITICAL Warning "extension-unknown-critical" "RFC 5280 §4.2" "a critical extension that is not known here";
     EXTENSION_VALUE Warning "extension-value" "RFC 5280 §4.2" "an unknown extension whose value is not DER";
     EXTENSION_MALFORMED Error "extension-malformed" "RFC 5280 §4.2.1" "an extension's value is not of its type";
     CRITICAL_WRONGLY Error "critical-wrongly" "RFC 5280 §4.2" "an extension that must not be critical is";

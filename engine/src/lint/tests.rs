@@ -4,6 +4,7 @@ mod encoded;
 mod faults;
 mod parts;
 mod release;
+mod samples;
 
 use std::collections::BTreeSet;
 

@@ -51,7 +51,7 @@ fn tls_client() -> Parts {
     parts
 }
 
-fn issuer() -> Issuer {
+pub(super) fn issuer() -> Issuer {
     let mut ca = Parts::ca();
     ca.subject = Parts::end_entity().issuer;
     Issuer::from_der(&ca.der()).unwrap()
