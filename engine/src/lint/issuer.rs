@@ -212,7 +212,8 @@ fn check_signature<R: Report>(
                     let verified = key.verify_sig(tbs.encoding, signature).is_ok();
                     report.ensure(verified, &rules::ISSUER_SIGNATURE)
                 }
-                None => report.broken(&rules::ISSUER_UNVERIFIED),
+                None if kind.can_sign(algorithm) => report.broken(&rules::ISSUER_UNVERIFIED),
+                None => report.broken(&rules::ISSUER_ALGORITHM),
             }
         }
     }

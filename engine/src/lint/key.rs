@@ -2,7 +2,9 @@
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 
-use super::algorithm::{ED448, PssHash, identifier, pss_hash, pss_parameters};
+use super::algorithm::{
+    ED448, PssHash, SignatureKind, identifier, kind as signature_kind, pss_hash, pss_parameters,
+};
 use super::der::{Value, Values, single, walk};
 use super::structure::Certificate;
 use super::{CONTINUE, Demands, Flow, Report, rules};
@@ -64,6 +66,27 @@ impl KeyKind {
             Self::MlDsa65 => 1952,
             Self::MlDsa87 => 2592,
             Self::OtherEc | Self::Rsa | Self::RsaPss | Self::Unknown => 0,
+        }
+    }
+
+    /// Whether such a key may sign with this AlgorithmIdentifier. What is not known here counts as if it did.
+    pub(super) fn can_sign(self, algorithm: Value<'_>) -> bool {
+        let Some((oid, _)) = identifier(algorithm) else {
+            return true;
+        };
+        match (self, signature_kind(oid)) {
+            (Self::X25519 | Self::X448, _) => false,
+            (Self::Unknown, _) | (_, SignatureKind::Unknown | SignatureKind::Weak) => true,
+            (Self::P256 | Self::P384 | Self::P521 | Self::OtherEc, SignatureKind::Ecdsa) => true,
+            (Self::Rsa, SignatureKind::RsaPkcs1 | SignatureKind::RsaPss) => true,
+            (Self::RsaPss, SignatureKind::RsaPss) => true,
+            // These keys' algorithms have the keys' own identifiers.
+            (Self::Ed25519, _) => oid == oid::ED25519,
+            (Self::Ed448, _) => oid == ED448,
+            (Self::MlDsa44, _) => oid == oid::ML_DSA_44,
+            (Self::MlDsa65, _) => oid == oid::ML_DSA_65,
+            (Self::MlDsa87, _) => oid == oid::ML_DSA_87,
+            _ => false,
         }
     }
 

@@ -180,7 +180,7 @@ rules! {
     ISSUER_KEY Error "issuer-key-certified" "key of the issuer" "the public key is the issuer's own";
     ISSUER_CA Error "issuer-ca" "RFC 5280 §4.2.1.9, §4.2.1.3" "the issuer certificate is not a CA's, or its key may not sign certificates";
     ISSUER_SIGNATURE Error "issuer-signature" "RFC 5280 §4.1.1.3" "the signature does not verify with the issuer's key";
-    ISSUER_UNVERIFIED Warning "issuer-unverified" "bound of this linter" "the signature could not be verified: its algorithm does not fit the issuer's key, or is not known here";
+    ISSUER_UNVERIFIED Error "issuer-unverified" "bound of this linter" "the signature could not be verified: its algorithm or the issuer's key is not verified here";
 
     // What the certificate is for, the request and the profile, where they are known.
     PURPOSE_CA Error "purpose-ca" "RFC 5280 §4.2.1.9" "the certificate is not a CA's";

@@ -541,8 +541,15 @@ pub(super) const ISSUED: &[Fault] = &[
             .nth(2)
             .map(|value| value.encoding.to_vec());
     }),
-    ("issuer-unverified", |p| {
+    ("issuer-algorithm", |p| {
         p.algorithm = seq(&[oid(SHA256_WITH_RSA), vec![5, 0]]);
+    }),
+    ("issuer-unverified", |p| {
+        // ecdsa-with-SHA224.
+        p.algorithm = seq(&[oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 1])]);
+    }),
+    ("algorithm-unknown issuer-unverified", |p| {
+        p.algorithm = seq(&[oid(PRIVATE)]);
     }),
 ];
 
@@ -551,7 +558,6 @@ pub(super) const OTHERS: &[&str] = &[
     "der-truncated",
     "der-length-indefinite",
     "extensions-empty",
-    "issuer-algorithm",
     "issuer-ca",
     "limit-depth",
     "limit-size",
