@@ -30,7 +30,7 @@ mod structure;
 pub(crate) mod time;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::ops::ControlFlow;

@@ -3,7 +3,7 @@
 mod encoded;
 mod faults;
 mod parts;
-mod release;
+pub(crate) mod release;
 mod samples;
 
 use std::collections::BTreeSet;

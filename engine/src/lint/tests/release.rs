@@ -51,7 +51,7 @@ fn tls_client() -> Parts {
     parts
 }
 
-pub(super) fn issuer() -> Issuer {
+pub(crate) fn issuer() -> Issuer {
     let mut ca = Parts::ca();
     ca.subject = Parts::end_entity().issuer;
     Issuer::from_der(&ca.der()).unwrap()
