@@ -11,6 +11,7 @@ use super::{CONTINUE, Demands, Flow, Report, rules};
 use crate::der::tag;
 use crate::key::{DeviceKeyAlgorithm, is_small_order};
 use crate::oid;
+use crate::weak_key::modulus_findings;
 
 /// What the linter tells apart about keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,6 +267,13 @@ fn check_rsa<R: Report>(key: &[u8], der: &[u8], report: &mut R) -> Flow {
     }
     let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
     report.ensure(odd(modulus), &rules::KEY_RSA_EVEN)?;
+    // Before release the request's key was looked at already.
+    if R::ALL && odd(modulus) && (2048..=4096).contains(&bits) {
+        for weakness in modulus_findings(modulus) {
+            let reason = weakness.reason();
+            report.report(&rules::KEY_RSA_WEAK, format_args!("{reason}"))?;
+        }
+    }
     let weak = !odd(exponent) || exponent == [1];
     report.ensure(!weak, &rules::KEY_RSA_EXPONENT)?;
     let usual = weak || exponent == [0x01, 0x00, 0x01];

@@ -156,6 +156,15 @@ fn type_and_value(pair: Value<'_>) -> Option<(&[u8], Value<'_>)> {
     fields.is_empty().then_some((oid.content, value))
 }
 
+/// Whether a text holds a control character, C1's (U+0080 to U+009F) too.
+fn holds_control(text: &[u8]) -> bool {
+    let c1 = || {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        text.chars().any(char::is_control)
+    };
+    text.iter().any(u8::is_ascii_control) || (!text.is_ascii() && c1())
+}
+
 fn check_attribute<R: Report>(oid: &[u8], value: Value<'_>, place: &str, report: &mut R) -> Flow {
     let content = value.content;
     let known = attribute(oid);
@@ -179,7 +188,7 @@ fn check_attribute<R: Report>(oid: &[u8], value: Value<'_>, place: &str, report:
     if matches!(value.tag, TELETEX_STRING | BMP_STRING | UNIVERSAL_STRING) {
         broken(&rules::NAME_STRING_OLD)?;
     } else {
-        if content.iter().any(|octet| octet.is_ascii_control()) {
+        if holds_control(content) {
             broken(&rules::NAME_CONTROL)?;
         }
         if matches!(content, [b' ', ..] | [.., b' ']) {

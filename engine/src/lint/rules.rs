@@ -58,6 +58,7 @@ rules! {
     ALGORITHM_ML_DSA Error "algorithm-ml-dsa-parameters" "RFC 9881 §2" "an ML-DSA signature algorithm with parameters";
     ALGORITHM_RSA Error "algorithm-rsa-null" "RFC 4055 §5" "an RSA signature algorithm whose parameters are not NULL";
     ALGORITHM_PSS Error "algorithm-pss-parameters" "RFC 4055 §3.1" "RSASSA-PSS parameters that are missing, malformed or of unequal hashes";
+    ALGORITHM_PSS_SALT Warning "algorithm-pss-salt" "RFC 4055 §3.1" "an RSASSA-PSS salt that is not as long as the hash";
     SIGNATURE_FORM Error "signature-form" "RFC 5280 §4.1.1.3" "the signature is empty or not of whole octets";
     SIGNATURE_ECDSA Error "signature-ecdsa" "RFC 3279 §2.2.3" "the ECDSA signature is not a SEQUENCE of two positive integers";
     SIGNATURE_LENGTH Error "signature-length" "RFC 5280 §4.1.1.3" "the signature has a length that its algorithm never has";
@@ -100,6 +101,7 @@ rules! {
     KEY_RSA_FORM Error "key-rsa-form" "RFC 8017 appendix A.1.1" "an RSA key that is not a SEQUENCE of two positive integers";
     KEY_RSA_BITS Error "key-rsa-bits" "NIST SP 800-57 part 1 §5.6.1" "an RSA modulus of under 2048 bits";
     KEY_RSA_EVEN Error "key-rsa-even" "RFC 8017 §3.1" "an RSA modulus that is even";
+    KEY_RSA_WEAK Error "key-rsa-weak" "NIST SP 800-89 §5.3.3, CVE-2017-15361, CVE-2022-26320" "an RSA modulus that anybody can factor";
     KEY_RSA_EXPONENT Error "key-rsa-exponent" "RFC 8017 §3.1" "an RSA exponent that is even or under 3";
     KEY_RSA_EXPONENT_POLICY Warning "key-rsa-exponent-65537" "FIPS 186-5 §5.1" "an RSA exponent other than 65537";
     KEY_RSA_PSS Error "key-rsa-pss-parameters" "RFC 4055 §3.1" "RSASSA-PSS parameters of a key that are malformed";
@@ -167,6 +169,7 @@ rules! {
     GENERAL_NAME_DNS Error "general-name-dns" "RFC 5280 §4.2.1.6, RFC 1123 §2.1" "a dNSName that is no host name";
     GENERAL_NAME_URI Error "general-name-uri" "RFC 5280 §4.2.1.6, RFC 3986 §3" "a URI without a scheme, or with characters that URIs lack";
     GENERAL_NAME_EMAIL Error "general-name-email" "RFC 5280 §4.2.1.6, RFC 5321 §4.1.2" "an rfc822Name that is no mailbox";
+    GENERAL_NAME_EMAIL_QUOTED Warning "general-name-email-quoted" "RFC 5321 §4.1.2" "an rfc822Name whose local part is quoted, which many readers cannot read";
     GENERAL_NAME_IP Error "general-name-ip" "RFC 5280 §4.2.1.6" "an iPAddress that has neither 4 nor 16 octets";
     GENERAL_NAME_DIRECTORY Error "general-name-directory" "RFC 5280 §4.2.1.6" "a directoryName that is empty";
     GENERAL_NAME_HARDWARE Error "general-name-hardware" "RFC 4108 §5" "a hardwareModuleName that is malformed or has an empty serial number";

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::oid;
 use parts::*;
 
 fn ids(der: &[u8], options: &Options<'_>) -> Vec<&'static str> {
@@ -21,7 +22,10 @@ fn ids(der: &[u8], options: &Options<'_>) -> Vec<&'static str> {
 
 #[test]
 fn good_certificates_have_no_findings() {
-    for parts in [Parts::end_entity(), Parts::ca()] {
+    let mut ldap = Parts::end_entity();
+    let address = b"ldap:///CN=ca,DC=example?cACertificate";
+    ldap.set(oid::SUBJECT_ALT_NAME, alt_name(0x86, address));
+    for parts in [Parts::end_entity(), Parts::ca(), ldap] {
         assert_eq!(lint(&parts.der(), &Options::default()), []);
     }
 }
