@@ -99,7 +99,7 @@ impl std::fmt::Display for ExtensionFate {
         f.write_str(match self {
             Self::Ignored => "ignored",
             Self::Refused => "refused",
-            Self::Taken => "taken over",
+            Self::Taken => "taken",
             Self::Required => "required",
         })
     }

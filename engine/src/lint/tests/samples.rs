@@ -53,6 +53,14 @@ fn profiles_whose_certificates_no_check_would_release_are_refused() {
 }
 
 #[test]
+fn addresses_are_ones_that_the_linter_takes() {
+    let points = |address: &str| check(&format!("{CA}crl_distribution_points = [\"{address}\"]\n"));
+    assert_eq!(points("http://crl.example/a"), Ok(()));
+    let error = points("http://crl_srv/a").unwrap_err();
+    assert!(error.contains("not an absolute URI"), "{error}");
+}
+
+#[test]
 fn a_critical_extension_of_the_maker_passes() {
     assert_eq!(check(&other("1.3.6.1.4.1.32473.9", true, "0500")), Ok(()));
 }
