@@ -41,8 +41,9 @@ impl From<Finding> for AuditError {
 }
 
 /// Checks an issued record: issuer and key fingerprint of the record are those of the certificate, and the
-/// linter finds no error in the certificate, held against this issuer. What the profile asked for on that
-/// day is not known here and not checked.
+/// linter finds no error in the certificate's encoding, serial number, times, algorithms and signature, held
+/// against this issuer. What the profile asked for on that day and how long the issuer was valid then is not
+/// known here and not checked.
 ///
 /// # Errors
 /// [`AuditError::OtherIssuer`] where another issuer has to be tried; [`AuditError::Finding`] for the

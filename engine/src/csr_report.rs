@@ -14,11 +14,12 @@ use crate::hex;
 use crate::issuer::Issuer;
 use crate::key::SubjectPublicKeyInfo;
 use crate::name::Name;
+use crate::oid;
 use crate::profile::Profile;
 use crate::rejection::Rejection;
 use crate::requested_extensions::{RequestedExtension, RequestedExtensions};
 use crate::template::brings_serial;
-use crate::validate::{check_issuer_key, check_no_ca, content};
+use crate::validate::{check_data, check_issuer_key, check_no_ca, content};
 use crate::weak_key::{KnownBadKeys, check_known};
 
 /// What a request holds and what is wrong with it: [`CsrReport::examine`] makes one. Issuing stops at the first finding;
@@ -87,6 +88,10 @@ pub enum ExtensionFate {
     Ignored,
     /// It is why the request is refused.
     Refused,
+    /// The certificate gets its names, each of which the profile has to let in.
+    Taken,
+    /// The profile wants it asked for, with the value that it gives.
+    Required,
 }
 
 impl std::fmt::Display for ExtensionFate {
@@ -94,6 +99,8 @@ impl std::fmt::Display for ExtensionFate {
         f.write_str(match self {
             Self::Ignored => "ignored",
             Self::Refused => "refused",
+            Self::Taken => "taken",
+            Self::Required => "required",
         })
     }
 }
@@ -150,7 +157,11 @@ impl CsrReport {
             .collect();
         let extensions = self.find(parse_attributes(&parts.attributes));
         if let Some(extensions) = &extensions {
-            self.extensions = extensions.iter().map(requested_extension).collect();
+            let profile = policy.map(|policy| policy.profile);
+            self.extensions = extensions
+                .iter()
+                .map(|extension| requested_extension(extension, profile))
+                .collect();
         }
         self.examine_signature(parts, key.as_ref());
         if let Some(key) = &key {
@@ -211,6 +222,7 @@ impl CsrReport {
             generated: false,
         };
         let fingerprint = key.fingerprint();
+        self.find(check_data(None, policy.data));
         self.find(policy.profile.check_key(&key));
         self.find(check_issuer_key(&fingerprint, policy.issuer));
         self.find(check_no_ca(&request, policy.profile));
@@ -235,16 +247,28 @@ fn subject_attributes(subject: &Name<'_>) -> Vec<CsrAttribute> {
         .collect()
 }
 
-fn requested_extension(extension: RequestedExtension<'_>) -> CsrExtension {
+fn requested_extension(
+    extension: RequestedExtension<'_>,
+    profile: Option<&Profile>,
+) -> CsrExtension {
     CsrExtension {
         name: words::extension(extension.oid),
         critical: extension.critical,
         value: words::extension_value(&extension),
-        fate: if extension.asks_for_ca() {
-            ExtensionFate::Refused
-        } else {
-            ExtensionFate::Ignored
-        },
+        fate: fate(&extension, profile),
+    }
+}
+
+fn fate(extension: &RequestedExtension<'_>, profile: Option<&Profile>) -> ExtensionFate {
+    if extension.asks_for_ca() && !profile.is_some_and(Profile::is_ca) {
+        return ExtensionFate::Refused;
+    }
+    match profile.map(|profile| &profile.requested) {
+        Some(policy) if policy.requires(extension.oid) => ExtensionFate::Required,
+        Some(policy) if policy.copies_names() && extension.oid == oid::SUBJECT_ALT_NAME => {
+            ExtensionFate::Taken
+        }
+        _ => ExtensionFate::Ignored,
     }
 }
 

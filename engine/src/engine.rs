@@ -457,9 +457,12 @@ fn check_profiles(profiles: &[Profile], issuer: &Issuer) -> Result<(), OpenError
                 profile.name()
             )));
         }
-        profile.check_issuer(issuer).map_err(|problem| {
-            OpenError::Profiles(format!("profile {} {problem}", profile.name()))
-        })?;
+        profile
+            .check_issuer(issuer)
+            .and_then(|()| profile.check_samples(issuer))
+            .map_err(|problem| {
+                OpenError::Profiles(format!("profile {} {problem}", profile.name()))
+            })?;
     }
     check_serial_domains(profiles).map_err(OpenError::Profiles)
 }

@@ -97,6 +97,16 @@ pub(crate) struct SubjectPublicKeyInfo<'a> {
 }
 
 impl<'a> SubjectPublicKeyInfo<'a> {
+    /// Stands for a key of this kind where none is used.
+    pub(crate) fn sample(encoding: &'a [u8], algorithm: DeviceKeyAlgorithm) -> Self {
+        Self {
+            encoding,
+            key: &[0],
+            algorithm,
+            modulus: &[],
+        }
+    }
+
     pub(crate) fn parse(tlv: &Tlv<'a>) -> Result<Self, Rejection> {
         let mut fields = tlv.reader();
         let algorithm_identifier = fields.expect(tag::SEQUENCE, "no key algorithm")?;
@@ -328,9 +338,9 @@ fn ec_algorithm(
     }
 }
 
-/// The y coordinates of the eight points of small order on edwards25519, little-endian: 0, 1, -1 and the two
-/// of order 8. Anybody can sign for such a key (RFC 8032 §5.1 and its cofactor).
-const SMALL_ORDER_Y: [[u8; 32]; 5] = [
+/// The y coordinates of the eight points of small order on edwards25519, little-endian: 0, 1, -1, the two
+/// of order 8, and 0 and 1 again with the field's prime added, which some verifiers take. Anybody can sign for such a key (RFC 8032 §5.1 and its cofactor).
+const SMALL_ORDER_Y: [[u8; 32]; 7] = [
     [0; 32],
     little_endian_small(1),
     [
@@ -348,7 +358,17 @@ const SMALL_ORDER_Y: [[u8; 32]; 5] = [
         0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
         0x03, 0x7a,
     ],
+    above_prime(0xed),
+    above_prime(0xee),
 ];
+
+/// The numbers from the prime 2^255 - 19 on by their first octet.
+const fn above_prime(first: u8) -> [u8; 32] {
+    let mut bytes = [0xff; 32];
+    bytes[0] = first;
+    bytes[31] = 0x7f;
+    bytes
+}
 
 const fn little_endian_small(number: u8) -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -356,8 +376,7 @@ const fn little_endian_small(number: u8) -> [u8; 32] {
     bytes
 }
 
-/// The sign of x, the top bit, does not matter. Encodings of y above the field's prime are refused by
-/// verification.
+/// The sign of x, the top bit, does not matter.
 pub(crate) fn is_small_order(key: &[u8]) -> bool {
     SMALL_ORDER_Y
         .iter()

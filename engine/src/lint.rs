@@ -1,5 +1,6 @@
 //! The linter: re-reads finished certificates and holds them against the rules of X.690, RFC 5280 and the
-//! standards of their keys. It works on the bytes alone and shares nothing with the code that encodes them.
+//! standards of their keys. It works on the bytes alone and shares nothing with the code that encodes them. Profiles ask
+//! it what URIs, mailboxes and attributes may look like, so that nothing is signed that it would refuse.
 //!
 //! There is one implementation of each rule and there are two readers of what it reports: [`lint`] collects every finding of
 //! anybody's certificate, and the check before release stops at the first error.
@@ -16,11 +17,11 @@
 mod algorithm;
 mod der;
 mod extensions;
-mod general_name;
+pub(crate) mod general_name;
 mod issuer;
 mod key;
 mod locations;
-mod name;
+pub(crate) mod name;
 mod policies;
 mod profile;
 mod release;
@@ -29,7 +30,7 @@ mod structure;
 pub(crate) mod time;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -42,7 +43,7 @@ use issuer::IssuerFacts;
 use structure::Certificate;
 
 pub use issuer::{IssuerView, IssuerViewError};
-pub(crate) use release::{Expectation, check_certificate, check_issued, reread};
+pub(crate) use release::{Expectation, check_certificate, check_issued, check_sample, reread};
 pub use rules::RULES;
 
 /// Octets of the longest certificate that is read. The longest in use, with ML-DSA-87 twice, have under 8,000.

@@ -83,9 +83,10 @@ const fn ia5(name: &'static str, oid: &'static [u8], max: usize) -> AttributeTyp
     }
 }
 
-/// Characters of a distinguished name's qualifier or a domain component. X.520 and RFC 4519 set no bound; a DNS label
-/// has 63 characters and a whole name 255.
-const UNBOUNDED_CHARS_MAX: usize = 255;
+/// Characters of a distinguished name's qualifier, to which X.520 sets no bound any more.
+const DN_QUALIFIER_CHARS_MAX: usize = 64;
+/// Characters of a domain component, which is a DNS label (RFC 1034 §3.1).
+const DC_CHARS_MAX: usize = 63;
 
 /// Matter's vendor and product identifiers: 16 bits as four upper-case hexadecimal digits, Matter 1.x §6.1.1.
 const MATTER_ID_CHARS: usize = 4;
@@ -104,7 +105,7 @@ pub(crate) const ATTRIBUTE_TYPES: &[AttributeType] = &[
     utf8("OU", &[0x55, 0x04, 0x0b], 64),
     utf8("title", &[0x55, 0x04, 0x0c], 64),
     utf8("givenName", &[0x55, 0x04, 0x2a], 64),
-    printable("dnQualifier", &[0x55, 0x04, 0x2e], UNBOUNDED_CHARS_MAX),
+    printable("dnQualifier", &[0x55, 0x04, 0x2e], DN_QUALIFIER_CHARS_MAX),
     utf8("pseudonym", &[0x55, 0x04, 0x41], 128),
     utf8("organizationIdentifier", &[0x55, 0x04, 0x61], 256),
     utf8(
@@ -115,7 +116,7 @@ pub(crate) const ATTRIBUTE_TYPES: &[AttributeType] = &[
     ia5(
         "DC",
         &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19],
-        UNBOUNDED_CHARS_MAX,
+        DC_CHARS_MAX,
     ),
     ia5(
         "emailAddress",

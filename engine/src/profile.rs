@@ -29,10 +29,13 @@ mod raw;
 mod ready;
 mod requested;
 mod rules;
+mod sample;
 mod serials;
 mod validity;
 
 pub(crate) use alt_names::AltName;
+#[cfg(test)]
+pub(crate) use alt_names::AltNameForm;
 pub use explain::Statement;
 pub(crate) use extensions::{StaticValue, static_values};
 pub(crate) use names::SubjectAttribute;

@@ -117,8 +117,29 @@ pub(crate) fn encode(
     pool: &SigningPool,
     now_s: u64,
 ) -> Result<TbsCertificate, Fault> {
-    let (not_before_s, not_after_s) = validity(profile, issuer, now_s)?;
+    let times = validity(profile, issuer, now_s)?;
     let serial = random_serial()?;
+    let buffer = write(request, profile, template, issuer, times, &serial);
+    let tbs = &buffer[HEADROOM..];
+    let sign_input = pool.input_for(tbs);
+    let digest = tbs_digest(tbs, &sign_input);
+    Ok(TbsCertificate {
+        buffer,
+        serial,
+        digest,
+        sign_input,
+    })
+}
+
+/// `HEADROOM` octets, then the TBS. The times are notBefore, and notAfter unless it is indefinite.
+pub(crate) fn write(
+    request: &ValidatedRequest<'_>,
+    profile: &Profile,
+    template: &TbsTemplate,
+    issuer: &Issuer,
+    (not_before_s, not_after_s): (u64, Option<u64>),
+    serial: &Serial,
+) -> Vec<u8> {
     let static_extensions = template.extensions(request.key.algorithm);
     let capacity = HEADROOM
         + TBS_FIXED_BYTES
@@ -133,7 +154,7 @@ pub(crate) fn encode(
     Writer::new(&mut buffer).nested(tag::SEQUENCE, |tbs| {
         // version [0] EXPLICIT INTEGER { v3(2) }, RFC 5280 §4.1.2.1.
         tbs.raw(&[tag::context_constructed(0), 3, tag::INTEGER, 1, 2]);
-        tbs.unsigned(&serial);
+        tbs.unsigned(serial);
         tbs.raw(&template.algorithm_and_issuer);
         tbs.nested(tag::SEQUENCE, |validity| {
             time(validity, Some(not_before_s));
@@ -148,15 +169,7 @@ pub(crate) fn encode(
             });
         });
     });
-    let tbs = &buffer[HEADROOM..];
-    let sign_input = pool.input_for(tbs);
-    let digest = tbs_digest(tbs, &sign_input);
-    Ok(TbsCertificate {
-        buffer,
-        serial,
-        digest,
-        sign_input,
-    })
+    buffer
 }
 
 /// SHA-256 of the TBS. Most signers sign just that, so that it is there already.

@@ -151,6 +151,77 @@ fn a_wish_to_be_a_ca_is_marked() {
     );
 }
 
+/// What is found of a request held against a profile, and what becomes of its extensions.
+fn held_against(
+    toml: &str,
+    extensions: &[Vec<u8>],
+    data: &[(&str, &str)],
+) -> (Vec<u16>, Vec<ExtensionFate>) {
+    let mut draft = Draft::p256();
+    draft.attributes = vec![attribute(oid::EXTENSION_REQUEST, sequence(extensions))];
+    let profile = Profile::parse(toml, "p.toml".as_ref()).unwrap();
+    let issuer = crate::lint::tests::release::issuer();
+    let data = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let policy = CsrPolicy {
+        profile: &profile,
+        issuer: &issuer,
+        data: &data.collect(),
+        known_bad_keys: None,
+    };
+    let report = CsrReport::examine(&draft.signed(), Some(&policy));
+    let fates = report.extensions.iter().map(|extension| extension.fate);
+    (numbers(&report), fates.collect())
+}
+
+#[test]
+fn a_profile_decides_what_becomes_of_extensions() {
+    let names = asks_for(
+        oid::SUBJECT_ALT_NAME,
+        false,
+        &sequence(&[der(0x82, b"a.example")]),
+    );
+    let usage = asks_for(oid::KEY_USAGE, true, &[0x03, 0x02, 0x07, 0x80]);
+    let wish = asks_for(oid::BASIC_CONSTRAINTS, true, &[0x30, 3, 1, 1, 0xff]);
+    let profile = |rest: &str| {
+        format!(
+            "name = \"c\"\nbase = \"custom\"\nidentity = \"{{csr.key.id}}\"\n\
+             [[subject]]\ntype = \"CN\"\nvalue = \"x\"\n\
+             [validity]\ndays = 8\n[key]\nalgorithms = [\"p256\"]\n[extensions]\n{rest}"
+        )
+    };
+    let device = profile(
+        "key_usage = [\"digitalSignature\"]\n\
+         [requested_extensions.subject_alt_name]\npolicy = \"allow\"\ndns = [\"[a-z]+.example\"]\n\
+         [requested_extensions.key_usage]\npolicy = \"require\"\n",
+    );
+    let (found, fates) = held_against(&device, &[names.clone(), usage.clone(), wish.clone()], &[]);
+    assert_eq!(found, [403]);
+    assert_eq!(
+        fates,
+        [
+            ExtensionFate::Taken,
+            ExtensionFate::Required,
+            ExtensionFate::Refused
+        ]
+    );
+    let ca = profile("key_usage = [\"keyCertSign\"]\nbasic_constraints = \"ca\"\n");
+    let (found, fates) = held_against(&ca, &[names, wish], &[]);
+    assert_eq!((found, fates), (vec![], vec![ExtensionFate::Ignored; 2]));
+}
+
+#[test]
+fn the_lines_data_is_looked_at() {
+    let toml = crate::profile::IDEVID_TOML;
+    let usage = [asks_for(oid::KEY_USAGE, true, &[0x03, 0x02, 0x07, 0x80])];
+    let found = |key: &str, value: &str| held_against(toml, &usage, &[(key, value)]).0;
+    assert_eq!(found("line", "4"), [0; 0]);
+    assert_eq!(found("line", "a\u{1b}b"), [405]);
+    assert_eq!(found("birthmark:key", "4"), [404]);
+    assert_eq!(found("line", &"x".repeat(9000)), [404]);
+}
+
 /// Nothing of the report moves a terminal's cursor or turns its text around.
 #[test]
 fn texts_are_fit_for_a_terminal() {

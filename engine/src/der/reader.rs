@@ -17,6 +17,10 @@ pub(crate) const OID_BYTES_MAX: usize = 64;
 /// longest arcs that are given out. Readers that keep arcs in words wrapped them around (CVE-2025-66030).
 pub(crate) const ARC_BYTES_MAX: usize = 19;
 
+/// Retired string types, which only issuers' names still have.
+const NUMERIC_STRING: u8 = 0x12;
+const BMP_STRING: u8 = 0x1e;
+
 /// What is wrong with an encoding, as a phrase that fits behind "the encoding has".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -236,6 +240,8 @@ fn check_primitive(tlv: &Tlv<'_>) -> Result<(), DerError> {
         tag::PRINTABLE_STRING => content.iter().all(|byte| is_printable_string(*byte)),
         tag::IA5_STRING => content.is_ascii(),
         tag::UTF8_STRING => core::str::from_utf8(content).is_ok(),
+        NUMERIC_STRING => content.iter().all(|b| b.is_ascii_digit() || *b == b' '),
+        BMP_STRING => content.len().is_multiple_of(2),
         tag::SEQUENCE | tag::SET => true,
         0x00 | 0x10 | 0x11 => false,
         _ => true,
@@ -257,6 +263,8 @@ fn primitive_fault(tag: u8) -> &'static str {
         tag::PRINTABLE_STRING => "a PrintableString with other characters",
         tag::IA5_STRING => "an IA5String with other characters",
         tag::UTF8_STRING => "a UTF8String that is not UTF-8",
+        NUMERIC_STRING => "a NumericString with other characters",
+        BMP_STRING => "a BMPString of an odd number of octets",
         0x00 => "an end-of-contents mark",
         _ => "a SEQUENCE or SET in primitive form",
     }
@@ -333,6 +341,11 @@ mod tests {
                 "a PrintableString with other characters",
             ),
             (&[0x0c, 0x01, 0xff], "a UTF8String that is not UTF-8"),
+            (&[0x12, 0x01, b'a'], "a NumericString with other characters"),
+            (
+                &[0x1e, 0x01, b'a'],
+                "a BMPString of an odd number of octets",
+            ),
             (
                 &[0x2c, 0x03, 0x0c, 0x01, b'a'],
                 "a string in constructed form",

@@ -3,6 +3,7 @@
 use super::der::{Value, Values, single};
 use super::structure::Certificate;
 use super::{CONTINUE, Flow, Report, rules};
+use crate::csr::check_signature_hash;
 use crate::der::tag;
 use crate::oid;
 
@@ -55,6 +56,7 @@ pub(super) fn kind(oid: &[u8]) -> SignatureKind {
         oid::ML_DSA_44 => MlDsa(2420),
         oid::ML_DSA_65 => MlDsa(3309),
         oid::ML_DSA_87 => MlDsa(4627),
+        _ if check_signature_hash(oid).is_err() => Weak,
         _ => Unknown,
     }
 }
@@ -110,12 +112,11 @@ fn check_identifier<R: Report>(
             report.ensure(null, &rules::ALGORITHM_RSA)?;
         }
         SignatureKind::RsaPss => {
-            let sound = parameters
-                .tagged(tag::SEQUENCE)
-                .and_then(pss_hash)
-                .is_some()
-                && parameters.is_empty();
+            let value = parameters.tagged(tag::SEQUENCE);
+            let sound = value.and_then(pss_parameters).is_some() && parameters.is_empty();
             report.ensure(sound, &rules::ALGORITHM_PSS)?;
+            let usual = !sound || value.and_then(pss_hash).is_some();
+            report.ensure(usual, &rules::ALGORITHM_PSS_SALT)?;
         }
     }
     Flow::Continue(kind)
@@ -149,6 +150,7 @@ pub(super) fn pss_parameters(parameters: Value<'_>) -> Option<(PssHash, u8)> {
         None => 20,
         Some(salt) => match single(salt.content, tag::INTEGER)?.content {
             [salt @ 0..=127] if *salt != 20 => *salt,
+            [0, salt @ 128..=255] => *salt,
             _ => return None,
         },
     };
@@ -156,7 +158,8 @@ pub(super) fn pss_parameters(parameters: Value<'_>) -> Option<(PssHash, u8)> {
     sound.then_some((hash, salt))
 }
 
-/// The hash of a signature's parameters, whose salt is as long as the hash (RFC 8017 §9.1, note 4).
+/// The hash of a signature's parameters, if the salt is as long as the hash (RFC 8017 §9.1, note 4): what is
+/// verified here.
 pub(super) fn pss_hash(parameters: Value<'_>) -> Option<PssHash> {
     let (hash, salt) = pss_parameters(parameters)?;
     let octets = match hash {

@@ -40,6 +40,9 @@ pub(super) fn check<R: Report>(
                 return report.report(&rules::GENERAL_NAME_IA5, format_args!("{place}"));
             }
             match general_name.tag {
+                RFC822_NAME if is_quoted_mailbox(content) => {
+                    (constraint, &rules::GENERAL_NAME_EMAIL_QUOTED)
+                }
                 RFC822_NAME => (
                     constraint || is_mailbox(content),
                     &rules::GENERAL_NAME_EMAIL,
@@ -133,7 +136,7 @@ pub(super) fn is_dns_name(name: &[u8], wildcard: bool) -> bool {
 }
 
 /// `Mailbox = Local-part "@" Domain`, RFC 5321 §4.1.2, without quoted strings and address literals.
-fn is_mailbox(mailbox: &[u8]) -> bool {
+pub(crate) fn is_mailbox(mailbox: &[u8]) -> bool {
     let Some(at) = mailbox.iter().rposition(|octet| *octet == b'@') else {
         return false;
     };
@@ -150,9 +153,34 @@ fn is_mailbox(mailbox: &[u8]) -> bool {
         && !domain.starts_with(b".")
 }
 
+/// `Local-part = Quoted-string`, RFC 5321 §4.1.2.
+fn is_quoted_mailbox(mailbox: &[u8]) -> bool {
+    let Some(at) = mailbox.iter().rposition(|octet| *octet == b'@') else {
+        return false;
+    };
+    let [b'"', quoted @ .., b'"'] = &mailbox[..at] else {
+        return false;
+    };
+    let mut octets = quoted.iter();
+    let mut sound = true;
+    while let Some(octet) = octets.next() {
+        // A backslash goes with what follows it.
+        sound &= match octet {
+            b'"' => false,
+            b'\\' => octets.next().is_some(),
+            _ => true,
+        };
+    }
+    let domain = &mailbox[at + 1..];
+    sound && at <= 64 && is_dns_name(domain, false) && !domain.starts_with(b".")
+}
+
+/// Schemes whose host may be left out: the reader knows it (RFC 5280 §4.2.1.13, RFC 4516 §2).
+const HOST_LEFT_OUT: [&[u8]; 2] = [b"ldap", b"ldaps"];
+
 /// `URI = scheme ":" hier-part`, RFC 3986 §3, absolute and not the scheme alone. With an authority the host is
 /// a name or an address (RFC 5280 §4.2.1.6).
-pub(super) fn is_uri(uri: &[u8]) -> bool {
+pub(crate) fn is_uri(uri: &[u8]) -> bool {
     let Some(colon) = uri.iter().position(|octet| *octet == b':') else {
         return false;
     };
@@ -175,7 +203,10 @@ pub(super) fn is_uri(uri: &[u8]) -> bool {
             .unwrap_or(hierarchy.len());
         let authority = &hierarchy[..end];
         let user = authority.iter().rposition(|octet| *octet == b'@');
-        is_host(&authority[user.map_or(0, |at| at + 1)..]) || scheme == b"file"
+        let no_host = |known: &&[u8]| scheme.eq_ignore_ascii_case(known);
+        is_host(&authority[user.map_or(0, |at| at + 1)..])
+            || scheme == b"file"
+            || authority.is_empty() && HOST_LEFT_OUT.iter().any(no_host)
     });
     scheme_sound && characters && escapes && authority && !rest.is_empty() && rest != b"//"
 }

@@ -133,6 +133,15 @@ impl<'a> IssuerFacts<'a> {
         }
     }
 
+    /// For certificates of another day: an issuer that is renewed with its key and name has another validity.
+    pub(super) fn without_validity(issuer: &'a Issuer, form: &'a SignatureForm) -> Self {
+        Self {
+            not_before_s: None,
+            not_after_s: None,
+            ..Self::new(issuer, form)
+        }
+    }
+
     pub(super) fn without_signature(issuer: &'a Issuer, form: &'a SignatureForm) -> Self {
         Self {
             verifier: Verifier::Unverified(form),
@@ -203,7 +212,8 @@ fn check_signature<R: Report>(
                     let verified = key.verify_sig(tbs.encoding, signature).is_ok();
                     report.ensure(verified, &rules::ISSUER_SIGNATURE)
                 }
-                None => report.broken(&rules::ISSUER_UNVERIFIED),
+                None if kind.can_sign(algorithm) => report.broken(&rules::ISSUER_UNVERIFIED),
+                None => report.broken(&rules::ISSUER_ALGORITHM),
             }
         }
     }

@@ -2,13 +2,16 @@
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 
-use super::algorithm::{ED448, PssHash, identifier, pss_hash, pss_parameters};
+use super::algorithm::{
+    ED448, PssHash, SignatureKind, identifier, kind as signature_kind, pss_hash, pss_parameters,
+};
 use super::der::{Value, Values, single, walk};
 use super::structure::Certificate;
 use super::{CONTINUE, Demands, Flow, Report, rules};
 use crate::der::tag;
 use crate::key::{DeviceKeyAlgorithm, is_small_order};
 use crate::oid;
+use crate::weak_key::modulus_findings;
 
 /// What the linter tells apart about keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,27 @@ impl KeyKind {
             Self::MlDsa65 => 1952,
             Self::MlDsa87 => 2592,
             Self::OtherEc | Self::Rsa | Self::RsaPss | Self::Unknown => 0,
+        }
+    }
+
+    /// Whether such a key may sign with this AlgorithmIdentifier. What is not known here counts as if it did.
+    pub(super) fn can_sign(self, algorithm: Value<'_>) -> bool {
+        let Some((oid, _)) = identifier(algorithm) else {
+            return true;
+        };
+        match (self, signature_kind(oid)) {
+            (Self::X25519 | Self::X448, _) => false,
+            (Self::Unknown, _) | (_, SignatureKind::Unknown | SignatureKind::Weak) => true,
+            (Self::P256 | Self::P384 | Self::P521 | Self::OtherEc, SignatureKind::Ecdsa) => true,
+            (Self::Rsa, SignatureKind::RsaPkcs1 | SignatureKind::RsaPss) => true,
+            (Self::RsaPss, SignatureKind::RsaPss) => true,
+            // These keys' algorithms have the keys' own identifiers.
+            (Self::Ed25519, _) => oid == oid::ED25519,
+            (Self::Ed448, _) => oid == ED448,
+            (Self::MlDsa44, _) => oid == oid::ML_DSA_44,
+            (Self::MlDsa65, _) => oid == oid::ML_DSA_65,
+            (Self::MlDsa87, _) => oid == oid::ML_DSA_87,
+            _ => false,
         }
     }
 
@@ -243,6 +267,13 @@ fn check_rsa<R: Report>(key: &[u8], der: &[u8], report: &mut R) -> Flow {
     }
     let odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
     report.ensure(odd(modulus), &rules::KEY_RSA_EVEN)?;
+    // Before release the request's key was looked at already.
+    if R::ALL && odd(modulus) && (2048..=4096).contains(&bits) {
+        for weakness in modulus_findings(modulus) {
+            let reason = weakness.reason();
+            report.report(&rules::KEY_RSA_WEAK, format_args!("{reason}"))?;
+        }
+    }
     let weak = !odd(exponent) || exponent == [1];
     report.ensure(!weak, &rules::KEY_RSA_EXPONENT)?;
     let usual = weak || exponent == [0x01, 0x00, 0x01];

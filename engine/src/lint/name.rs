@@ -20,6 +20,18 @@ enum Strings {
     MatterId,
 }
 
+impl Strings {
+    fn has(self, string_tag: u8) -> bool {
+        match string_tag {
+            tag::UTF8_STRING => matches!(self, Self::Directory | Self::MatterId),
+            tag::PRINTABLE_STRING => matches!(self, Self::Directory | Self::Printable),
+            tag::IA5_STRING => self == Self::Ia5,
+            TELETEX_STRING | BMP_STRING | UNIVERSAL_STRING => self == Self::Directory,
+            _ => false,
+        }
+    }
+}
+
 /// Attributes behind one in the same SET whose types are compared with it. More than two are unheard of.
 const RDN_ATTRIBUTES_COMPARED: usize = 16;
 
@@ -40,11 +52,13 @@ const ATTRIBUTES: &[(u8, Strings, usize)] = &[
     (42, Strings::Directory, 32_768), // givenName
     (43, Strings::Directory, 32_768), // initials
     (44, Strings::Directory, 32_768), // generationQualifier
-    (46, Strings::Printable, 64),     // dnQualifier
+    (46, Strings::Printable, 64),     // dnQualifier: advice
     (65, Strings::Directory, 128),    // pseudonym
 ];
 const ID_AT: &[u8] = &[0x55, 0x04];
 const COUNTRY: &[u8] = &[0x55, 0x04, 0x06];
+/// dnQualifier. RFC 5280 appendix A.1 gives it no bound, nor domainComponent: theirs here are advice.
+const DN_QUALIFIER: &[u8] = &[0x55, 0x04, 0x2e];
 /// domainComponent, RFC 4519 §2.4.
 const DOMAIN_COMPONENT: &[u8] = &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19];
 /// emailAddress, RFC 2985 §5.2.1.
@@ -64,6 +78,15 @@ fn attribute(oid: &[u8]) -> Option<(Strings, usize)> {
             Some([1 | 2]) => Some((Strings::MatterId, 4)),
             _ => None,
         },
+    }
+}
+
+/// Characters that an attribute of this type may have at most, in strings with this tag, [`usize::MAX`] where the
+/// type is not known here. `None` where it is known and has strings of another type.
+pub(crate) fn chars_max(oid: &[u8], string_tag: u8) -> Option<usize> {
+    match attribute(oid) {
+        None => Some(usize::MAX),
+        Some((strings, max)) => strings.has(string_tag).then_some(max),
     }
 }
 
@@ -133,6 +156,15 @@ fn type_and_value(pair: Value<'_>) -> Option<(&[u8], Value<'_>)> {
     fields.is_empty().then_some((oid.content, value))
 }
 
+/// Whether a text holds a control character, C1's (U+0080 to U+009F) too.
+fn holds_control(text: &[u8]) -> bool {
+    let c1 = || {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        text.chars().any(char::is_control)
+    };
+    text.iter().any(u8::is_ascii_control) || (!text.is_ascii() && c1())
+}
+
 fn check_attribute<R: Report>(oid: &[u8], value: Value<'_>, place: &str, report: &mut R) -> Flow {
     let content = value.content;
     let known = attribute(oid);
@@ -141,17 +173,10 @@ fn check_attribute<R: Report>(oid: &[u8], value: Value<'_>, place: &str, report:
     if content.is_empty() {
         return broken(&rules::NAME_VALUE_EMPTY);
     }
-    if let Some((strings, _)) = known {
-        let fits = match value.tag {
-            tag::UTF8_STRING => matches!(strings, Strings::Directory | Strings::MatterId),
-            tag::PRINTABLE_STRING => matches!(strings, Strings::Directory | Strings::Printable),
-            tag::IA5_STRING => strings == Strings::Ia5,
-            TELETEX_STRING | BMP_STRING | UNIVERSAL_STRING => strings == Strings::Directory,
-            _ => false,
-        };
-        if !fits {
-            broken(&rules::NAME_STRING_TYPE)?;
-        }
+    if let Some((strings, _)) = known
+        && !strings.has(value.tag)
+    {
+        broken(&rules::NAME_STRING_TYPE)?;
     }
     let octets_each = match value.tag {
         tag::UTF8_STRING | tag::PRINTABLE_STRING | tag::IA5_STRING => 1,
@@ -163,7 +188,7 @@ fn check_attribute<R: Report>(oid: &[u8], value: Value<'_>, place: &str, report:
     if matches!(value.tag, TELETEX_STRING | BMP_STRING | UNIVERSAL_STRING) {
         broken(&rules::NAME_STRING_OLD)?;
     } else {
-        if content.iter().any(|octet| octet.is_ascii_control()) {
+        if holds_control(content) {
             broken(&rules::NAME_CONTROL)?;
         }
         if matches!(content, [b' ', ..] | [.., b' ']) {
@@ -183,7 +208,12 @@ fn check_attribute<R: Report>(oid: &[u8], value: Value<'_>, place: &str, report:
             .count()
     };
     if chars > max {
-        broken(&rules::NAME_VALUE_LONG)?;
+        let unbounded = matches!(oid, DN_QUALIFIER | DOMAIN_COMPONENT);
+        broken(if unbounded {
+            &rules::NAME_VALUE_UNUSUAL
+        } else {
+            &rules::NAME_VALUE_LONG
+        })?;
     }
     if oid == COUNTRY && !matches!(content, [b'A'..=b'Z', b'A'..=b'Z']) {
         broken(&rules::NAME_COUNTRY)?;

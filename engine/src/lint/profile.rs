@@ -152,9 +152,13 @@ fn check_basic_constraints<R: Report>(
         BasicConstraintsRule::Ca { path_length } => (true, true, path_length),
     };
     required(certificate, oid::BASIC_CONSTRAINTS, critical, report)?;
+    // From 128 on an INTEGER has a zero octet in front.
+    let found = facts.path_length.map(|content| match content {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        content => content,
+    });
     let path_length = path_length.map(|length| [length]);
-    let as_demanded =
-        facts.is_ca == ca && facts.path_length == path_length.as_ref().map(|p| &p[..]);
+    let as_demanded = facts.is_ca == ca && found == path_length.as_ref().map(|p| &p[..]);
     report.ensure(as_demanded, &rules::PROFILE_BASIC)
 }
 

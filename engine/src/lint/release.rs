@@ -1,9 +1,10 @@
 //! The check before release: the linter's rules, up to the first error.
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use super::issuer::IssuerFacts;
-use super::{Demands, Finding, FirstError, RequestFacts, check};
+use super::{CONTINUE, Demands, Finding, FirstError, Flow, Report, RequestFacts, Rule, check};
 use crate::issuer::{Issuer, SignatureForm};
 use crate::key::DeviceKeyAlgorithm;
 use crate::profile::CertificateRules;
@@ -53,27 +54,83 @@ fn demands<'a>(
     }
 }
 
+/// Checks a made-up certificate of a profile: what every one of its certificates would have, so that a finding is the
+/// profile's fault. Neither its signature nor the values in its names are those of a request.
+pub(crate) fn check_sample(
+    der: &[u8],
+    serial: &[u8],
+    expected: &Expectation<'_>,
+) -> Result<(), Finding> {
+    let issuer = IssuerFacts::without_signature(expected.issuer, expected.issuer.form());
+    let demands = demands(serial, expected, issuer);
+    first(der, &demands, &mut FirstErrorOf(is_of_profile))
+}
+
+fn is_of_profile(rule: &Rule) -> bool {
+    !rule.id.starts_with("signature-") && rule.id != "matter-issuer"
+}
+
 /// Checks a certificate that was issued earlier, by a request and a profile that are not known any more, and
-/// signed in this form.
+/// signed in this form: its encoding, its serial number, its algorithms and what ties it to the issuer. What only
+/// the profile can answer for is not asked, such as a key usage that its standard demands; nor is the issuer's
+/// validity, which a renewal with the same key has moved since.
 pub(crate) fn check_issued(
     der: &[u8],
     issuer: &Issuer,
     form: &SignatureForm,
 ) -> Result<(), Finding> {
-    first_error(
-        der,
-        &Demands {
-            issuer: Some(IssuerFacts::new(issuer, form)),
-            request: None,
-            rules: None,
-            profile: None,
-            purpose: None,
-        },
-    )
+    let demands = Demands {
+        issuer: Some(IssuerFacts::without_validity(issuer, form)),
+        request: None,
+        rules: None,
+        profile: None,
+        purpose: None,
+    };
+    first(der, &demands, &mut FirstErrorOf(holds_whoever_asked))
+}
+
+/// How the identifiers begin of the rules that certificates keep whatever their profile says.
+const WHOEVER_ASKED: [&str; 10] = [
+    "der-",
+    "limit-",
+    "structure",
+    "version",
+    "serial-",
+    "time-",
+    "algorithm-",
+    "signature-",
+    "aki-",
+    "issuer-",
+];
+
+fn holds_whoever_asked(rule: &Rule) -> bool {
+    WHOEVER_ASKED
+        .iter()
+        .any(|beginning| rule.id.starts_with(beginning))
+}
+
+/// Stops at the first error of a rule that counts here.
+struct FirstErrorOf(fn(&Rule) -> bool);
+
+impl Report for FirstErrorOf {
+    const ALL: bool = false;
+
+    #[cold]
+    fn report(&mut self, rule: &'static Rule, detail: fmt::Arguments<'_>) -> Flow {
+        if (self.0)(rule) {
+            FirstError.report(rule, detail)
+        } else {
+            CONTINUE
+        }
+    }
 }
 
 fn first_error(der: &[u8], demands: &Demands<'_>) -> Result<(), Finding> {
-    match check(der, demands, &mut FirstError) {
+    first(der, demands, &mut FirstError)
+}
+
+fn first<R: Report>(der: &[u8], demands: &Demands<'_>, report: &mut R) -> Result<(), Finding> {
+    match check(der, demands, report) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(finding) => Err(finding),
     }

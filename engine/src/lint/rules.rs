@@ -58,6 +58,7 @@ rules! {
     ALGORITHM_ML_DSA Error "algorithm-ml-dsa-parameters" "RFC 9881 §2" "an ML-DSA signature algorithm with parameters";
     ALGORITHM_RSA Error "algorithm-rsa-null" "RFC 4055 §5" "an RSA signature algorithm whose parameters are not NULL";
     ALGORITHM_PSS Error "algorithm-pss-parameters" "RFC 4055 §3.1" "RSASSA-PSS parameters that are missing, malformed or of unequal hashes";
+    ALGORITHM_PSS_SALT Warning "algorithm-pss-salt" "RFC 4055 §3.1" "an RSASSA-PSS salt that is not as long as the hash";
     SIGNATURE_FORM Error "signature-form" "RFC 5280 §4.1.1.3" "the signature is empty or not of whole octets";
     SIGNATURE_ECDSA Error "signature-ecdsa" "RFC 3279 §2.2.3" "the ECDSA signature is not a SEQUENCE of two positive integers";
     SIGNATURE_LENGTH Error "signature-length" "RFC 5280 §4.1.1.3" "the signature has a length that its algorithm never has";
@@ -78,6 +79,7 @@ rules! {
     NAME_STRING_OLD Warning "name-string-old" "RFC 5280 §4.1.2.4" "a TeletexString, BMPString or UniversalString";
     NAME_VALUE_EMPTY Error "name-value-empty" "RFC 5280 appendix A.1" "a name attribute is empty";
     NAME_VALUE_LONG Error "name-value-long" "RFC 5280 appendix A.1" "a name attribute is longer than X.520's upper bound";
+    NAME_VALUE_UNUSUAL Warning "name-value-unusual" "X.520, RFC 1034 §3.1" "a dnQualifier of over 64 or a domain component of over 63 characters";
     NAME_COUNTRY Error "name-country" "ISO 3166-1" "a country that is not two capital letters";
     NAME_CONTROL Error "name-control" "CVE-2009-2408" "a NUL or another control character in a name";
     NAME_SPACE Warning "name-space" "RFC 5280 §7.1" "a name attribute that begins or ends with a space";
@@ -99,6 +101,7 @@ rules! {
     KEY_RSA_FORM Error "key-rsa-form" "RFC 8017 appendix A.1.1" "an RSA key that is not a SEQUENCE of two positive integers";
     KEY_RSA_BITS Error "key-rsa-bits" "NIST SP 800-57 part 1 §5.6.1" "an RSA modulus of under 2048 bits";
     KEY_RSA_EVEN Error "key-rsa-even" "RFC 8017 §3.1" "an RSA modulus that is even";
+    KEY_RSA_WEAK Error "key-rsa-weak" "NIST SP 800-89 §5.3.3, CVE-2017-15361, CVE-2022-26320" "an RSA modulus that anybody can factor";
     KEY_RSA_EXPONENT Error "key-rsa-exponent" "RFC 8017 §3.1" "an RSA exponent that is even or under 3";
     KEY_RSA_EXPONENT_POLICY Warning "key-rsa-exponent-65537" "FIPS 186-5 §5.1" "an RSA exponent other than 65537";
     KEY_RSA_PSS Error "key-rsa-pss-parameters" "RFC 4055 §3.1" "RSASSA-PSS parameters of a key that are malformed";
@@ -111,7 +114,7 @@ rules! {
     // Extensions as such.
     EXTENSIONS_EMPTY Error "extensions-empty" "RFC 5280 §4.1.2.9" "an empty list of extensions";
     EXTENSION_TWICE Error "extension-twice" "RFC 5280 §4.2" "an extension twice";
-    EXTENSION_UNKNOWN_CRITICAL Error "extension-unknown-critical" "RFC 5280 §4.2" "a critical extension that is not known here";
+    EXTENSION_UNKNOWN_CRITICAL Warning "extension-unknown-critical" "RFC 5280 §4.2" "a critical extension that is not known here";
     EXTENSION_VALUE Warning "extension-value" "RFC 5280 §4.2" "an unknown extension whose value is not DER";
     EXTENSION_MALFORMED Error "extension-malformed" "RFC 5280 §4.2.1" "an extension's value is not of its type";
     CRITICAL_WRONGLY Error "critical-wrongly" "RFC 5280 §4.2" "an extension that must not be critical is";
@@ -166,6 +169,7 @@ rules! {
     GENERAL_NAME_DNS Error "general-name-dns" "RFC 5280 §4.2.1.6, RFC 1123 §2.1" "a dNSName that is no host name";
     GENERAL_NAME_URI Error "general-name-uri" "RFC 5280 §4.2.1.6, RFC 3986 §3" "a URI without a scheme, or with characters that URIs lack";
     GENERAL_NAME_EMAIL Error "general-name-email" "RFC 5280 §4.2.1.6, RFC 5321 §4.1.2" "an rfc822Name that is no mailbox";
+    GENERAL_NAME_EMAIL_QUOTED Warning "general-name-email-quoted" "RFC 5321 §4.1.2" "an rfc822Name whose local part is quoted, which many readers cannot read";
     GENERAL_NAME_IP Error "general-name-ip" "RFC 5280 §4.2.1.6" "an iPAddress that has neither 4 nor 16 octets";
     GENERAL_NAME_DIRECTORY Error "general-name-directory" "RFC 5280 §4.2.1.6" "a directoryName that is empty";
     GENERAL_NAME_HARDWARE Error "general-name-hardware" "RFC 4108 §5" "a hardwareModuleName that is malformed or has an empty serial number";
@@ -179,7 +183,7 @@ rules! {
     ISSUER_KEY Error "issuer-key-certified" "key of the issuer" "the public key is the issuer's own";
     ISSUER_CA Error "issuer-ca" "RFC 5280 §4.2.1.9, §4.2.1.3" "the issuer certificate is not a CA's, or its key may not sign certificates";
     ISSUER_SIGNATURE Error "issuer-signature" "RFC 5280 §4.1.1.3" "the signature does not verify with the issuer's key";
-    ISSUER_UNVERIFIED Warning "issuer-unverified" "bound of this linter" "the signature could not be verified: its algorithm does not fit the issuer's key, or is not known here";
+    ISSUER_UNVERIFIED Error "issuer-unverified" "bound of this linter" "the signature could not be verified: its algorithm or the issuer's key is not verified here";
 
     // What the certificate is for, the request and the profile, where they are known.
     PURPOSE_CA Error "purpose-ca" "RFC 5280 §4.2.1.9" "the certificate is not a CA's";

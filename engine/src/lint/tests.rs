@@ -1,14 +1,17 @@
 //! Every rule has a row that breaks a good certificate in one place, and the findings are exactly that rule's.
 
+mod encoded;
 mod faults;
 mod parts;
-mod release;
+pub(crate) mod release;
+mod samples;
 
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::oid;
 use parts::*;
 
 fn ids(der: &[u8], options: &Options<'_>) -> Vec<&'static str> {
@@ -19,7 +22,10 @@ fn ids(der: &[u8], options: &Options<'_>) -> Vec<&'static str> {
 
 #[test]
 fn good_certificates_have_no_findings() {
-    for parts in [Parts::end_entity(), Parts::ca()] {
+    let mut ldap = Parts::end_entity();
+    let address = b"ldap:///CN=ca,DC=example?cACertificate";
+    ldap.set(oid::SUBJECT_ALT_NAME, alt_name(0x86, address));
+    for parts in [Parts::end_entity(), Parts::ca(), ldap] {
         assert_eq!(lint(&parts.der(), &Options::default()), []);
     }
 }

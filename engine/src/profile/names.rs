@@ -7,6 +7,7 @@ use super::pattern::Pattern;
 use super::raw::{AltNameType, RawAltName, RawHardwareModuleName, RawProfile, RawSubjectAttribute};
 use crate::der::tag;
 use crate::der::writer::Writer;
+use crate::lint::name::chars_max;
 use crate::name::{AttributeType, StringType};
 use crate::oid;
 use crate::template::{Fields, Template};
@@ -32,8 +33,8 @@ pub(crate) struct SubjectAttribute {
 #[derive(Debug, Clone)]
 enum AttributeKind {
     Known(&'static AttributeType),
-    /// Its identifier in dotted form.
-    Custom(String, StringType),
+    /// Its identifier in dotted form, and the characters that it has at most.
+    Custom(String, StringType, usize),
 }
 
 /// What a value must look like besides its attribute's own rule.
@@ -58,7 +59,7 @@ impl SubjectAttribute {
     pub(crate) fn name(&self) -> &str {
         match &self.kind {
             AttributeKind::Known(known) => known.name,
-            AttributeKind::Custom(dotted, _) => dotted,
+            AttributeKind::Custom(dotted, ..) => dotted,
         }
     }
 
@@ -66,7 +67,7 @@ impl SubjectAttribute {
     pub(crate) fn check(&self, value: &str) -> Result<(), &'static str> {
         match &self.kind {
             AttributeKind::Known(known) => known.check(value)?,
-            AttributeKind::Custom(_, string) => string.check(value, CUSTOM_CHARS_MAX)?,
+            AttributeKind::Custom(_, string, max) => string.check(value, *max)?,
         }
         match self.form {
             ValueForm::Any => {}
@@ -83,7 +84,7 @@ impl SubjectAttribute {
     pub(crate) fn encode(&self, value: &str, name: &mut Writer<'_>) {
         let string_tag = match &self.kind {
             AttributeKind::Known(known) => known.string_tag(),
-            AttributeKind::Custom(_, string) => string.tag(),
+            AttributeKind::Custom(_, string, _) => string.tag(),
         };
         name.nested(tag::SET, |rdn| {
             rdn.nested(tag::SEQUENCE, |pair| {
@@ -301,7 +302,14 @@ fn attribute_kind(
                     );
                 }
             };
-            Ok((AttributeKind::Custom(dotted.clone(), string), oid))
+            let Some(max) = chars_max(&oid, string.tag()) else {
+                return fault(
+                    key("string"),
+                    "is not the string type of this attribute (RFC 5280 appendix A.1); try \"utf8\"",
+                );
+            };
+            let max = max.min(CUSTOM_CHARS_MAX);
+            Ok((AttributeKind::Custom(dotted.clone(), string, max), oid))
         }
         _ => fault(key("type"), "an attribute has either a type or an oid"),
     }

@@ -72,6 +72,11 @@ impl RequestedPolicy {
         self.names.is_some()
     }
 
+    /// Requests must ask for this extension.
+    pub(crate) fn requires(&self, oid: &[u8]) -> bool {
+        self.required.iter().any(|required| required.oid == oid)
+    }
+
     /// Writes the requested names that the profile lets in, after its own, which `names` holds as DER. Returns all
     /// that it lets in, each once, also those that stood there already: what is the same whenever a device asks.
     ///

@@ -92,7 +92,9 @@ impl KnownBadKeys {
                 return Err(wrong("there are over 4194304 keys"));
             }
             sorted.push(fingerprint(digits).ok_or_else(|| {
-                wrong("a key is 30 to 64 hexadecimal digits of the SHA-256 of its SubjectPublicKeyInfo")
+                wrong(
+                    "a key is the 64 hexadecimal digits of the SHA-256 of its SubjectPublicKeyInfo",
+                )
             })?);
         }
         sorted.sort_unstable();
@@ -133,7 +135,10 @@ pub(crate) fn check_known(
 
 /// The first word of a line, unless there is none or it is a remark.
 fn digits(line: &[u8]) -> Option<&[u8]> {
-    let word = line.split(u8::is_ascii_whitespace).next()?;
+    let word = line
+        .trim_ascii_start()
+        .split(u8::is_ascii_whitespace)
+        .next()?;
     (!word.is_empty() && !word.starts_with(b"#")).then_some(word)
 }
 
@@ -175,7 +180,7 @@ mod tests {
     #[test]
     fn listed_keys_are_found_and_no_others() {
         let text = format!(
-            "# made by hand\n\n{}\n{}  firmware 1.0\n{}\r\n{}",
+            "# made by hand\n\n  # indented\n \t\n{}\n \t{}  firmware 1.0\n{}\r\n{}",
             digest(9),
             &digest(7).to_uppercase(),
             digest(5),

@@ -34,10 +34,16 @@ fn oddity(parts: &mut Parts, tag: u8, content: &[u8]) {
     parts.subject = subject(PRIVATE, tag, content);
 }
 
+/// 2^2048 - 29, which has no small factor.
+fn sound_modulus() -> Vec<u8> {
+    let mut modulus = vec![0xff; 257];
+    modulus[0] = 0;
+    modulus[255..].copy_from_slice(&[0xff, 0xe3]);
+    modulus
+}
+
 fn rsa(change: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>)) -> Vec<u8> {
-    let (mut modulus, mut exponent) = (vec![0x7f; 256], vec![1, 0, 1]);
-    modulus.insert(0, 0);
-    modulus[1] = 0xff;
+    let (mut modulus, mut exponent) = (sound_modulus(), vec![1, 0, 1]);
     change(&mut modulus, &mut exponent);
     rsa_spki(&modulus, &exponent)
 }
@@ -124,6 +130,10 @@ pub(super) const END_ENTITY: &[Fault] = &[
     ("algorithm-weak", |p| {
         p.algorithm = seq(&[oid(SHA1_WITH_RSA), vec![5, 0]]);
     }),
+    ("algorithm-weak", |p| {
+        // sha1WithRSASignature of the OIW.
+        p.algorithm = seq(&[oid(&[0x2b, 0x0e, 3, 2, 0x1d]), vec![5, 0]]);
+    }),
     ("algorithm-unknown", |p| p.algorithm = seq(&[oid(PRIVATE)])),
     ("algorithm-ecdsa-parameters", |p| {
         p.algorithm = seq(&[oid(oid::ECDSA_SHA256), vec![5, 0]]);
@@ -142,7 +152,7 @@ pub(super) const END_ENTITY: &[Fault] = &[
     ("algorithm-pss-parameters", |p| {
         p.algorithm = seq(&[oid(oid::RSA_PSS)])
     }),
-    ("algorithm-pss-parameters", |p| {
+    ("algorithm-pss-salt", |p| {
         p.algorithm = crate::pss::SIGNATURE_ALGORITHM.to_vec();
         *p.algorithm.last_mut().unwrap() = 31;
     }),
@@ -207,6 +217,9 @@ pub(super) const END_ENTITY: &[Fault] = &[
     ("name-value-long", |p| {
         p.subject = common_name(&"\u{e4}".repeat(65))
     }),
+    ("name-value-unusual", |p| {
+        p.subject = subject(&[0x55, 4, 0x2e], tag::PRINTABLE_STRING, &[b'a'; 65]);
+    }),
     ("name-country", |p| {
         p.subject = subject(C, tag::PRINTABLE_STRING, b"de");
     }),
@@ -214,6 +227,7 @@ pub(super) const END_ENTITY: &[Fault] = &[
         p.subject = subject(C, tag::PRINTABLE_STRING, b"DEU");
     }),
     ("name-control", |p| p.subject = common_name("a\0b")),
+    ("name-control", |p| p.subject = common_name("a\u{9b}b")),
     ("name-space", |p| p.subject = common_name("a ")),
     ("name-matter-id", |p| {
         p.subject = subject(MATTER_VID, tag::UTF8_STRING, b"fff1");
@@ -255,10 +269,7 @@ pub(super) const END_ENTITY: &[Fault] = &[
         p.set_key(ec_spki(&point));
     }),
     ("key-rsa-null", |p| {
-        let key = seq(&[
-            tlv(2, &[&[0x7f][..], &[1; 256]].concat()),
-            tlv(2, &[1, 0, 1]),
-        ]);
+        let key = seq(&[tlv(2, &sound_modulus()), tlv(2, &[1, 0, 1])]);
         p.set_key(spki(oid::RSA_ENCRYPTION, &[], &key));
     }),
     ("key-rsa-form", |p| {
@@ -270,6 +281,9 @@ pub(super) const END_ENTITY: &[Fault] = &[
     ("key-rsa-even", |p| {
         p.set_key(rsa(|modulus, _| modulus[256] = 0x7e))
     }),
+    ("key-rsa-weak", |p| {
+        p.set_key(rsa(|modulus, _| modulus[256] = 0x03))
+    }),
     ("key-rsa-exponent", |p| {
         p.set_key(rsa(|_, exponent| *exponent = vec![1]));
     }),
@@ -280,10 +294,7 @@ pub(super) const END_ENTITY: &[Fault] = &[
         p.set_key(rsa(|_, exponent| *exponent = vec![3]));
     }),
     ("key-rsa-pss-parameters", |p| {
-        let key = seq(&[
-            tlv(2, &[&[0x7f][..], &[1; 256]].concat()),
-            tlv(2, &[1, 0, 1]),
-        ]);
+        let key = seq(&[tlv(2, &sound_modulus()), tlv(2, &[1, 0, 1])]);
         p.set_key(spki(oid::RSA_PSS, &[vec![5, 0]], &key));
     }),
     ("key-rfc8410-parameters", |p| {
@@ -294,6 +305,11 @@ pub(super) const END_ENTITY: &[Fault] = &[
     }),
     ("key-ed25519-small-order", |p| {
         p.set_key(spki(oid::ED25519, &[], &[0; 32]));
+    }),
+    ("key-ed25519-small-order", |p| {
+        let mut prime = [0xff; 32];
+        prime[0] = 0xed;
+        p.set_key(spki(oid::ED25519, &[], &prime));
     }),
     ("key-ml-dsa-parameters", |p| {
         p.set_key(spki(oid::ML_DSA_44, &[vec![5, 0]], &[7; 1312]));
@@ -384,10 +400,7 @@ pub(super) const END_ENTITY: &[Fault] = &[
         p.set(oid::KEY_USAGE, key_usage(3, &[0x88]));
     }),
     ("key-usage-rsa-pss", |p| {
-        let key = seq(&[
-            tlv(2, &[&[0x7f][..], &[1; 256]].concat()),
-            tlv(2, &[1, 0, 1]),
-        ]);
+        let key = seq(&[tlv(2, &sound_modulus()), tlv(2, &[1, 0, 1])]);
         p.set_key(spki(oid::RSA_PSS, &[], &key));
         p.set(oid::KEY_USAGE, key_usage(5, &[0xa0]));
     }),
@@ -465,6 +478,13 @@ pub(super) const END_ENTITY: &[Fault] = &[
     }),
     ("general-name-email", |p| san(p, 0x81, b"example.com")),
     ("general-name-email", |p| san(p, 0x81, b"a b@example.com")),
+    ("general-name-email", |p| {
+        san(p, 0x81, b"\"a\"b\"@example.com")
+    }),
+    ("general-name-email-quoted", |p| {
+        san(p, 0x81, b"\"a b\\\"\"@example.com")
+    }),
+    ("general-name-uri", |p| san(p, 0x86, b"http:///ca.crl")),
     ("general-name-ip", |p| san(p, 0x87, &[1; 5])),
     ("general-name-directory", |p| san(p, 0xa4, &[0x30, 0])),
     ("general-name-hardware", |p| {
@@ -538,8 +558,15 @@ pub(super) const ISSUED: &[Fault] = &[
             .nth(2)
             .map(|value| value.encoding.to_vec());
     }),
-    ("issuer-unverified", |p| {
+    ("issuer-algorithm", |p| {
         p.algorithm = seq(&[oid(SHA256_WITH_RSA), vec![5, 0]]);
+    }),
+    ("issuer-unverified", |p| {
+        // ecdsa-with-SHA224.
+        p.algorithm = seq(&[oid(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 1])]);
+    }),
+    ("algorithm-unknown issuer-unverified", |p| {
+        p.algorithm = seq(&[oid(PRIVATE)]);
     }),
 ];
 
@@ -548,7 +575,6 @@ pub(super) const OTHERS: &[&str] = &[
     "der-truncated",
     "der-length-indefinite",
     "extensions-empty",
-    "issuer-algorithm",
     "issuer-ca",
     "limit-depth",
     "limit-size",

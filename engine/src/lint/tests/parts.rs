@@ -294,7 +294,7 @@ pub(super) fn key_identifier(point: &[u8]) -> Vec<u8> {
     digest(&SHA256, point).as_ref()[..20].to_vec()
 }
 
-fn sign(tbs: &[u8]) -> Vec<u8> {
+pub(super) fn sign(tbs: &[u8]) -> Vec<u8> {
     let mut one = [0; 32];
     one[31] = 1;
     let pair = EcdsaKeyPair::from_private_key_and_public_key(

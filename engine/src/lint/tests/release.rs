@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::super::{Expectation, check_certificate};
+use super::super::{Expectation, check_certificate, check_issued};
+use super::faults::Fault;
 use super::parts::*;
 use super::{Options, lint};
 use crate::der::tag;
@@ -50,7 +51,7 @@ fn tls_client() -> Parts {
     parts
 }
 
-fn issuer() -> Issuer {
+pub(crate) fn issuer() -> Issuer {
     let mut ca = Parts::ca();
     ca.subject = Parts::end_entity().issuer;
     Issuer::from_der(&ca.der()).unwrap()
@@ -140,6 +141,54 @@ fn the_check_before_release_names_the_broken_rule() {
         let mut parts = idevid();
         fault(&mut parts);
         assert_eq!(checked(&parts, profile, &issuer), *expected, "row {row}");
+    }
+}
+
+/// The rule that the check of a certificate from the log names, or nothing.
+fn checked_later(fault: fn(&mut Parts)) -> &'static str {
+    let issuer = issuer();
+    let mut parts = idevid();
+    fault(&mut parts);
+    let checked = check_issued(&parts.der(), &issuer, issuer.form());
+    checked.map_or_else(|finding| finding.rule.id, |()| "")
+}
+
+#[test]
+fn a_certificate_from_the_log_answers_for_what_no_profile_decides() {
+    // What ISO 15118 demands and RFC 8813 forbids, and an issuer that was renewed since.
+    assert_eq!(
+        checked_later(|p| p.set(oid::KEY_USAGE, key_usage(5, &[0xa0]))),
+        ""
+    );
+    assert_eq!(
+        checked_later(|p| p.not_before = tlv(tag::UTC_TIME, b"200101000000Z")),
+        ""
+    );
+    assert_eq!(
+        checked_later(|p| p.not_after = tlv(tag::UTC_TIME, b"451231235959Z")),
+        ""
+    );
+    // The rest stays.
+    let rows: [Fault; 8] = [
+        ("der-trailing", |p| p.trailing = vec![0]),
+        ("version", |p| p.version = Vec::new()),
+        ("serial-positive", |p| {
+            p.serial = tlv(tag::INTEGER, &[0x8a; 16])
+        }),
+        ("time-form", |p| {
+            p.not_after = tlv(tag::UTC_TIME, b"3512312359Z")
+        }),
+        ("issuer-algorithm", |p| {
+            p.algorithm = seq(&[oid(oid::ECDSA_SHA384)]);
+        }),
+        ("aki-missing", |p| p.remove(oid::AUTHORITY_KEY_IDENTIFIER)),
+        ("issuer-name", |p| p.issuer = common_name("Other")),
+        ("issuer-signature", |p| {
+            p.signature = Some(vec![tag::BIT_STRING, 9, 0, 0x30, 6, 2, 1, 1, 2, 1, 1]);
+        }),
+    ];
+    for (expected, fault) in rows {
+        assert_eq!(checked_later(fault), expected);
     }
 }
 
