@@ -105,6 +105,12 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
             .for_each(|warning| console.note(format_args!("warning: {warning}")));
     }
     let engine = Engine::open(station)?;
+    if engine.keys_dropped() > 0 {
+        let dropped = engine.keys_dropped();
+        console.note(format_args!(
+            "dropped {dropped} generated keys that an interrupted run left without certificates"
+        ));
+    }
     let watched = token_lines.write();
     watched.map_err(|source| CommandError::Signals { source })?;
 

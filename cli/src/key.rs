@@ -25,6 +25,8 @@ const LINE_BYTES_MAX: u64 = 256 * 1024;
 pub(crate) enum KeyCommand {
     /// Let go of keys that the line has.
     Ack(KeyAckArguments),
+    /// Make a spool where it was lost, or let this station's log have the one that is there.
+    Init(KeyInitArguments),
     /// List the keys that wait for their acknowledgement.
     List(KeyListArguments),
 }
@@ -61,6 +63,21 @@ pub(crate) struct KeyListArguments {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Print one JSON object for each key.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    birthmark key init --config ca/birthmark.toml\n\n\
+    A first spool is made by 'birthmark issue'. This is for a spool that is lost, lost a file, or\n\
+    belongs to another log or a newer copy of it: what the log has by the next start and the\n\
+    spool does not is answered with key_state \"not-kept\". Keys that are there stay.")]
+pub(crate) struct KeyInitArguments {
+    /// The station's configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Print the counts as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -134,17 +151,35 @@ struct IssuedLine {
 pub(crate) fn run(command: KeyCommand, console: &mut Console<'_>) -> Result<Exit, KeyError> {
     match command {
         KeyCommand::Ack(arguments) => acknowledge(&arguments, console),
+        KeyCommand::Init(arguments) => init(&arguments, console),
         KeyCommand::List(arguments) => list(&arguments, console),
     }
 }
 
-fn open(config: &Path) -> Result<KeySpool, KeyError> {
+fn options(config: &Path) -> Result<SpoolOptions, KeyError> {
     let configuration = Configuration::load(config)?;
-    let options: Option<&SpoolOptions> = configuration.key_spool();
-    let options = options.ok_or_else(|| KeyError::NoKeys {
+    let options = configuration.key_spool().cloned();
+    options.ok_or_else(|| KeyError::NoKeys {
         config: config.to_owned(),
-    })?;
-    Ok(KeySpool::open(options.clone())?)
+    })
+}
+
+fn open(config: &Path) -> Result<KeySpool, KeyError> {
+    Ok(KeySpool::open(options(config)?)?)
+}
+
+fn init(arguments: &KeyInitArguments, console: &mut Console<'_>) -> Result<Exit, KeyError> {
+    #[derive(Serialize)]
+    struct Waiting {
+        waiting: usize,
+    }
+    let spool = KeySpool::init(options(&arguments.config)?)?;
+    let waiting = spool.waiting();
+    let text = format!("{} keys wait in the spool\n", grouped(waiting as u64));
+    console
+        .result(arguments.json, &Waiting { waiting }, &text)
+        .map_err(|source| KeyError::Output { source })?;
+    Ok(Exit::Done)
 }
 
 fn acknowledge(arguments: &KeyAckArguments, console: &mut Console<'_>) -> Result<Exit, KeyError> {

@@ -215,6 +215,7 @@ impl Engine {
             log_options.opening_record = Some(activated.encode());
         }
         let relay = Arc::new(Relay::default());
+        let log_name = log_key.verifier_key().to_string();
         let log = Log::open(
             &log_directory,
             log_options,
@@ -222,7 +223,7 @@ impl Engine {
             Arc::new(log_key),
             relay.clone(),
         )?;
-        let keys = device_keys.open(&relay, &log)?;
+        let keys = device_keys.open(&relay, &log, &log_name)?;
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|number| format!("birthmark-work-{number}"))
@@ -394,7 +395,9 @@ impl Engine {
                         pool, log, keys, ..
                     }) => {
                         let signer = pool.close();
-                        drop(keys);
+                        if let Some(keys) = keys {
+                            keys.spool.note_end(&log);
+                        }
                         log.close()?;
                         return Ok(signer?);
                     }

@@ -44,7 +44,8 @@ impl<'a> Line<'a> {
         };
         let (key, key_state) = match &issued.key {
             Some(KeyDelivery::Encrypted(key)) => (Some(key.to_pem()), None),
-            Some(_) => (None, Some("acknowledged")),
+            Some(KeyDelivery::Acknowledged) => (None, Some("acknowledged")),
+            Some(_) => (None, Some("not-kept")),
             None => (None, None),
         };
         Line {

@@ -157,7 +157,10 @@ impl Permits {
     /// another key.
     pub(super) fn called_for(&self, result: &Result<Issued, IssueError>) -> Option<&[u8]> {
         if let Ok(issued) = result {
-            let gone = issued.key == Some(KeyDelivery::Acknowledged);
+            let gone = matches!(
+                issued.key,
+                Some(KeyDelivery::Acknowledged | KeyDelivery::NotKept)
+            );
             let same_entry = self.by_entry.get(&issued.certificate.index());
             let station = self.station.as_ref();
             let counts = |(permit, note): &&(Permit, Vec<u8>)| {

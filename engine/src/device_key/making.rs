@@ -28,6 +28,8 @@ use crate::validate::{check_data, check_permit_size};
 pub(crate) struct KeyMaker {
     pub(crate) sealers: Sealers,
     pub(crate) spool: KeySpool,
+    /// Keys without a record that the start dropped.
+    pub(crate) dropped: usize,
 }
 
 /// The encrypted key of a certificate in flight, and how the spool knows it.
@@ -132,11 +134,15 @@ impl Pipeline {
     ) -> IssueResult {
         let key = match (&request.key, &self.keys) {
             (RequestKey::Csr(_), _) => None,
-            (RequestKey::Generated, None) => Some(KeyDelivery::Acknowledged),
+            (RequestKey::Generated, None) => Some(KeyDelivery::NotKept),
             (RequestKey::Generated, Some(keys)) => {
                 let kept = keys.spool.get(certificate.serial());
                 let kept = kept.map_err(Fault::from)?;
-                Some(kept.map_or(KeyDelivery::Acknowledged, KeyDelivery::Encrypted))
+                Some(match kept {
+                    Some(key) => KeyDelivery::Encrypted(key),
+                    None if keys.spool.had_key_of(certificate.index()) => KeyDelivery::Acknowledged,
+                    None => KeyDelivery::NotKept,
+                })
             }
         };
         Ok(Issued {

@@ -113,6 +113,8 @@ pub enum KeyDelivery {
     Encrypted(EncryptedKey),
     /// It was acknowledged, and is kept no longer.
     Acknowledged,
+    /// It is not in this station's spool, and nobody knows whether it was ever delivered.
+    NotKept,
 }
 
 /// What a station needs to make keys: for whom they are encrypted and where they wait.

@@ -5,25 +5,29 @@
 //! acknowledgement or the engine's word that no certificate will follow; a file goes when all its keys are
 //! marked.
 
+mod binding;
 mod file;
 mod open;
 mod thread;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use birthmark_log::{DiskStorage, LockGuard, Storage, StorageFile};
+use birthmark_log::{DiskStorage, LockGuard, Log, Storage, StorageFile};
 
 use super::Serial;
 use super::seal::{Delivery, EncryptedKey};
 use crate::fault::Fault;
 use crate::slots::Ticket;
 
+use binding::Binding;
+use open::Purpose;
 pub use open::SpoolOpenError;
 
 /// Keys that wait at the same time, unless the configuration says otherwise: two runs of a million. Each
@@ -40,7 +44,7 @@ const FILE_BYTES_DEFAULT: u64 = 8 << 20;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct SpoolOptions {
-    /// Where its files are. Made if it is not there.
+    /// Where its files are. An engine makes it if its log has no generated key yet.
     pub directory: PathBuf,
     /// Keys that wait at the same time, at most. Default: [`SPOOL_KEYS_MAX_DEFAULT`].
     pub keys_max: usize,
@@ -185,6 +189,10 @@ impl Drop for Room {
 pub struct KeySpool {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// The log that it belongs to.
+    binding: Mutex<Binding>,
+    /// Where the next key went when it was opened: file, and number there.
+    end_at_open: (u64, u32),
     /// Given back after the thread has ended.
     _lock: LockGuard,
 }
@@ -251,16 +259,65 @@ impl KeySpool {
     /// Opens a spool to acknowledge keys. An engine has its own open: there, ask the engine.
     ///
     /// # Errors
-    /// [`SpoolOpenError::Locked`] while an engine has it; [`SpoolOpenError::Damaged`] names the first damage.
+    /// [`SpoolOpenError::Locked`] while an engine has it; [`SpoolOpenError::Missing`] if there is none;
+    /// [`SpoolOpenError::Damaged`] names the first damage.
     pub fn open(options: SpoolOptions) -> Result<Self, SpoolOpenError> {
-        open::open(options, None)
+        open::open(options, None, Purpose::Keys)
+    }
+
+    /// Makes a spool, or lets another log have the one that is there with all its keys: the log that the next
+    /// engine opens. Retries of certificates which that log has by then, and whose keys are not here, are answered
+    /// with [`KeyDelivery::NotKept`](super::KeyDelivery::NotKept).
+    ///
+    /// # Errors
+    /// Those of [`KeySpool::open`], but for [`SpoolOpenError::Missing`].
+    pub fn init(options: SpoolOptions) -> Result<Self, SpoolOpenError> {
+        open::open(options, None, Purpose::Init)
     }
 
     pub(crate) fn open_with(
         options: SpoolOptions,
         sink: Arc<dyn SpoolSink>,
+        log: &Log,
+        log_name: &str,
     ) -> Result<Self, SpoolOpenError> {
-        open::open(options, Some(sink))
+        open::open(options, Some(sink), Purpose::Engine(log, log_name))
+    }
+
+    /// Notes durably how far the log is, and that what was here at the open was held against it.
+    pub(crate) fn bind(&self, log: &Log, log_name: &str) -> Result<(), SpoolOpenError> {
+        let mut binding = self.binding();
+        let mut next = binding.clone().at_end_of(log, log_name);
+        next.held_against = self.end_at_open;
+        let options = &self.shared.options;
+        match next.write(&*options.storage, &options.directory) {
+            // On a full disk, what is there says the same of an earlier time.
+            Err(SpoolOpenError::Storage { source, .. })
+                if binding.log.is_some() && is_full(&source) => {}
+            written => written?,
+        }
+        *binding = next;
+        Ok(())
+    }
+
+    /// Notes at a clean close how far the log is. Best effort: what was noted at the start stays true.
+    pub(crate) fn note_end(&self, log: &Log) {
+        let name = self.binding().log.clone();
+        if log.status().is_ok()
+            && let Some(name) = name
+        {
+            let _ = self.bind(log, &name);
+        }
+    }
+
+    /// Whether all keys of the log from this record on were here: what is not here now was acknowledged.
+    pub(crate) fn had_key_of(&self, record: u64) -> bool {
+        let binding = self.binding();
+        binding.log.is_some() && record >= binding.since
+    }
+
+    fn binding(&self) -> MutexGuard<'_, Binding> {
+        self.binding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keys that wait for their acknowledgement.
@@ -387,11 +444,18 @@ impl KeySpool {
         self.shared.lock().dropped.push(serial);
     }
 
-    /// Serial numbers of the newest keys that wait.
+    /// Serial numbers of the newest keys that wait and were never held against the log.
     pub(crate) fn newest(&self, count: usize) -> Vec<Serial> {
-        let mut keys = self.keys();
+        let held_against = self.binding().held_against;
+        let state = self.shared.lock();
+        let places = state.live.iter();
+        let mut keys: Vec<_> = places
+            .map(|(serial, place)| ((place.file, place.ordinal), *serial))
+            .filter(|(place, _)| *place >= held_against)
+            .collect();
+        keys.sort_unstable();
         let older = keys.len().saturating_sub(count);
-        keys.drain(older..).map(|key| key.serial).collect()
+        keys.drain(older..).map(|(_, serial)| serial).collect()
     }
 
     fn shut_down(&mut self) {
@@ -407,6 +471,14 @@ impl Drop for KeySpool {
     fn drop(&mut self) {
         self.shut_down();
     }
+}
+
+/// Whether it failed for want of space, which passes.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 impl State {

@@ -95,13 +95,19 @@ impl SealedStation {
         self,
         relay: &Arc<Relay>,
         log: &Log,
+        log_name: &str,
     ) -> Result<Option<KeyMaker>, DeviceKeysOpenError> {
         let Some((sealers, spool)) = self.0 else {
             return Ok(None);
         };
-        let spool = KeySpool::open_with(spool, relay.clone())?;
-        let maker = KeyMaker { sealers, spool };
-        maker.drop_unrecorded(log)?;
+        let spool = KeySpool::open_with(spool, relay.clone(), log, log_name)?;
+        let mut maker = KeyMaker {
+            sealers,
+            spool,
+            dropped: 0,
+        };
+        maker.dropped = maker.drop_unrecorded(log)?;
+        maker.spool.bind(log, log_name)?;
         Ok(Some(maker))
     }
 }
@@ -120,6 +126,13 @@ impl Engine {
             Some(keys) => keys.spool.acknowledge(serials),
             None => Ok(vec![Acknowledgement::NotWaiting; serials.len()]),
         }
+    }
+
+    /// Generated keys that the start dropped from the spool, because a crash left them without a certificate.
+    #[must_use]
+    pub fn keys_dropped(&self) -> usize {
+        let keys = self.pipeline().keys.as_ref();
+        keys.map_or(0, |keys| keys.dropped)
     }
 
     /// Generated keys that wait for their acknowledgement.

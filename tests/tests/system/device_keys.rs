@@ -5,6 +5,7 @@ mod faults;
 mod killed;
 mod line;
 mod memory;
+mod spool_and_log;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -195,8 +196,8 @@ fn many_at_once_have_one_key_each() {
     let done = engine.acknowledge(&serials).unwrap();
     let done = done.iter().filter(|one| **one == Acknowledgement::Done);
     assert_eq!(done.count(), 1_000);
-    // The lock and the file that is written to.
-    assert_eq!(files(&factory), 2);
+    // The lock, the log's name, and the file that is written to.
+    assert_eq!(files(&factory), 3);
     engine.close().unwrap();
     assert_eq!(factory.assert_sound().len(), 1_000);
 }

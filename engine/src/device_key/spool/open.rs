@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
 
-use birthmark_log::{AlignedBytes, Storage};
+use birthmark_log::{AlignedBytes, Log, Storage};
 
+use super::binding::{BINDING_FILE, Binding, needs_no_spool};
 use super::file::{self, Scan, file_name, file_number, scan};
 use super::thread::{Current, Writer};
 use super::{FileState, KeySpool, Place, Shared, SpoolOptions, SpoolSink, State};
@@ -30,6 +31,29 @@ pub enum SpoolOpenError {
         /// Its directory.
         path: PathBuf,
     },
+    /// There is none where it should be.
+    #[error(
+        "there is no spool of generated keys in {path}: mount or restore it. If it is lost, make another one \
+         (birthmark key init); devices whose keys were not delivered then need a reissue",
+        path = path.display()
+    )]
+    Missing {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// It belongs to another log, or to a newer copy of this one.
+    #[error(
+        "the spool {path} does not belong to this log: {what}. Give each log a spool of its own \
+         (device_keys.spool) or restore the log's newest copy; or let this log have the spool and all keys \
+         in it (birthmark key init)",
+        path = path.display()
+    )]
+    OtherLog {
+        /// Its directory.
+        path: PathBuf,
+        /// What is different.
+        what: String,
+    },
     /// The file system refuses something.
     #[error("the spool of generated keys: {path}", path = path.display())]
     Storage {
@@ -42,7 +66,7 @@ pub enum SpoolOpenError {
     /// A file is not as it was written.
     #[error(
         "the spool's file {path} is damaged at {offset}: {what}; keys in it may be lost. Restore it, or \
-         move it away: devices whose keys were not delivered then need a reissue",
+         move it away and say so (birthmark key init): devices whose keys were not delivered then need a reissue",
         path = path.display()
     )]
     Damaged {
@@ -55,7 +79,7 @@ pub enum SpoolOpenError {
     },
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> SpoolOpenError {
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> SpoolOpenError {
     move |source| SpoolOpenError::Storage {
         path: path.to_owned(),
         source,
@@ -65,17 +89,11 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> SpoolOpenError {
 pub(super) fn open(
     options: SpoolOptions,
     sink: Option<Arc<dyn SpoolSink>>,
+    purpose: Purpose<'_>,
 ) -> Result<KeySpool, SpoolOpenError> {
     check(&options)?;
     let (storage, directory) = (options.storage.clone(), options.directory.clone());
-    storage.create_dir(&directory).map_err(at(&directory))?;
-    if let Some(above) = directory.parent() {
-        let above = match above.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => above,
-        };
-        storage.sync_dir(above).map_err(at(above))?;
-    }
+    have_directory(&*storage, &directory, &purpose)?;
     let path = directory.join(LOCK_FILE);
     let lock = storage.lock(&path).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => SpoolOpenError::Locked {
@@ -83,7 +101,23 @@ pub(super) fn open(
         },
         _ => at(&path)(source),
     })?;
+    let mut binding = match purpose {
+        Purpose::Init => Binding::to_any_log(),
+        _ => Binding::read(&*storage, &directory)?.unwrap_or_else(Binding::to_any_log),
+    };
+    if let Purpose::Engine(log, name) = purpose {
+        binding.check(log, name, &directory)?;
+    }
     let (state, current) = load(&*storage, &options)?;
+    let end = current.place();
+    if let Purpose::Init = purpose {
+        // No key that is here is held against a log that may not know it.
+        binding = Binding {
+            held_against: end,
+            ..Binding::to_any_log()
+        };
+        binding.write(&*storage, &directory)?;
+    }
     let shared = Arc::new(Shared {
         live: AtomicUsize::new(state.live.len()),
         file_bytes: AtomicU64::new(state.files.len() as u64 * options.file_bytes),
@@ -102,8 +136,57 @@ pub(super) fn open(
     Ok(KeySpool {
         shared,
         thread: Some(thread),
+        binding: Mutex::new(binding),
+        end_at_open: end,
         _lock: lock,
     })
+}
+
+/// What a spool is opened for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// To make keys for this log, whose key is written so. Makes a first spool.
+    Engine(&'a Log, &'a str),
+    /// To look and to acknowledge.
+    Keys,
+    /// To be the spool of the log that the next start has, whatever was before.
+    Init,
+}
+
+/// A spool that is missing is made only where none can have been.
+fn have_directory(
+    storage: &dyn Storage,
+    directory: &Path,
+    purpose: &Purpose<'_>,
+) -> Result<(), SpoolOpenError> {
+    let names = match storage.list(directory) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(at(directory)(error)),
+    };
+    if names.iter().any(|name| name == BINDING_FILE) {
+        return Ok(());
+    }
+    let has_keys = names.iter().any(|name| file_number(name).is_some());
+    let may_make = match purpose {
+        Purpose::Engine(log, _) => !has_keys && needs_no_spool(log),
+        Purpose::Keys => false,
+        Purpose::Init => true,
+    };
+    if !may_make {
+        return Err(SpoolOpenError::Missing {
+            path: directory.to_owned(),
+        });
+    }
+    storage.create_dir(directory).map_err(at(directory))?;
+    if let Some(above) = directory.parent() {
+        let above = match above.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => above,
+        };
+        storage.sync_dir(above).map_err(at(above))?;
+    }
+    Ok(())
 }
 
 fn check(options: &SpoolOptions) -> Result<(), SpoolOpenError> {

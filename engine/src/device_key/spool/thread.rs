@@ -41,6 +41,11 @@ impl Current {
         }
     }
 
+    /// Where the next key goes: the file, and its number there.
+    pub(super) fn place(&self) -> (u64, u32) {
+        (self.number, self.keys)
+    }
+
     /// A file that an earlier process wrote to.
     pub(super) fn resumed(number: u64, read: &Scan) -> Self {
         Self {

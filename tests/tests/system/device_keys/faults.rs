@@ -94,11 +94,11 @@ fn a_full_disk_stops_new_keys_until_there_is_room() {
         let order = std::sync::atomic::Ordering::SeqCst;
         faults.disk_full.store(full, order);
     };
-    disk_full(true);
     let engine = factory.open_with(|station| {
         small_files(station);
         station.device_keys.as_mut().unwrap().spool.storage = storage;
     });
+    disk_full(true);
     let full = fault(engine.issue(request("SN-1")));
     assert_eq!((full.number(), full.reason()), (910, "key-spool-full"));
     let own = Request::new(Key::generate().request("SN-9"), "idevid");
