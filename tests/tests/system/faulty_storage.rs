@@ -36,6 +36,8 @@ pub(crate) struct Faults {
     pub(crate) public_full: AtomicBool,
     /// Files cannot grow: ENOSPC.
     pub(crate) disk_full: AtomicBool,
+    /// The names in the key spool's directory cannot be made durable, once: EIO.
+    pub(crate) spool_sync_fails: AtomicBool,
     /// The commit with this number (from 1, counted since armed) fails; every later one too, as
     /// nobody may retry.
     commit: Mutex<Option<(CommitFault, u64)>>,
@@ -182,6 +184,10 @@ impl Storage for FaultyStorage {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let is_spool = dir.ends_with("spool");
+        if is_spool && self.faults.spool_sync_fails.swap(false, Ordering::SeqCst) {
+            return Err(eio());
+        }
         DiskStorage.sync_dir(dir)
     }
 

@@ -15,6 +15,7 @@ use super::file::{self, Batch, SECTOR_BYTES, Scan, encode_header, file_name};
 use super::open::UNFINISHED;
 use super::{
     Acknowledgement, FileState, Marking, Place, Serial, Shared, SpoolEntry, SpoolError, State,
+    is_full,
 };
 
 /// Octets of one batch's keys, at most.
@@ -127,7 +128,6 @@ impl Writer {
                 return self.shared.answer(entries, &Err(error));
             }
             if let Err(error) = self.have_room(&entries[0]) {
-                // Nothing was written: the next key may fare better.
                 return self.shared.answer(entries, &Err(error));
             }
             match self.write_batch(&entries) {
@@ -157,10 +157,7 @@ impl Writer {
             Some(_) => self.current.number + 1,
             None => self.current.number,
         };
-        let name = file_name(next);
-        let file = self
-            .make_file(next)
-            .map_err(|error| SpoolError::NoFile(format!("{name}: {error}")))?;
+        let file = self.make_file(next)?;
         let mut state = self.shared.lock();
         state.files.insert(next, FileState { file, live: 0 });
         let file_bytes = self.shared.options.file_bytes;
@@ -191,21 +188,27 @@ impl Writer {
     }
 
     /// A file of zeros with its header: `open(path.new)`, `pwrite` …, `fdatasync`, `rename`, `fsync(dir)`.
-    fn make_file(&self, number: u64) -> io::Result<Arc<dyn StorageFile>> {
+    ///
+    /// A disk that is full before the rename passes, and the next key may fare better. Every other failure ends
+    /// the spool: a sync that failed may succeed when it is repeated, with nothing on the disk.
+    fn make_file(&self, number: u64) -> Result<Arc<dyn StorageFile>, SpoolError> {
         let options = &self.shared.options;
         let path = options.directory.join(file_name(number));
         let unfinished = path.with_extension(format!("keys{UNFINISHED}"));
-        let made = self.fill(&unfinished, number).and_then(|file| {
-            options.storage.rename(&unfinished, &path)?;
-            options.storage.sync_dir(&options.directory)?;
-            Ok(file)
-        });
-        if made.is_err() {
-            // Best effort: the next open removes what is not finished, and what is empty.
+        let filled = self.fill(&unfinished, number).map_err(|error| {
+            // Best effort: the next open removes what is not finished.
             let _ = options.storage.remove(&unfinished);
-            let _ = options.storage.remove(&path);
-        }
-        made
+            match is_full(&error) {
+                true => SpoolError::NoFile(format!("{}: {error}", file_name(number))),
+                false => self.fail(&error),
+            }
+        })?;
+        let place = || {
+            options.storage.rename(&unfinished, &path)?;
+            options.storage.sync_dir(&options.directory)
+        };
+        place().map_err(|error| self.fail(&error))?;
+        Ok(filled)
     }
 
     fn fill(&self, path: &Path, number: u64) -> io::Result<Arc<dyn StorageFile>> {

@@ -86,6 +86,27 @@ fn a_failed_spool_makes_no_more_keys_and_loses_none() {
 }
 
 #[test]
+fn a_file_whose_name_may_not_be_durable_is_not_made_again() {
+    let factory = Factory::new(Signer::P256);
+    let line = Line::new(&factory, Receiver::Ec, "p256");
+    let (storage, faults) = FaultyStorage::new();
+    let engine = factory.open_with(|station| {
+        small_files(station);
+        station.device_keys.as_mut().unwrap().spool.storage = storage;
+    });
+    let order = std::sync::atomic::Ordering::SeqCst;
+    faults.spool_sync_fails.store(true, order);
+    for _ in 0..2 {
+        let failed = fault(engine.issue(request("SN-1")));
+        assert_eq!((failed.number(), failed.reason()), (911, "key-spool"));
+    }
+    let own = Request::new(Key::generate().request("SN-9"), "idevid");
+    engine.issue(own).unwrap();
+    engine.close().unwrap();
+    assert_one_each(&factory, &line, &["SN-1"], &[]);
+}
+
+#[test]
 fn a_full_disk_stops_new_keys_until_there_is_room() {
     let factory = Factory::new(Signer::P256);
     let line = Line::new(&factory, Receiver::Ec, "p256");
