@@ -1,6 +1,8 @@
 //! `birthmark key`: generated keys that wait for their acknowledgement.
 
+use std::fs::File;
 use std::io::{self, BufRead};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use birthmark_engine::device_key::{
@@ -38,6 +40,7 @@ pub(crate) enum KeyCommand {
     Acknowledge a key when it is in its device, or safe in the line's own storage: the station\n\
     keeps it no longer, and a retry gets the certificate alone. A serial number that no key waits\n\
     under was acknowledged before, or its key was not made here.\n\
+    Lines redirected from a file are made durable first (fsync), for they may hold the only copy.\n\
     The spool belongs to one process: not while 'birthmark issue' runs.")]
 pub(crate) struct KeyAckArguments {
     /// The station's configuration.
@@ -196,6 +199,7 @@ fn acknowledge(arguments: &KeyAckArguments, console: &mut Console<'_>) -> Result
         tally.add(&spool.acknowledge(chunk)?);
     }
     if arguments.serials.iter().any(|text| text == STANDARD_INPUT) {
+        sync_standard_input().map_err(|source| KeyError::Input { source })?;
         acknowledge_lines(&spool, &mut io::stdin().lock(), &mut tally)?;
     }
     let text = format!(
@@ -207,6 +211,16 @@ fn acknowledge(arguments: &KeyAckArguments, console: &mut Console<'_>) -> Result
         .result(arguments.json, &tally, &text)
         .map_err(|source| KeyError::Output { source })?;
     Ok(Exit::Done)
+}
+
+/// What is acknowledged is gone from the spool. Where the lines come from a file, it is made durable first: it may
+/// be all that holds the keys.
+fn sync_standard_input() -> io::Result<()> {
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if input.metadata()?.is_file() {
+        input.sync_all()?;
+    }
+    Ok(())
 }
 
 /// One serial number a line, or lines of `birthmark issue`; those without a certificate are passed over.

@@ -28,6 +28,14 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// What the system says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// [`create_dir`](Storage::create_dir), of a directory that only its owner may look into, where the system
+    /// knows owners.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create_private_dir(&self, dir: &Path) -> io::Result<()> {
+        self.create_dir(dir)
+    }
     /// Names (not paths) of what is in a directory, in any order.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroU32;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::cipher::{AES_256, PaddedBlockEncryptingKey, UnboundCipherKey};
@@ -65,6 +66,17 @@ pub enum SecretError {
         #[source]
         source: std::io::Error,
     },
+    /// Others than its owner may read it.
+    #[error(
+        "secret {path} has mode {mode:04o}; only its owner may have access: chmod 600",
+        path = path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Not text of one line, or of the wrong length.
     #[error("secret {path}: use one line of {SECRET_CHARS_MIN} to {SECRET_BYTES_MAX} characters", path = path.display())]
     Form {
@@ -86,6 +98,13 @@ impl TransportSecret {
         // One buffer that does not grow, so that no copy stays behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX + 8));
         let file = File::open(path).map_err(unreadable)?;
+        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(SecretError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
+        }
         file.take(SECRET_BYTES_MAX as u64 + 3)
             .read_to_end(&mut bytes)
             .map_err(unreadable)?;

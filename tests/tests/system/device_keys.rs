@@ -9,6 +9,7 @@ mod spool_and_log;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use birthmark_engine::device_key::{
@@ -16,7 +17,7 @@ use birthmark_engine::device_key::{
 };
 use birthmark_engine::permit::Permit;
 use birthmark_engine::record::{DATA_KEY, KEY_GENERATED, Record};
-use birthmark_engine::{Engine, IssueStatus, Issued, OpenError, Profile, Request};
+use birthmark_engine::{Configuration, Engine, IssueStatus, Issued, OpenError, Profile, Request};
 use birthmark_log::{LogReader, RecordIndex};
 
 use crate::requests::{Key, openssl};
@@ -222,6 +223,8 @@ fn the_key_is_nowhere_but_in_its_envelope() {
         seen += usize::from(has_blob);
     }
     assert_eq!(seen, 1, "the encrypted key is in the spool, once");
+    let spool = fs::metadata(factory.path("ca/spool")).unwrap();
+    assert_eq!(spool.permissions().mode() & 0o777, 0o700);
     let hex: String = scalar.iter().map(|byte| format!("{byte:02x}")).collect();
     let decimal = format!("{:?}", &scalar[..4]);
     let decimal = decimal.trim_matches(['[', ']']);
@@ -335,6 +338,21 @@ fn profiles_and_stations_that_do_not_fit_stop_the_start() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_secret_that_others_may_read_is_refused() {
+    let factory = Factory::new(Signer::P256);
+    let _line = Line::new(&factory, Receiver::Secret, "p256");
+    factory.open().close().unwrap();
+    let everybody = fs::Permissions::from_mode(0o640);
+    fs::set_permissions(factory.path("line.key"), everybody).unwrap();
+    let station = Configuration::load(&factory.configuration()).and_then(|loaded| loaded.station());
+    let error = station.map(drop).unwrap_err().to_string();
+    assert!(
+        error.contains("0640") && error.contains("chmod 600"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -178,7 +178,9 @@ fn have_directory(
             path: directory.to_owned(),
         });
     }
-    storage.create_dir(directory).map_err(at(directory))?;
+    storage
+        .create_private_dir(directory)
+        .map_err(at(directory))?;
     if let Some(above) = directory.parent() {
         let above = match above.as_os_str().is_empty() {
             true => Path::new("."),

@@ -1,6 +1,7 @@
 //! The line that receives keys: its certificate or its secret, and openssl in its place.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::officer::Officer;
@@ -76,7 +77,9 @@ impl Line {
         let (kind, usage): (&[&str], _) = match self.receiver {
             Receiver::Secret => {
                 let secret = openssl(&["rand", "-hex", "16"]).stdout;
-                return fs::write(&self.key, secret).unwrap();
+                fs::write(&self.key, secret).unwrap();
+                let private = fs::Permissions::from_mode(0o600);
+                return fs::set_permissions(&self.key, private).unwrap();
             }
             Receiver::Ec => (
                 &["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
