@@ -71,7 +71,7 @@ pub(crate) struct KeyListArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  \
+#[command(after_help = "Examples:\n  \
     birthmark key init --config ca/birthmark.toml\n\n\
     A first spool is made by 'birthmark issue'. This is for a spool that is lost, lost a file, or\n\
     belongs to another log or a newer copy of it: what the log has by the next start and the\n\
