@@ -7,6 +7,15 @@ use crate::der::tag;
 /// Extensions in one certificate. Device certificates have three to eight.
 const EXTENSIONS_MAX: usize = 32;
 
+/// The DER of a PEM file with one certificate (RFC 7468 §5), or what is wrong with the file.
+pub(crate) fn from_pem(pem: &[u8]) -> Result<Vec<u8>, String> {
+    match pem_rfc7468::decode_vec(pem) {
+        Ok(("CERTIFICATE", der)) => Ok(der),
+        Ok((label, _)) => Err(format!("it is labeled {label:?}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The fields of a certificate, borrowed, RFC 5280 §4.1.
 ///
 /// ```asn1

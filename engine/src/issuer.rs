@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::signature::ParsedPublicKey;
 use birthmark_hsm::{PublicKey, RsaSignature, SigningPool};
 
-use crate::certificate::{CertificateView, unix_seconds};
+use crate::certificate::{CertificateView, from_pem, unix_seconds};
 use crate::der::reader::{DerError, single, unsigned};
 use crate::der::tag;
 use crate::der::writer::Writer;
@@ -138,12 +138,7 @@ impl Issuer {
             path: path.to_owned(),
             problem,
         };
-        let (label, der) =
-            pem_rfc7468::decode_vec(&pem).map_err(|error| problem(error.to_string()))?;
-        if label != "CERTIFICATE" {
-            return Err(problem(format!("it is labeled {label:?}")));
-        }
-        Self::from_der(&der)
+        Self::from_der(&from_pem(&pem).map_err(problem)?)
     }
 
     /// Checks a CA certificate in DER: RFC 5280 §4.2.1.9 cA, §4.2.1.3 keyCertSign, §4.2.1.2 key identifier.

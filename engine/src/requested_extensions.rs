@@ -35,7 +35,6 @@ pub(crate) struct RequestedExtension<'a> {
     pub(crate) value: &'a [u8],
 }
 
-#[allow(dead_code, reason = "profiles say what they take of it")]
 impl<'a> RequestedExtensions<'a> {
     /// All of them, in the request's order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = RequestedExtension<'a>> + use<'a> {

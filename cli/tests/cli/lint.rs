@@ -32,7 +32,7 @@ fn what_the_engine_issues_has_no_error() {
     let numbered = format!("{bundle}#2: notice validity-indefinite: ");
     assert!(shown.contains(&numbered), "{shown}");
 
-    let root = factory.path("ca/root/root-ca.pem");
+    let root = factory.path("ca/root").join("root-ca.pem");
     let root = root.to_str().unwrap();
     let output = birthmark(&["lint", "--issuer", root, &issuer, root], b"");
     assert_code(&output, 0);
@@ -41,7 +41,7 @@ fn what_the_engine_issues_has_no_error() {
 #[test]
 fn a_wrong_issuer_is_an_error() {
     let (factory, bundle, _) = issued();
-    let root = factory.path("ca/root/root-ca.pem");
+    let root = factory.path("ca/root").join("root-ca.pem");
     let arguments = [
         "lint",
         "--json",

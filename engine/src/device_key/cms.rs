@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 
 use super::generate::GeneratedKey;
 use super::seal::{NotSealed, encrypt_cbc};
-use crate::certificate::{CertificateView, unix_seconds};
+use crate::certificate::{CertificateView, from_pem, unix_seconds};
 use crate::der::reader::{DerError, single};
 use crate::der::tag;
 use crate::der::writer::Writer;
@@ -142,12 +142,7 @@ impl Recipient {
             path: path.to_owned(),
             problem,
         };
-        let (label, der) =
-            pem_rfc7468::decode_vec(&pem).map_err(|error| problem(error.to_string()))?;
-        if label != "CERTIFICATE" {
-            return Err(problem(format!("it is labeled {label:?}")));
-        }
-        Self::from_der(&der)
+        Self::from_der(&from_pem(&pem).map_err(problem)?)
     }
 
     /// Takes a certificate in DER with an RSA key (2048 to 4096 bits) or a key on P-256. Its KeyUsage, where it

@@ -209,6 +209,9 @@ mod tests {
     fn a_secret_is_one_line_of_some_length() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
+        // What is written to it later leaves its mode as it is.
+        File::create(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         for (text, taken) in [
             ("sixteen letters!", true),
             ("sixteen letters!\n", true),
