@@ -11,7 +11,7 @@
 use std::hint::black_box;
 use std::sync::{Arc, mpsc};
 
-use birthmark_bench::{Ca, request};
+use birthmark_bench::{Ca, Step, Steps, request};
 use birthmark_engine::lint::{self, lint};
 use birthmark_engine::{LogKey, Request, stages};
 use birthmark_hsm::{KeyAlgorithm, Signature, SigningPool, SoftwareKey};
@@ -25,34 +25,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Certificates in one iteration of the pipeline bench.
 const PIPELINE_BATCH: u64 = 4096;
 
-/// The bench CAs are valid from now on.
-fn now_s() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-}
-
 fn steps(c: &mut Criterion) {
     let ca = Ca::software().unwrap();
     let (bench, key) = ca.stages().unwrap();
+    let steps = Steps::new(&bench, &key).unwrap();
     let csr = request(0).unwrap();
     let mut group = c.benchmark_group("step");
-    group.bench_function("parse", |b| {
-        b.iter(|| assert!(stages::parse_csr(black_box(&csr))))
-    });
+    for step in Step::EACH {
+        group.bench_function(step.name(), |b| b.iter(|| assert!(steps.run(step))));
+    }
     group.bench_function("parse+verify", |b| {
         b.iter(|| assert!(stages::verify_csr(black_box(&csr))))
     });
-    group.bench_function("validate+prepare", |b| {
-        bench.validate_and_prepare(now_s(), |prepare| b.iter(|| assert!(prepare() > 0)));
-    });
-    let finished = bench.finish(now_s(), |input| key.sign(input).ok()).unwrap();
+    let finished = steps.finished();
     group.bench_function("check", |b| {
-        b.iter(|| assert!(bench.check(black_box(&finished))))
-    });
-    group.bench_function("check/without signature", |b| {
-        b.iter(|| assert!(bench.reread(black_box(&finished))))
+        b.iter(|| assert!(bench.check(black_box(finished))))
     });
     group.bench_function("lint", |b| {
         b.iter(|| lint(black_box(finished.der()), &lint::Options::default()).len())

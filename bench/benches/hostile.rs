@@ -1,4 +1,4 @@
-//! Requests of 64 KiB that are made to cost: the processor's time that each takes before it is refused, whatever else the
+//! Requests of up to 64 KiB that are made to cost: the processor's time that each takes before it is refused, whatever else the
 //! machine does. `make bench` runs them; none may take a millisecond.
 
 #![allow(
@@ -10,21 +10,31 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use birthmark_bench::Ca;
 use birthmark_engine::{CSR_BYTES_MAX, stages};
-use birthmark_hsm::KeyAlgorithm;
+use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use birthmark_loadgen::device::Device;
 use criterion::{Criterion, criterion_group, criterion_main};
 use rustix::time::{ClockId, clock_gettime};
 
 const BOOLEAN: u8 = 0x01;
+const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const OID: u8 = 0x06;
 const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const ATTRIBUTES: u8 = 0xa0;
+const URI: u8 = 0x86;
 
-/// Octets that the frame around a filling may have.
+/// extensionRequest of PKCS #9, and the identifier that Microsoft's tools used before it.
+const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
+const MICROSOFT: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x01, 0x0e];
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+const SERIAL_NUMBER: &[u8] = &[0x55, 0x04, 0x05];
+
+/// Octets that the frame around a filling may have. An ML-DSA-87 key and signature take twice as many.
 const FRAME_BYTES: usize = 4096;
 const FILLING_BYTES: usize = CSR_BYTES_MAX - FRAME_BYTES;
 
@@ -65,20 +75,57 @@ fn split(input: &[u8]) -> (&[u8], &[u8], &[u8]) {
     )
 }
 
-/// A device's request with other attributes: everything else is sound, the signature is one of this key, and it
-/// does not verify.
-fn with_attributes(algorithm: KeyAlgorithm, attributes: &[Vec<u8>]) -> Vec<u8> {
-    let csr = Device::make(algorithm, 1, 0).unwrap().request().unwrap();
-    let (_, csr, _) = split(&csr);
-    let (_, info, signed) = split(csr);
-    let (version, _, rest) = split(info);
-    let (subject, _, rest) = split(rest);
-    let (key, _, _) = split(rest);
-    let attributes = der(ATTRIBUTES, &attributes.concat());
-    let info = der(SEQUENCE, &[version, subject, key, &attributes].concat());
-    let csr = der(SEQUENCE, &[&info, signed].concat());
-    assert!(csr.len() <= CSR_BYTES_MAX);
-    csr
+/// A request before it is signed: version, subject, key and attributes, DER.
+struct Info {
+    device: Device,
+    subject: Vec<u8>,
+    key: Vec<u8>,
+    attributes: Vec<Vec<u8>>,
+}
+
+impl Info {
+    fn of(algorithm: KeyAlgorithm) -> Self {
+        let device = Device::make(algorithm, 1, 0).unwrap();
+        let csr = device.request().unwrap();
+        let (_, csr, _) = split(&csr);
+        let (_, info, _) = split(csr);
+        let (_, _, rest) = split(info);
+        let (subject, _, _) = split(rest);
+        Self {
+            subject: subject.to_vec(),
+            key: device.public_key_info().unwrap(),
+            attributes: Vec::new(),
+            device,
+        }
+    }
+
+    fn with_attributes(mut self, attributes: Vec<Vec<u8>>) -> Self {
+        self.attributes = attributes;
+        self
+    }
+
+    /// The request with this signature over its info, or whatever `sign` makes of it.
+    fn request(&self, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
+        let attributes = der(ATTRIBUTES, &self.attributes.concat());
+        let version = [0x02, 1, 0];
+        let info = [&version, &self.subject[..], &self.key, &attributes].concat();
+        let info = der(SEQUENCE, &info);
+        let signature = der(BIT_STRING, &[&[0][..], &sign(&info)].concat());
+        let algorithm = self.device.signature_algorithm();
+        let csr = der(SEQUENCE, &[info, algorithm, signature].concat());
+        assert!(csr.len() <= CSR_BYTES_MAX, "{} octets", csr.len());
+        csr
+    }
+
+    /// With a signature of the device's that is over something else.
+    fn forged(&self) -> Vec<u8> {
+        self.request(|_| self.device.sign(b"another info").unwrap())
+    }
+
+    /// With the device's signature.
+    fn signed(&self) -> Vec<u8> {
+        self.request(|info| self.device.sign(info).unwrap())
+    }
 }
 
 fn attribute(oid: &[u8], value: &[u8]) -> Vec<u8> {
@@ -102,17 +149,30 @@ fn sets() -> Vec<u8> {
     level
 }
 
-/// Identifiers of the most octets, all of them long arcs, without end.
-fn identifiers() -> Vec<u8> {
+/// An identifier of the most octets, all of it long arcs.
+fn identifier() -> Vec<u8> {
     let arc = [&[0x81; 18][..], &[0x01]].concat();
-    let oid = der(OID, &arc.repeat(3));
-    der(SEQUENCE, &oid.repeat(FILLING_BYTES / oid.len()))
+    der(OID, &arc.repeat(3))
+}
+
+/// So many attributes, of different types and of values as large as fit.
+fn attributes(count: u8) -> Vec<Vec<u8>> {
+    let octets = (FILLING_BYTES - FRAME_BYTES) / usize::from(count) - 32;
+    let value = der(OCTET_STRING, &vec![0; octets]);
+    (0..count).map(|n| attribute(&[0x2a, n], &value)).collect()
+}
+
+/// A name of RDNs of one attribute each.
+fn name(attributes: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Vec<u8> {
+    let rdns = attributes.map(|(oid, text)| {
+        let pair = [der(OID, &oid), der(PRINTABLE_STRING, &text)].concat();
+        der(SET, &der(SEQUENCE, &pair))
+    });
+    der(SEQUENCE, &rdns.collect::<Vec<_>>().concat())
 }
 
 /// As many attributes as are read, and two extension requests as large as can be, with one content.
 fn extensions() -> Vec<Vec<u8>> {
-    const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
-    const MICROSOFT: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x01, 0x0e];
     let all = (0..32u8).map(|number| {
         let oid = [&[0x2a; 63][..], &[number]].concat();
         let values = der(BOOLEAN, &[0xff]).repeat(280);
@@ -126,29 +186,58 @@ fn extensions() -> Vec<Vec<u8>> {
     ]
 }
 
-fn inputs() -> Vec<(String, Vec<u8>)> {
+/// What is refused by its form alone.
+fn malformed() -> Vec<(&'static str, Vec<u8>)> {
     let text = "\u{20ac}".repeat(FILLING_BYTES / 3);
     let mut text = der(UTF8_STRING, text.as_bytes());
     *text.last_mut().unwrap() = 0xff;
+    let identifiers = identifier().repeat(FILLING_BYTES / identifier().len());
+    let mut names = Info::of(KeyAlgorithm::EcP256);
+    names.subject = name((0..32).map(|_| (vec![0x55, 4, 3], vec![b'a'; 1800])));
+    let mut over = Info::of(KeyAlgorithm::EcP256);
+    over.subject = name((0..200).map(|_| (vec![0x55, 4, 3], vec![b'a'; 250])));
+    vec![
+        ("nested", nested()),
+        ("values", der(SEQUENCE, &[5, 0].repeat(FILLING_BYTES / 2))),
+        ("sets", sets()),
+        ("identifiers", der(SEQUENCE, &identifiers)),
+        ("text", text),
+        ("subject of 200 attributes", over.forged()),
+        ("subject of 32 attributes, forged P-256", names.forged()),
+    ]
+}
+
+/// What is refused once its signature was looked at.
+fn forged() -> Vec<(String, Vec<u8>)> {
+    let of = |algorithm, attributes| Info::of(algorithm).with_attributes(attributes);
+    let identifiers = identifier().repeat(900);
+    let identifiers = || vec![attribute(&[0x2a, 3], &der(SEQUENCE, &identifiers))];
+    // A signature's verification, and the dearest that parsing may be before it.
     let mut inputs = vec![
-        ("nested".to_owned(), nested()),
         (
-            "values".to_owned(),
-            der(SEQUENCE, &[5, 0].repeat(FILLING_BYTES / 2)),
+            "extensions, forged P-256".to_owned(),
+            of(KeyAlgorithm::EcP256, extensions()).forged(),
         ),
-        ("sets".to_owned(), sets()),
-        ("identifiers".to_owned(), identifiers()),
-        ("text".to_owned(), text),
         (
-            "extensions".to_owned(),
-            with_attributes(KeyAlgorithm::EcP256, &extensions()),
+            "extensions, forged P-521".to_owned(),
+            of(KeyAlgorithm::EcP521, extensions()).forged(),
+        ),
+        (
+            "identifiers, forged P-521".to_owned(),
+            of(KeyAlgorithm::EcP521, identifiers()).forged(),
+        ),
+        (
+            "32 attributes, forged P-521".to_owned(),
+            of(KeyAlgorithm::EcP521, attributes(32)).forged(),
         ),
     ];
+    let mut off_curve = of(KeyAlgorithm::EcP521, attributes(1));
+    *off_curve.key.last_mut().unwrap() ^= 1;
+    inputs.push(("P-521 point off its curve".to_owned(), off_curve.forged()));
+    let mut pss = of(KeyAlgorithm::Rsa4096, attributes(1));
+    pss.device = pss.device.with_rsa_signature(RsaSignature::Pss);
+    inputs.push(("forged RSA-4096 with PSS".to_owned(), pss.forged()));
     // The most that a hash and a verification cost together.
-    let filling = [attribute(
-        &[0x2a, 3],
-        &der(OCTET_STRING, &vec![0; FILLING_BYTES - 4096]),
-    )];
     for algorithm in [
         KeyAlgorithm::EcP256,
         KeyAlgorithm::EcP384,
@@ -157,19 +246,73 @@ fn inputs() -> Vec<(String, Vec<u8>)> {
         KeyAlgorithm::Rsa4096,
         KeyAlgorithm::MlDsa87,
     ] {
-        inputs.push((
-            format!("forged {algorithm}"),
-            with_attributes(algorithm, &filling),
-        ));
+        let csr = of(algorithm, attributes(1)).forged();
+        inputs.push((format!("forged {algorithm}"), csr));
     }
     inputs
 }
 
+/// What proves possession of its key and is refused by its profile, as late as can be: behind weak keys, names
+/// and patterns.
+fn unwanted() -> Vec<(&'static str, Vec<u8>)> {
+    let of = Info::of;
+    let mut long = of(KeyAlgorithm::EcP521);
+    let serial = (SERIAL_NUMBER.to_vec(), vec![b'7'; FILLING_BYTES - 1024]);
+    long.subject = name(std::iter::once(serial));
+    let mut rsa = of(KeyAlgorithm::Rsa4096);
+    rsa.subject = long.subject.clone();
+    let names = |count| of(KeyAlgorithm::EcP521).with_attributes(requested_uris(count));
+    vec![
+        ("serial number too long, P-521", long.signed()),
+        ("serial number too long, RSA-4096", rsa.signed()),
+        ("30 URIs of 2 KB, 16 patterns, P-521", names(30).signed()),
+        ("2 URIs of 2 KB, 16 patterns, P-521", names(2).signed()),
+    ]
+}
+
+/// So many URIs of 2,009 octets in an extension request, of which the last fits no pattern.
+fn requested_uris(count: usize) -> Vec<Vec<u8>> {
+    let uris = (1..=count).map(|number| {
+        let last = if number == count { "Q" } else { "z" };
+        let uri = format!("urn:a{number:02}:{}{last}", "z".repeat(2000));
+        der(URI, uri.as_bytes())
+    });
+    let uris = der(SEQUENCE, &uris.collect::<Vec<_>>().concat());
+    let names = [der(OID, SUBJECT_ALT_NAME), der(OCTET_STRING, &uris)].concat();
+    let request = der(SEQUENCE, &der(SEQUENCE, &names));
+    vec![attribute(EXTENSION_REQUEST, &request)]
+}
+
+/// The `idevid` profile for all keys, with as many patterns for requested names as there may be, of which only the last fits.
+fn profile_of_patterns() -> String {
+    const KEYS: &str = "[\"p521\", \"rsa\"]";
+    let profile = birthmark_engine::profile::IDEVID_TOML;
+    let (rest, _) = profile.split_once("algorithms = ").unwrap();
+    let patterns = (0..16).map(|number| match number {
+        15 => "'urn:a[0-9]{2}:z{1,900}[a-z]*'".to_owned(),
+        _ => format!("'urn:a[0-9]+:([a-y]|z)*[0-9]{{{number}}}x'"),
+    });
+    let patterns = patterns.collect::<Vec<_>>().join(", ");
+    format!(
+        "{rest}algorithms = {KEYS}\n[requested_extensions.subject_alt_name]\npolicy = \"allow\"\nuri = [{patterns}]\n"
+    )
+}
+
 fn hostile(c: &mut Criterion) {
     let mut group = c.benchmark_group("hostile");
-    for (name, csr) in inputs() {
+    let malformed = malformed().into_iter();
+    let malformed = malformed.map(|(name, csr)| (name.to_owned(), csr));
+    for (name, csr) in malformed.chain(forged()) {
         group.bench_function(name, |b| {
             b.iter_custom(|times| cpu_time(times, || !stages::verify_csr(black_box(&csr))));
+        });
+    }
+    let ca = Ca::software().unwrap();
+    let (bench, _) = ca.stages_of(&profile_of_patterns()).unwrap();
+    for (name, csr) in unwanted() {
+        assert!(stages::verify_csr(&csr), "{name}");
+        group.bench_function(name, |b| {
+            b.iter_custom(|times| cpu_time(times, || bench.refuses(black_box(&csr))));
         });
     }
     // Behind a signature that verifies: a sound modulus takes every test to its end.

@@ -259,7 +259,8 @@ impl Report for FirstError {
 
 /// All rules, in the order of the certificate; the signature is verified last.
 fn check<R: Report>(der: &[u8], demands: &Demands<'_>, report: &mut R) -> Flow {
-    let certificate = Certificate::read(der, report)?;
+    let mut certificate = Certificate::default();
+    certificate.read(der, report)?;
     if certificate.tbs.is_none() {
         // Reported. What is missing now is not the certificate's fault.
         return CONTINUE;

@@ -39,9 +39,9 @@ impl StringType {
     pub(crate) fn check(self, value: &str, max: usize) -> Result<(), &'static str> {
         if value.is_empty() {
             Err("the value is empty")
-        } else if value.chars().count() > max {
+        } else if value.len() > max && value.chars().count() > max {
             Err("the value is longer than X.520 allows")
-        } else if value.chars().any(char::is_control) {
+        } else if holds_control(value) {
             Err("the value holds a control character")
         } else if self == Self::Printable && !value.bytes().all(is_printable_string) {
             Err("the value holds a character that PrintableString lacks")
@@ -51,6 +51,14 @@ impl StringType {
             Ok(())
         }
     }
+}
+
+/// Whether a text holds a control character: ASCII's, or U+0080 to U+009F.
+pub(crate) fn holds_control(text: &str) -> bool {
+    // To the end without a branch, which takes many octets at a time: nearly every text has none.
+    let octets = text.bytes();
+    octets.fold(false, |found, octet| found | octet.is_ascii_control())
+        || (!text.is_ascii() && text.chars().any(char::is_control))
 }
 
 /// A type of the X.520 arc 2.5.4 whose values are UTF8String.
@@ -234,5 +242,34 @@ pub(crate) fn text<'a>(value: &Tlv<'a>) -> Result<&'a str, &'static str> {
             core::str::from_utf8(value.content).map_err(|_| "the value is not UTF-8")
         }
         _ => Err("the value is neither a UTF8String nor a PrintableString"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_found_in_any_script() {
+        for code in 0..=0x3000 {
+            let character = char::from_u32(code).unwrap();
+            for text in [
+                format!("{character}"),
+                format!("a{character}b"),
+                format!("é{character}"),
+            ] {
+                assert_eq!(holds_control(&text), character.is_control(), "{text:?}");
+            }
+        }
+        assert!(!holds_control(""));
+    }
+
+    #[test]
+    fn bounds_count_characters_and_not_octets() {
+        let check = |text: &str| StringType::Utf8.check(text, 4);
+        assert_eq!(check("\u{20ac}".repeat(4).as_str()), Ok(()));
+        assert_eq!(check("abcd"), Ok(()));
+        assert!(check("abcde").is_err());
+        assert!(check("\u{20ac}".repeat(5).as_str()).is_err());
     }
 }

@@ -7,8 +7,8 @@ use birthmark_log::ReservationId;
 
 use crate::certificate::CertificateView;
 use crate::csr::{
-    CertificateSigningRequestDer, CertificationRequest, check_signature, signature_oid,
-    verify_batch,
+    CertificateSigningRequestDer, CertificationRequest, VerifiedRequest, check_signature,
+    signature_oid, verify_batch,
 };
 use crate::csr_report::CsrReport;
 use crate::der::reader::single;
@@ -18,9 +18,10 @@ use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::lint::{Expectation, check_certificate, reread};
 use crate::profile::Profile;
 use crate::serial_offer::SerialOffer;
-use crate::tbs::{TbsTemplate, encode};
-use crate::validate::validate;
-use crate::weak_key::check_modulus;
+use crate::tbs::{HEADROOM, TbsTemplate, encode};
+use crate::template::FieldValues;
+use crate::validate::{REQUEST_ID_VERSION, ValidatedRequest, content, request_id, validate};
+use crate::weak_key::{check_known, check_modulus};
 
 /// Parses a request and says whether it is well formed.
 #[must_use]
@@ -78,6 +79,24 @@ pub struct Bench {
     data: BTreeMap<String, String>,
 }
 
+/// A request whose proof of possession was verified.
+pub struct Verified<'a> {
+    request: VerifiedRequest<'a>,
+    /// What the profile takes from it.
+    values: FieldValues<'a>,
+}
+
+/// A request that its profile accepts.
+pub struct Validated<'a>(ValidatedRequest<'a>);
+
+impl Validated<'_> {
+    /// The request identity.
+    #[must_use]
+    pub fn request_id(&self) -> [u8; 32] {
+        self.0.request_id
+    }
+}
+
 /// A finished certificate and the serial number it was made with.
 pub struct Finished {
     der: Vec<u8>,
@@ -109,37 +128,59 @@ impl Bench {
         }
     }
 
-    /// Validates and prepares a request that was verified before, as often as `repeat` calls it. Each call
-    /// gives the size of the TBS; 0 if the request does not do.
-    pub fn validate_and_prepare(&self, now_s: u64, repeat: impl FnOnce(&dyn Fn() -> usize)) {
+    /// The request with its proof of possession verified: what is done next can be repeated.
+    #[must_use]
+    pub fn verified(&self) -> Option<Verified<'_>> {
         let parsed =
             CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
-        let Some(Ok(verified)) = verify_batch(vec![parsed]).pop() else {
-            return repeat(&|| 0);
-        };
-        repeat(&|| {
-            let validated = validate(
-                &verified,
-                &self.profile,
-                &self.issuer,
-                &self.data,
-                SerialOffer::None,
-            )
-            .ok();
-            validated
-                .and_then(|validated| {
-                    encode(
-                        &validated,
-                        &self.profile,
-                        &self.template,
-                        &self.issuer,
-                        &self.pool,
-                        now_s,
-                    )
-                    .ok()
-                })
-                .map_or(0, |tbs| tbs.buffer.len())
+        let request = verify_batch(vec![parsed]).pop()?.ok()?;
+        let (_, values) = content(&request, &self.profile, &self.data, None).ok()?;
+        Some(Verified { request, values })
+    }
+
+    /// Takes another request as far as validation goes, and says whether it is refused.
+    #[must_use]
+    pub fn refuses(&self, csr: &[u8]) -> bool {
+        let parsed = CertificateSigningRequestDer::new(csr).and_then(CertificationRequest::parse);
+        let verified = verify_batch(vec![parsed]).pop();
+        let validated = verified.and_then(Result::ok).and_then(|request| {
+            check_known(None, &request.key).ok()?;
+            let serial = SerialOffer::None;
+            validate(&request, &self.profile, &self.issuer, &self.data, serial).ok()
         });
+        validated.is_none()
+    }
+
+    /// All of validation that follows the proof of possession, as the engine does it without a list of known
+    /// bad keys and without serial numbers of its own: weak keys, profile, names, requested extensions, identity,
+    /// fingerprint and request identity.
+    #[must_use]
+    pub fn validate<'a>(&'a self, verified: &Verified<'a>) -> Option<Validated<'a>> {
+        let request = &verified.request;
+        request.key.check_weakness().ok()?;
+        check_known(None, &request.key).ok()?;
+        let serial = SerialOffer::None;
+        let validated = validate(request, &self.profile, &self.issuer, &self.data, serial);
+        validated.ok().map(Validated)
+    }
+
+    /// The two SHA-256 digests of validation by themselves: the key's fingerprint, and the request identity,
+    /// which it gives.
+    #[must_use]
+    pub fn digests(&self, verified: &Verified<'_>) -> [u8; 32] {
+        let key = verified.request.key.fingerprint();
+        let (issuer, profile) = (&self.issuer, &self.profile);
+        let values = &verified.values;
+        request_id(REQUEST_ID_VERSION, issuer, profile, &key, values, &[])
+    }
+
+    /// Encodes the TBS of a validated request, draws its serial number, and hashes it. Gives the TBS's octets; 0 if it cannot be made.
+    #[must_use]
+    pub fn encode(&self, validated: &Validated<'_>, now_s: u64) -> usize {
+        let (profile, template) = (&self.profile, &self.template);
+        let (issuer, pool) = (&self.issuer, &self.pool);
+        let tbs = encode(&validated.0, profile, template, issuer, pool, now_s);
+        tbs.map_or(0, |tbs| tbs.buffer.len() - HEADROOM)
     }
 
     /// Makes a certificate, signed by `sign` over what the pool would be given.
@@ -148,26 +189,11 @@ impl Bench {
         now_s: u64,
         sign: impl FnOnce(&birthmark_hsm::SignInput) -> Option<Signature>,
     ) -> Option<Finished> {
-        let parsed =
-            CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
-        let verified = verify_batch(vec![parsed]).pop()?.ok()?;
-        let request = validate(
-            &verified,
-            &self.profile,
-            &self.issuer,
-            &self.data,
-            SerialOffer::None,
-        )
-        .ok()?;
-        let tbs = encode(
-            &request,
-            &self.profile,
-            &self.template,
-            &self.issuer,
-            &self.pool,
-            now_s,
-        )
-        .ok()?;
+        let verified = self.verified()?;
+        let Validated(request) = self.validate(&verified)?;
+        let (profile, template) = (&self.profile, &self.template);
+        let (issuer, pool) = (&self.issuer, &self.pool);
+        let tbs = encode(&request, profile, template, issuer, pool, now_s).ok()?;
         let serial = tbs.serial.to_vec();
         let spki = request.key.encoding.to_vec();
         let key_algorithm = request.key.algorithm;

@@ -3,13 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use aws_lc_rs::digest::{Context, SHA256};
-
 use crate::csr::VerifiedRequest;
 use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::issuer::Issuer;
-use crate::key::{SubjectPublicKeyInfo, sha256_output};
+use crate::key::{Sha256, SubjectPublicKeyInfo};
+use crate::name::holds_control;
 use crate::permit::PERMIT_BYTES_MAX;
 use crate::profile::Profile;
 use crate::record::DATA_RESERVED_PREFIX;
@@ -29,7 +28,7 @@ const LOT_BYTES_MAX: usize = 128;
 const IDENTITY_BYTES_MAX: usize = 256;
 
 /// The versions of the request identity's definition below.
-const REQUEST_ID_VERSION: u8 = 1;
+pub(crate) const REQUEST_ID_VERSION: u8 = 1;
 const REQUEST_ID_VERSION_GENERATED: u8 = 2;
 /// What stands in the request identity before the names that the certificate takes over from the request.
 const COPIED_NAMES: &[u8] = b"requested names";
@@ -185,10 +184,7 @@ pub(crate) fn check_data(
     }
     // They stand in exports and receipts, one line each, and people read them on terminals.
     let texts = data.iter().flat_map(|(key, value)| [key.as_str(), value]);
-    if texts
-        .chain(lot)
-        .any(|text| text.chars().any(char::is_control))
-    {
+    if texts.chain(lot).any(holds_control) {
         return Err(Rejection::DataValue(
             "a control character in a key or value",
         ));
@@ -281,7 +277,7 @@ fn render_identity(
         "the value is empty"
     } else if text.len() > IDENTITY_BYTES_MAX {
         "the value is too long"
-    } else if text.chars().any(char::is_control) {
+    } else if holds_control(text) {
         "the value holds a control character"
     } else {
         check_identity(text)?;
@@ -342,7 +338,7 @@ fn request_ids(
 /// asks again signs afresh. In version 2 the word `generated` stands in the place of the key fingerprint: the
 /// engine made the key, and a device that asks again means that one. Where the certificate takes names over from the
 /// request, these follow behind a word of their own: with other names the request is another.
-fn request_id(
+pub(crate) fn request_id(
     version: u8,
     issuer: &Issuer,
     profile: &Profile,
@@ -350,10 +346,10 @@ fn request_id(
     values: &FieldValues<'_>,
     copied_names: &[u8],
 ) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
+    let mut hash = Sha256::new();
     let mut text = |bytes: &[u8]| {
-        context.update(&(bytes.len() as u64).to_be_bytes());
-        context.update(bytes);
+        hash.update(&(bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
     };
     text(&[version]);
     text(issuer.key_identifier());
@@ -367,5 +363,5 @@ fn request_id(
         text(COPIED_NAMES);
         text(copied_names);
     }
-    sha256_output(context.finish())
+    hash.finish()
 }

@@ -239,7 +239,7 @@ fn check_primitive(tlv: &Tlv<'_>) -> Result<(), DerError> {
         tag::OID => is_oid(content),
         tag::PRINTABLE_STRING => content.iter().all(|byte| is_printable_string(*byte)),
         tag::IA5_STRING => content.is_ascii(),
-        tag::UTF8_STRING => core::str::from_utf8(content).is_ok(),
+        tag::UTF8_STRING => content.is_ascii() || core::str::from_utf8(content).is_ok(),
         NUMERIC_STRING => content.iter().all(|b| b.is_ascii_digit() || *b == b' '),
         BMP_STRING => content.len().is_multiple_of(2),
         tag::SEQUENCE | tag::SET => true,
@@ -272,23 +272,44 @@ fn primitive_fault(tag: u8) -> &'static str {
 
 /// X.690 §8.19: arcs of seven bits each, none with a leading zero group.
 pub(crate) fn is_oid(content: &[u8]) -> bool {
-    if content.is_empty() || content.len() > OID_BYTES_MAX || content[content.len() - 1] & 0x80 != 0
-    {
+    let ends = content.last().is_some_and(|last| last & 0x80 == 0);
+    if !ends || content.len() > OID_BYTES_MAX {
         return false;
     }
-    let mut arc_bytes = 0;
-    for byte in content {
-        if arc_bytes == 0 && *byte == 0x80 || arc_bytes == ARC_BYTES_MAX {
+    let mut starts = true;
+    for octet in content {
+        if starts && *octet == 0x80 {
             return false;
         }
-        arc_bytes = if byte & 0x80 == 0 { 0 } else { arc_bytes + 1 };
+        starts = octet & 0x80 == 0;
     }
-    true
+    let mut arcs = content.split_inclusive(|octet| octet & 0x80 == 0);
+    content.len() <= ARC_BYTES_MAX || arcs.all(|arc| arc.len() <= ARC_BYTES_MAX)
 }
 
-/// The characters of PrintableString, X.680 §41.4.
+/// The characters of PrintableString, X.680 §41.4, by table: this runs over every name.
+const PRINTABLE: [bool; 256] = {
+    let mut table = [false; 256];
+    let marks = b" '()+,-./:=?";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    let mut octet = 0;
+    while octet <= 0x7f {
+        if (octet as u8).is_ascii_alphanumeric() {
+            table[octet] = true;
+        }
+        octet += 1;
+    }
+    table
+};
+
+/// Whether a character may stand in a PrintableString.
+#[inline]
 pub(crate) fn is_printable_string(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte)
+    PRINTABLE[usize::from(byte)]
 }
 
 #[cfg(test)]
@@ -370,7 +391,37 @@ mod tests {
         assert_eq!(check_strict(&input), Err(DerError::OVER_DEPTH));
     }
 
+    #[test]
+    fn printable_strings_have_the_characters_of_x_680() {
+        for byte in 0..=u8::MAX {
+            let printable = byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte);
+            assert_eq!(is_printable_string(byte), printable, "{byte:02x}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn identifiers_are_arcs_within_their_bounds(
+            arcs in proptest::collection::vec((1usize..=ARC_BYTES_MAX + 1, any::<bool>()), 0..8),
+        ) {
+            let mut content = Vec::new();
+            for (octets, padded) in &arcs {
+                content.push(if *padded { 0x80 } else { 0x81 });
+                content.resize(content.len() + octets - 1, 0x80);
+                *content.last_mut().unwrap() &= 0x7f;
+            }
+            // An arc of one octet has no room for a zero in front.
+            let sound = arcs.iter().all(|(octets, padded)| {
+                *octets <= ARC_BYTES_MAX && (*octets == 1 || !padded)
+            });
+            let bounded = (1..=OID_BYTES_MAX).contains(&content.len());
+            prop_assert_eq!(is_oid(&content), sound && bounded);
+            if let Some(last) = content.last_mut() {
+                *last |= 0x80;
+                prop_assert!(!is_oid(&content));
+            }
+        }
+
         #[test]
         fn no_input_panics(input in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = check_strict(&input);

@@ -231,7 +231,7 @@ fn primitive_fault(tag: u8, content: &[u8]) -> Option<&'static Rule> {
         tag::OCTET_STRING => return None,
         tag::PRINTABLE_STRING => (is_printable(content), &rules::DER_PRINTABLE_STRING),
         tag::UTF8_STRING => (
-            std::str::from_utf8(content).is_ok(),
+            content.is_ascii() || std::str::from_utf8(content).is_ok(),
             &rules::DER_UTF8_STRING,
         ),
         tag::BOOLEAN => (matches!(content, [0x00 | 0xff]), &rules::DER_BOOLEAN),

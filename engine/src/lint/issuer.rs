@@ -53,10 +53,10 @@ impl IssuerView {
     /// [`IssuerViewError::Missing`] where subject or key cannot be found.
     pub fn from_der(der: &[u8]) -> Result<Self, IssuerViewError> {
         let missing = |part| IssuerViewError::Missing { part };
-        let certificate = match Certificate::read(der, &mut Nobody) {
-            Flow::Continue(certificate) => certificate,
-            Flow::Break(_) => return Err(missing("structure")),
-        };
+        let mut certificate = Certificate::default();
+        if certificate.read(der, &mut Nobody).is_break() {
+            return Err(missing("structure"));
+        }
         let subject = certificate.subject.ok_or(missing("subject"))?;
         let spki = certificate.spki.ok_or(missing("public key"))?;
         let key = Spki::read(spki).ok_or(missing("public key"))?;

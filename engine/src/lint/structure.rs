@@ -46,18 +46,15 @@ pub(super) struct Extension<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Walks the encoding and tells its fields apart.
-    pub(super) fn read<R: Report>(der: &'a [u8], report: &mut R) -> Flow<Self> {
-        let mut certificate = Self {
-            der,
-            ..Self::default()
-        };
+    /// Walks the encoding and tells its fields apart. It fills a certificate in its place, which is too large to be
+    /// moved for nothing.
+    pub(super) fn read<R: Report>(&mut self, der: &'a [u8], report: &mut R) -> Flow {
+        self.der = der;
         if der.len() > CERTIFICATE_BYTES_MAX {
-            report.broken(&rules::LIMIT_SIZE)?;
+            report.broken(&rules::LIMIT_SIZE)
         } else {
-            certificate.read_outer(report)?;
+            self.read_outer(report)
         }
-        Flow::Continue(certificate)
     }
 
     pub(super) fn extension(&self, oid: &[u8]) -> Option<&Extension<'a>> {

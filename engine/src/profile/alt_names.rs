@@ -8,6 +8,7 @@ use super::pattern::Pattern;
 use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::lint::general_name::{is_mailbox, is_uri};
+use crate::name::holds_control;
 use crate::oid;
 use crate::template::Template;
 
@@ -79,7 +80,7 @@ impl AltNameForm {
         if value.is_empty() {
             return Err("the value is empty");
         }
-        if value.chars().any(char::is_control) {
+        if holds_control(value) {
             return Err("the value holds a control character");
         }
         match self {

@@ -19,6 +19,10 @@ use crate::requested_extensions::RequestedExtensions;
 /// Patterns of one kind of name.
 const PATTERNS_MAX: usize = 16;
 
+/// Octets of all requested names that are held against patterns: twice the longest URI. Each octet is looked at once by each
+/// of up to 16 patterns, 64 KiB of them for milliseconds. Devices ask for one to four names of under 100 octets.
+const REQUESTED_NAMES_BYTES_MAX: usize = 4_096;
+
 /// Extensions by the names that profiles give them.
 const NAMES: [(&str, &[u8]); 9] = [
     ("key_usage", oid::KEY_USAGE),
@@ -91,7 +95,12 @@ impl RequestedPolicy {
         let Some(allowed) = &self.names else {
             return Ok(let_in);
         };
+        let mut octets = 0;
         for name in requested.subject_alt_names() {
+            octets += text_octets(&name);
+            if octets > REQUESTED_NAMES_BYTES_MAX {
+                return Err(Rejection::OverLimit("over 4096 octets of requested names"));
+            }
             let Some(encoded) = allowed.encode(&name) else {
                 return Err(Rejection::RequestedExtension {
                     extension: "subject_alt_name".to_owned(),
@@ -192,6 +201,14 @@ impl AllowedNames {
         let mut encoded = Vec::new();
         form.encode(&text, &mut Writer::new(&mut encoded));
         Some(encoded)
+    }
+}
+
+/// Octets of a name's text. An address is not counted: it is short, and names are few.
+fn text_octets(name: &GeneralName<'_>) -> usize {
+    match name {
+        GeneralName::Dns(text) | GeneralName::Uri(text) | GeneralName::Email(text) => text.len(),
+        _ => 0,
     }
 }
 
@@ -296,5 +313,54 @@ fn required_value(
             key,
             "cannot be required: the profile gives no such extension",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::der::reader::single;
+
+    /// A request for these URIs, as the content of an extension request.
+    fn asking_for(uris: &[&str]) -> Vec<u8> {
+        let mut request = Vec::new();
+        Writer::new(&mut request).nested(tag::SEQUENCE, |extensions| {
+            extensions.nested(tag::SEQUENCE, |extension| {
+                extension.primitive(tag::OID, oid::SUBJECT_ALT_NAME);
+                extension.nested(tag::OCTET_STRING, |value| {
+                    value.nested(tag::SEQUENCE, |names| {
+                        for uri in uris {
+                            names.primitive(tag::context_primitive(6), uri.as_bytes());
+                        }
+                    });
+                });
+            });
+        });
+        request
+    }
+
+    #[test]
+    fn patterns_look_at_a_bounded_number_of_octets() {
+        let policy = RequestedPolicy {
+            required: Vec::new(),
+            names: Some(AllowedNames {
+                dns: Vec::new(),
+                uri: vec![Pattern::new("k", "urn:a:z+").unwrap()],
+                ip: Vec::new(),
+                email: Vec::new(),
+            }),
+        };
+        let copied = |uris: &[&str]| {
+            let request = asking_for(uris);
+            let mut requested = RequestedExtensions::default();
+            let value = single(&request, tag::SEQUENCE, "").unwrap();
+            requested.add(&value).unwrap();
+            policy.copy_names(&requested, &mut Vec::new())
+        };
+        let longest = format!("urn:a:{}", "z".repeat(2042));
+        assert!(copied(&[&longest, &longest]).is_ok());
+        // Names that are the same count each: each is looked at.
+        let over = copied(&[&longest, &longest, "urn:a:z"]);
+        assert!(matches!(over, Err(Rejection::OverLimit(_))), "{over:?}");
     }
 }
