@@ -212,6 +212,65 @@ impl Oracles {
             .collect()
     }
 
+    /// What each tool prints of a PKCS #12 file: PEM of its key in the clear (PKCS #8; certtool writes SEC 1) and of
+    /// its certificates. What it says otherwise.
+    ///
+    /// # Panics
+    ///
+    /// If a tool cannot be run.
+    #[must_use]
+    pub fn open_pkcs12(&self, pfx: &[u8], secret: &str) -> BTreeMap<Tool, Result<String, String>> {
+        const PYCA: &str = "
+import os, sys
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.serialization import pkcs12
+with open(sys.argv[1], 'rb') as file:
+    read = pkcs12.load_pkcs12(file.read(), os.environ['SECRET'].encode())
+key = read.key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+for certificate in [read.cert, *read.additional_certs]:
+    key += certificate.certificate.public_bytes(s.Encoding.PEM)
+print(key.decode())";
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("device.p12");
+        fs::write(&path, pfx).unwrap();
+        let file = path.to_str().unwrap();
+        let password = format!("--password={secret}");
+        let commands: [(Tool, &Path, &[&str]); 3] = [
+            (
+                Tool::OpenSsl,
+                Path::new("openssl"),
+                &["pkcs12", "-in", file, "-noenc", "-passin", "env:SECRET"],
+            ),
+            (
+                Tool::GnuTls,
+                &self.certtool,
+                &["--p12-info", "--inder", "--infile", file, &password],
+            ),
+            (Tool::Pyca, &self.python, &["-I", "-c", PYCA, file]),
+        ];
+        let run = |(tool, program, arguments): (Tool, &Path, &[&str])| {
+            let mut command = Command::new(program);
+            command.args(arguments).env("SECRET", secret);
+            let output = command.env("PYTHONUTF8", "1").output().unwrap();
+            let opened = match output.status.success() {
+                true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+                false => Err(told(&output)),
+            };
+            (tool, opened)
+        };
+        let mut opened: BTreeMap<_, _> = commands.into_iter().map(run).collect();
+        // certtool decrypts a key in another run.
+        if let Some(Ok(text)) = opened.get_mut(&Tool::GnuTls)
+            && let Some(at) = text.find("-----BEGIN ENCRYPTED")
+        {
+            fs::write(&path, text.split_off(at)).unwrap();
+            let decrypt = ["--key-info", "--pkcs8", "--infile", file, &password];
+            let output = Command::new(&self.certtool).args(decrypt).output().unwrap();
+            text.push_str(&String::from_utf8_lossy(&output.stdout));
+        }
+        opened
+    }
+
     fn ask_python(&self, cases: &[Case<'_>]) -> Verdicts {
         let mut command = Command::new(&self.python);
         command.args(["-I", &format!("{DIRECTORY}/judge.py")]);

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `certificates` | each single fault of a certificate is caught by its rule |
 //! | `oracles` | what the engine issues passes pkilint, pyca, zlint, OpenSSL and GnuTLS |
+//! | `pkcs12` | what OpenSSL, GnuTLS and pyca read of the PKCS #12 files that generated keys are delivered in |
 //! | `requests` | each single fault of a request: refused for the right reason, or harmless |
 //! | `vectors` | requests and certificates that others made, PKITS among them |
 //! | `wycheproof` | Project Wycheproof's signatures, verified as a request's is |
@@ -15,6 +16,7 @@
 
 mod certificates;
 mod oracles;
+mod pkcs12;
 mod requests;
 mod vectors;
 mod wycheproof;
