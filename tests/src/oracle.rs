@@ -271,6 +271,44 @@ print(key.decode())";
         opened
     }
 
+    /// What pyca/cryptography makes of a fixed seed for each of ML-DSA-44, ML-DSA-65 and ML-DSA-87: a CA's own
+    /// certificate, as the examples of RFC 9881 are, and a request. Both PEM.
+    ///
+    /// # Panics
+    ///
+    /// If it makes none.
+    #[must_use]
+    pub fn make_ml_dsa(&self) -> Vec<(String, String)> {
+        const SCRIPT: &str = "
+import datetime, hashlib, json
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.asymmetric import mldsa
+def name(text):
+    return x509.Name([x509.NameAttribute(x509.NameOID.SERIAL_NUMBER, text)])
+for kind in (mldsa.MLDSA44PrivateKey, mldsa.MLDSA65PrivateKey, mldsa.MLDSA87PrivateKey):
+    key = kind.from_seed_bytes(bytes(range(32)))
+    public = key.public_key()
+    raw = public.public_bytes(s.Encoding.Raw, s.PublicFormat.Raw)
+    ca = x509.CertificateBuilder().subject_name(name('CA')).issuer_name(name('CA')).public_key(public)
+    ca = ca.serial_number(0x4a << 112).not_valid_before(datetime.datetime(2025, 1, 1))
+    ca = ca.not_valid_after(datetime.datetime(2045, 1, 1))
+    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    identifier = x509.SubjectKeyIdentifier(hashlib.shake_256(raw).digest(20))
+    ca = ca.add_extension(usage, True).add_extension(x509.BasicConstraints(True, None), True)
+    ca = ca.add_extension(identifier, False)
+    request = x509.CertificateSigningRequestBuilder().subject_name(name('SN-' + kind.__name__))
+    made = [one.sign(key, None).public_bytes(s.Encoding.PEM).decode() for one in (ca, request)]
+    print(json.dumps(made))";
+        let mut command = Command::new(&self.python);
+        let output = command.args(["-I", "-c", SCRIPT]).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
     fn ask_python(&self, cases: &[Case<'_>]) -> Verdicts {
         let mut command = Command::new(&self.python);
         command.args(["-I", &format!("{DIRECTORY}/judge.py")]);
