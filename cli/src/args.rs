@@ -190,7 +190,9 @@ pub(crate) struct CaInitArguments {
     With --generate the station makes the keys, for profiles that have key.generated. An INPUT is\n\
     then a list of devices: CSV with a head line, or one JSON object a line; its columns are the\n\
     profile's data. 'key' in the result is the private key, encrypted for the line (PEM): the same\n\
-    at every retry, until 'birthmark key ack'; then 'key_state' is acknowledged.")]
+    at every retry, until 'birthmark key ack'; then 'key_state' is acknowledged. 'key' is PEM by what\n\
+    key.generated says: CMS (cms), ENCRYPTED PRIVATE KEY (pkcs8), or PKCS12 (pkcs12: without its\n\
+    first and last line the base64 of a .p12 file with key and certificates).")]
 pub(crate) struct IssueArguments {
     /// The configuration that 'birthmark ca init' wrote.
     #[arg(long, value_name = "FILE")]

@@ -13,7 +13,7 @@ use birthmark_log::{
 
 use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, VerifiedRequest};
-use crate::device_key::{GeneratedKey, KeptKey, KeyDelivery, Room, SpoolEntry, prove_possession};
+use crate::device_key::{GeneratedKey, KeptKey, Room, SpoolEntry, prove_possession};
 use crate::fault::Fault;
 use crate::hex;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
@@ -27,7 +27,7 @@ use crate::profile::Profile;
 use crate::record::{DATA_KEY, DATA_PERMIT, IssuedRecord, KEY_GENERATED, LostRecord};
 use crate::reissue::{Candidate, Judge};
 use crate::rejection::Rejection;
-use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request};
+use crate::request::{IssueError, IssueResult, Request};
 use crate::serial_offer::{SerialOffer, SerialOutcome, SerialState};
 use crate::slots::Ticket;
 use crate::tbs::TbsCertificate;
@@ -526,14 +526,9 @@ impl Pipeline {
                 None
             }
             (Work::Appending(checked, asker), Ok(Committed::Appended(RecordIndex(index)))) => {
-                let certificate = checked.logged(index);
                 let kept = asker.claimed.generated.as_ref();
-                let issued = Issued {
-                    status: IssueStatus::Issued,
-                    certificate,
-                    key: kept.map(|kept| KeyDelivery::Encrypted(kept.key.clone())),
-                };
-                Some(asker.finished(ticket, Ok(issued)))
+                let result = self.released(checked.logged(index), kept);
+                Some(asker.finished(ticket, result))
             }
             (Work::Losing(fault, asker), outcome) => {
                 self.counters.lost.add(u64::from(outcome.is_ok()));

@@ -9,6 +9,7 @@ mod cms;
 mod configuration;
 mod generate;
 mod making;
+mod pkcs12;
 mod pkcs8;
 mod policy;
 mod seal;

@@ -272,6 +272,21 @@ impl Issuer {
         &self.subject
     }
 
+    /// Whether a certificate names this issuer and its key, as all that are made here do. The signature is not
+    /// looked at.
+    pub(crate) fn issued(&self, certificate: &[u8]) -> bool {
+        let Ok(view) = CertificateView::parse(certificate) else {
+            return false;
+        };
+        let mut key_identifier = Vec::with_capacity(KEY_IDENTIFIER_BYTES_MAX + 4);
+        Writer::new(&mut key_identifier).nested(tag::SEQUENCE, |aki| {
+            aki.primitive(tag::context_primitive(0), &self.subject_key_identifier);
+        });
+        let extension = view.extension(oid::AUTHORITY_KEY_IDENTIFIER);
+        view.issuer == self.subject
+            && extension.is_some_and(|extension| extension.value == key_identifier)
+    }
+
     pub(crate) fn subject_key_identifier(&self) -> &[u8] {
         &self.subject_key_identifier
     }

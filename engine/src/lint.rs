@@ -21,6 +21,7 @@ pub(crate) mod general_name;
 mod issuer;
 mod key;
 mod locations;
+mod matter;
 pub(crate) mod name;
 mod policies;
 mod profile;
@@ -382,7 +383,7 @@ fn check_names<R: Report>(
     };
     name::check(subject, "subject", report)?;
     if let Some(issuer) = certificate.issuer {
-        name::check_matter(issuer, subject, report)?;
+        matter::check(issuer, subject, report)?;
     }
     if !subject.content.is_empty() {
         return CONTINUE;

@@ -41,7 +41,7 @@ pub(crate) use extensions::{StaticValue, static_values};
 pub(crate) use names::SubjectAttribute;
 pub use ready::{READY_MADE, ReadyMade};
 pub(crate) use requested::RequestedPolicy;
-pub(crate) use rules::{BasicConstraintsRule, CertificateRules, Presence};
+pub(crate) use rules::{BasicConstraintsRule, CertificateRules, MatterIdsRule, Presence};
 pub(crate) use serials::Serials;
 pub(crate) use validity::{NotBefore, Validity};
 

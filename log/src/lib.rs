@@ -158,6 +158,7 @@ mod state;
 mod storage;
 pub mod tlog;
 mod verify;
+mod verify_segments;
 mod verify_tree;
 mod waiting;
 mod window;

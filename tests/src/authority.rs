@@ -196,6 +196,25 @@ impl Authority {
     }
 }
 
+/// The profile of [`Base::MatterDacMarks`].
+const MARKS: &str = "matter-dac-marks";
+const PROFILE_WITH_MARKS: &str = r#"
+name = "matter-dac-marks"
+base = "matter-dac"
+identity_domain = "marks"
+identity = "{csr.subject.CN}"
+
+[[subject]]
+type = "CN"
+value = "{csr.subject.CN} Mvid:FFF1 Mpid:8000"
+
+[validity]
+not_after = "99991231235959Z"
+
+[key]
+algorithms = ["p256"]
+"#;
+
 /// The kinds of good certificates that faults are put into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Base {
@@ -213,11 +232,13 @@ pub enum Base {
     IssuingCa,
     /// `matter-dac`, by an issuer with Matter's vendor FFF1 in its name.
     MatterDac,
+    /// The same with vendor and product as marks inside the common name.
+    MatterDacMarks,
 }
 
 impl Base {
     /// Every base.
-    pub const ALL: [Base; 7] = [
+    pub const ALL: [Base; 8] = [
         Base::Idevid,
         Base::TlsClient,
         Base::TlsClientRsa,
@@ -225,6 +246,7 @@ impl Base {
         Base::IdevidMlDsa,
         Base::IssuingCa,
         Base::MatterDac,
+        Base::MatterDacMarks,
     ];
 
     /// Its name in tables.
@@ -238,6 +260,7 @@ impl Base {
             Base::IdevidMlDsa => "idevid-ml-dsa-44",
             Base::IssuingCa => "issuing-ca",
             Base::MatterDac => "matter-dac",
+            Base::MatterDacMarks => MARKS,
         }
     }
 
@@ -249,14 +272,17 @@ impl Base {
             Base::TlsClient | Base::TlsClientRsa => Some("tls-client"),
             Base::IssuingCa => None,
             Base::MatterDac => Some("matter-dac"),
+            Base::MatterDacMarks => Some(MARKS),
         }
     }
 
     fn device_key(self) -> KeyAlgorithm {
         match self {
-            Base::Idevid | Base::TlsClient | Base::IssuingCa | Base::MatterDac => {
-                KeyAlgorithm::EcP256
-            }
+            Base::Idevid
+            | Base::TlsClient
+            | Base::IssuingCa
+            | Base::MatterDac
+            | Base::MatterDacMarks => KeyAlgorithm::EcP256,
             Base::TlsClientRsa => KeyAlgorithm::Rsa2048,
             Base::IdevidEd25519 => KeyAlgorithm::Ed25519,
             Base::IdevidMlDsa => KeyAlgorithm::MlDsa44,
@@ -283,12 +309,13 @@ impl World {
         p256.accept_every_key("idevid");
         let matter = Authority::matter();
         matter.add_ready_made("matter-dac");
+        matter.add_profile(MARKS, PROFILE_WITH_MARKS);
         let engines = [&p256, &rsa, &matter].map(Authority::open);
         let mut good = Vec::new();
         for (number, base) in Base::ALL.into_iter().enumerate() {
             let (authority, engine) = match base {
                 Base::TlsClientRsa => (&rsa, &engines[1]),
-                Base::MatterDac => (&matter, &engines[2]),
+                Base::MatterDac | Base::MatterDacMarks => (&matter, &engines[2]),
                 _ => (&p256, &engines[0]),
             };
             let der = match base.profile() {
@@ -324,7 +351,7 @@ impl World {
     pub fn authority(&self, base: Base) -> &Authority {
         match base {
             Base::TlsClientRsa => &self.rsa,
-            Base::MatterDac => &self.matter,
+            Base::MatterDac | Base::MatterDacMarks => &self.matter,
             _ => &self.p256,
         }
     }

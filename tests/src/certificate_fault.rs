@@ -3,6 +3,7 @@
 //! A fault is put into a certificate that the engine issued, and the certificate is signed again with the
 //! issuer's key wherever that can be done: its signature verifies, so that nothing but the fault can be found.
 
+mod alternative_names;
 mod certificate;
 mod encoding;
 mod extensions;
@@ -46,6 +47,7 @@ impl CertificateFault {
             encoding::FAULTS,
             fields::FAULTS,
             names::FAULTS,
+            alternative_names::FAULTS,
             keys::FAULTS,
             usage::FAULTS,
             extensions::FAULTS,

@@ -212,6 +212,103 @@ impl Oracles {
             .collect()
     }
 
+    /// What each tool prints of a PKCS #12 file: PEM of its key in the clear (PKCS #8; certtool writes SEC 1) and of
+    /// its certificates. What it says otherwise.
+    ///
+    /// # Panics
+    ///
+    /// If a tool cannot be run.
+    #[must_use]
+    pub fn open_pkcs12(&self, pfx: &[u8], secret: &str) -> BTreeMap<Tool, Result<String, String>> {
+        const PYCA: &str = "
+import os, sys
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.serialization import pkcs12
+with open(sys.argv[1], 'rb') as file:
+    read = pkcs12.load_pkcs12(file.read(), os.environ['SECRET'].encode())
+key = read.key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+for certificate in [read.cert, *read.additional_certs]:
+    key += certificate.certificate.public_bytes(s.Encoding.PEM)
+print(key.decode())";
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("device.p12");
+        fs::write(&path, pfx).unwrap();
+        let file = path.to_str().unwrap();
+        let password = format!("--password={secret}");
+        let commands: [(Tool, &Path, &[&str]); 3] = [
+            (
+                Tool::OpenSsl,
+                Path::new("openssl"),
+                &["pkcs12", "-in", file, "-noenc", "-passin", "env:SECRET"],
+            ),
+            (
+                Tool::GnuTls,
+                &self.certtool,
+                &["--p12-info", "--inder", "--infile", file, &password],
+            ),
+            (Tool::Pyca, &self.python, &["-I", "-c", PYCA, file]),
+        ];
+        let run = |(tool, program, arguments): (Tool, &Path, &[&str])| {
+            let mut command = Command::new(program);
+            command.args(arguments).env("SECRET", secret);
+            let output = command.env("PYTHONUTF8", "1").output().unwrap();
+            let opened = match output.status.success() {
+                true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+                false => Err(told(&output)),
+            };
+            (tool, opened)
+        };
+        let mut opened: BTreeMap<_, _> = commands.into_iter().map(run).collect();
+        // certtool decrypts a key in another run.
+        if let Some(Ok(text)) = opened.get_mut(&Tool::GnuTls)
+            && let Some(at) = text.find("-----BEGIN ENCRYPTED")
+        {
+            fs::write(&path, text.split_off(at)).unwrap();
+            let decrypt = ["--key-info", "--pkcs8", "--infile", file, &password];
+            let output = Command::new(&self.certtool).args(decrypt).output().unwrap();
+            text.push_str(&String::from_utf8_lossy(&output.stdout));
+        }
+        opened
+    }
+
+    /// What pyca/cryptography makes of a fixed seed for each of ML-DSA-44, ML-DSA-65 and ML-DSA-87: a CA's own
+    /// certificate, as the examples of RFC 9881 are, and a request. Both PEM.
+    ///
+    /// # Panics
+    ///
+    /// If it makes none.
+    #[must_use]
+    pub fn make_ml_dsa(&self) -> Vec<(String, String)> {
+        const SCRIPT: &str = "
+import datetime, hashlib, json
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.asymmetric import mldsa
+def name(text):
+    return x509.Name([x509.NameAttribute(x509.NameOID.SERIAL_NUMBER, text)])
+for kind in (mldsa.MLDSA44PrivateKey, mldsa.MLDSA65PrivateKey, mldsa.MLDSA87PrivateKey):
+    key = kind.from_seed_bytes(bytes(range(32)))
+    public = key.public_key()
+    raw = public.public_bytes(s.Encoding.Raw, s.PublicFormat.Raw)
+    ca = x509.CertificateBuilder().subject_name(name('CA')).issuer_name(name('CA')).public_key(public)
+    ca = ca.serial_number(0x4a << 112).not_valid_before(datetime.datetime(2025, 1, 1))
+    ca = ca.not_valid_after(datetime.datetime(2045, 1, 1))
+    usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+    identifier = x509.SubjectKeyIdentifier(hashlib.shake_256(raw).digest(20))
+    ca = ca.add_extension(usage, True).add_extension(x509.BasicConstraints(True, None), True)
+    ca = ca.add_extension(identifier, False)
+    request = x509.CertificateSigningRequestBuilder().subject_name(name('SN-' + kind.__name__))
+    made = [one.sign(key, None).public_bytes(s.Encoding.PEM).decode() for one in (ca, request)]
+    print(json.dumps(made))";
+        let mut command = Command::new(&self.python);
+        let output = command.args(["-I", "-c", SCRIPT]).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
     fn ask_python(&self, cases: &[Case<'_>]) -> Verdicts {
         let mut command = Command::new(&self.python);
         command.args(["-I", &format!("{DIRECTORY}/judge.py")]);

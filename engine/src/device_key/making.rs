@@ -139,7 +139,11 @@ impl Pipeline {
                 let kept = keys.spool.get(certificate.serial());
                 let kept = kept.map_err(Fault::from)?;
                 Some(match kept {
-                    Some(key) => KeyDelivery::Encrypted(key),
+                    Some(key) => KeyDelivery::Encrypted(keys.sealers.release(
+                        key,
+                        &certificate,
+                        &self.issuer,
+                    )?),
                     None if keys.spool.had_key_of(certificate.index()) => KeyDelivery::Acknowledged,
                     None => KeyDelivery::NotKept,
                 })
@@ -149,6 +153,26 @@ impl Pipeline {
             status: IssueStatus::Existing,
             certificate,
             key,
+        })
+    }
+
+    /// The answer to a request whose certificate is now in the log.
+    pub(crate) fn released(
+        &self,
+        certificate: LoggedCertificate,
+        kept: Option<&KeptKey>,
+    ) -> IssueResult {
+        let key = match (kept, &self.keys) {
+            (Some(kept), Some(keys)) => {
+                let key = kept.key.clone();
+                Some(keys.sealers.release(key, &certificate, &self.issuer)?)
+            }
+            _ => None,
+        };
+        Ok(Issued {
+            status: IssueStatus::Issued,
+            certificate,
+            key: key.map(KeyDelivery::Encrypted),
         })
     }
 

@@ -124,6 +124,11 @@ impl TransportSecret {
             && !text.chars().any(char::is_control);
         sound.then(|| Self(Zeroizing::new(text.to_owned())))
     }
+
+    /// The secret, in the clear.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Encrypts under one secret. The encryption key is derived once for a start, under a salt of its own: what a

@@ -27,7 +27,7 @@ pub(crate) fn check_rule(
     };
     let wrong = |problem: String| Err(("key.generated".to_owned(), problem));
     let Some(delivery) = Delivery::by_name(name) else {
-        return wrong("use \"cms\" or \"pkcs8\"".to_owned());
+        return wrong("use \"cms\", \"pkcs8\" or \"pkcs12\"".to_owned());
     };
     let made = |algorithm: &&DeviceKeyAlgorithm| GeneratedKey::makes(**algorithm);
     let Some(&algorithm) = algorithms.iter().find(made) else {
@@ -35,7 +35,7 @@ pub(crate) fn check_rule(
     };
     // Whoever learns the secret has the keys of every device under it: such a device must be able to get
     // another, which `same-key` never gives it.
-    if delivery == Delivery::Pkcs8 && reissue != Reissue::Permit {
+    if delivery != Delivery::Cms && reissue != Reissue::Permit {
         return wrong(
             "a key under a shared secret is for profiles that can replace it: reissue = \"permit\", or \
              generated = \"cms\""

@@ -10,8 +10,10 @@ use zeroize::Zeroizing;
 
 use super::generate::GeneratedKey;
 use super::spool::SpoolOptions;
-use super::{Recipient, TransportSecret, cms, pkcs8};
+use super::{Recipient, TransportSecret, cms, pkcs8, pkcs12};
 use crate::fault::Fault;
+use crate::issuance::LoggedCertificate;
+use crate::issuer::Issuer;
 
 /// How a generated private key reaches the line: a profile's `key.generated`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +23,8 @@ pub enum Delivery {
     Cms,
     /// `pkcs8`: EncryptedPrivateKeyInfo (RFC 5958 §3) under a secret that station and line share.
     Pkcs8,
+    /// `pkcs12`: PFX (RFC 7292) under that secret, with the certificate and its issuer's.
+    Pkcs12,
 }
 
 impl Delivery {
@@ -29,6 +33,7 @@ impl Delivery {
         match name {
             "cms" => Some(Self::Cms),
             "pkcs8" => Some(Self::Pkcs8),
+            "pkcs12" => Some(Self::Pkcs12),
             _ => None,
         }
     }
@@ -39,6 +44,7 @@ impl Delivery {
         match self {
             Self::Cms => "cms",
             Self::Pkcs8 => "pkcs8",
+            Self::Pkcs12 => "pkcs12",
         }
     }
 
@@ -47,11 +53,12 @@ impl Delivery {
         match self {
             Self::Cms => 1,
             Self::Pkcs8 => 2,
+            Self::Pkcs12 => 3,
         }
     }
 
     pub(super) fn by_code(code: u8) -> Option<Self> {
-        [Self::Cms, Self::Pkcs8]
+        [Self::Cms, Self::Pkcs8, Self::Pkcs12]
             .into_iter()
             .find(|delivery| delivery.code() == code)
     }
@@ -78,18 +85,20 @@ impl EncryptedKey {
         self.delivery
     }
 
-    /// The ContentInfo or EncryptedPrivateKeyInfo, DER.
+    /// The ContentInfo, EncryptedPrivateKeyInfo or PFX, DER. What a spool holds of a PFX is what was known before
+    /// its certificate.
     #[must_use]
     pub fn as_der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The same in PEM (RFC 7468 §§9 and 11), with line feeds.
+    /// The same in PEM (RFC 7468 §§9 and 11; a PFX as GnuTLS labels it), with line feeds.
     #[must_use]
     pub fn to_pem(&self) -> String {
         let label = match self.delivery {
             Delivery::Cms => "CMS",
             Delivery::Pkcs8 => "ENCRYPTED PRIVATE KEY",
+            Delivery::Pkcs12 => "PKCS12",
         };
         pem_rfc7468::encode_string(label, pem_rfc7468::LineEnding::LF, &self.der)
             .unwrap_or_default()
@@ -123,7 +132,7 @@ pub enum KeyDelivery {
 pub struct DeviceKeys {
     /// For profiles with `generated = "cms"`.
     pub recipient: Option<Recipient>,
-    /// For profiles with `generated = "pkcs8"`.
+    /// For profiles with `generated = "pkcs8"` or `"pkcs12"`.
     pub secret: Option<TransportSecret>,
     /// Where encrypted keys wait for their acknowledgement.
     pub spool: SpoolOptions,
@@ -146,6 +155,7 @@ impl DeviceKeys {
 pub(crate) struct Sealers {
     cms: Option<Recipient>,
     pkcs8: Option<pkcs8::SecretSealer>,
+    pkcs12: Option<pkcs12::Sealer>,
 }
 
 /// A key could not be encrypted: the random number generator failed, or there is no memory.
@@ -162,12 +172,21 @@ impl Sealers {
     /// Derives what secrets need; takes about 0.2 s where there is one.
     pub(crate) fn new(
         recipient: Option<Recipient>,
-        secret: Option<&TransportSecret>,
+        secret: Option<TransportSecret>,
     ) -> Result<Self, NotSealed> {
+        let pkcs8 = secret.as_ref().map(pkcs8::SecretSealer::new).transpose()?;
         Ok(Self {
             cms: recipient,
-            pkcs8: secret.map(pkcs8::SecretSealer::new).transpose()?,
+            pkcs8,
+            pkcs12: secret.map(pkcs12::Sealer::new).transpose()?,
         })
+    }
+
+    /// Derives beforehand what this delivery needs besides; takes about 0.2 s for `pkcs12`.
+    pub(crate) fn make_ready(&self, delivery: Delivery) {
+        if let (Delivery::Pkcs12, Some(sealer)) = (delivery, &self.pkcs12) {
+            sealer.derive();
+        }
     }
 
     /// Whether this station can deliver that way.
@@ -175,6 +194,7 @@ impl Sealers {
         match delivery {
             Delivery::Cms => self.cms.is_some(),
             Delivery::Pkcs8 => self.pkcs8.is_some(),
+            Delivery::Pkcs12 => self.pkcs12.is_some(),
         }
     }
 
@@ -183,21 +203,55 @@ impl Sealers {
         match delivery {
             Delivery::Cms => self.cms.as_ref().map_or(0, Recipient::overhead_bytes_max),
             Delivery::Pkcs8 => pkcs8::OVERHEAD_BYTES_MAX,
+            Delivery::Pkcs12 => pkcs8::OVERHEAD_BYTES_MAX + pkcs12::OVERHEAD_BYTES_MAX,
         }
         .saturating_add(PRIVATE_BYTES_MAX)
     }
 
-    /// Encrypts a key.
+    /// Encrypts a key for the spool.
     pub(crate) fn seal(
         &self,
         delivery: Delivery,
         key: &GeneratedKey,
     ) -> Result<EncryptedKey, NotSealed> {
+        let under_secret = || self.pkcs8.as_ref().ok_or(NotSealed)?.encrypt(key);
         let der = match delivery {
             Delivery::Cms => cms::envelop(self.cms.as_ref().ok_or(NotSealed)?, key)?,
-            Delivery::Pkcs8 => self.pkcs8.as_ref().ok_or(NotSealed)?.encrypt(key)?,
+            Delivery::Pkcs8 => under_secret()?,
+            Delivery::Pkcs12 => {
+                let sealer = self.pkcs12.as_ref().ok_or(NotSealed)?;
+                sealer.seal(&under_secret()?)
+            }
         };
         Ok(EncryptedKey::new(delivery, &der))
+    }
+
+    /// What the line gets of a key in the spool, now that its certificate is in the log.
+    pub(crate) fn release(
+        &self,
+        spooled: EncryptedKey,
+        certificate: &LoggedCertificate,
+        issuer: &Issuer,
+    ) -> Result<EncryptedKey, Fault> {
+        if spooled.delivery != Delivery::Pkcs12 {
+            return Ok(spooled);
+        }
+        let Some(sealer) = &self.pkcs12 else {
+            return Err(Fault::KeySpool(
+                "a key waits under a transport secret, and the station has none; name its file in \
+                 device_keys.secret"
+                    .to_owned(),
+            ));
+        };
+        let device = certificate.as_der();
+        let certificates = pkcs12::Certificates {
+            device,
+            serial: certificate.serial(),
+            issuer: issuer.issued(device).then(|| issuer.certificate()),
+        };
+        let file = sealer.assemble(spooled.as_der(), certificates);
+        file.map(|der| EncryptedKey::new(Delivery::Pkcs12, &der))
+            .map_err(Fault::from)
     }
 }
 

@@ -67,7 +67,7 @@ impl SealedStation {
                 if let Some(recipient) = &keys.recipient {
                     recipient.check_valid_at(now_s)?;
                 }
-                let sealers = Sealers::new(keys.recipient, keys.secret.as_ref())?;
+                let sealers = Sealers::new(keys.recipient, keys.secret)?;
                 Some((sealers, keys.spool))
             }
         };
@@ -76,13 +76,16 @@ impl SealedStation {
             .iter()
             .filter_map(|profile| Some((profile, profile.generated_key()?)));
         for (profile, rule) in rules {
+            if let Some(sealers) = sealers {
+                sealers.make_ready(rule.delivery);
+            }
             if sealers.is_none_or(|sealers| !sealers.can(rule.delivery)) {
                 return Err(DeviceKeysOpenError::NoDelivery {
                     profile: profile.name().to_owned(),
                     delivery: rule.delivery.name(),
                     missing: match rule.delivery {
                         Delivery::Cms => "recipient",
-                        Delivery::Pkcs8 => "secret",
+                        Delivery::Pkcs8 | Delivery::Pkcs12 => "secret",
                     },
                 });
             }

@@ -1,6 +1,7 @@
 //! Distinguished names: attribute types, string types and bounds of RFC 5280 §4.1.2.4 and appendix A.1.
 
 use super::der::{Value, Values};
+use super::matter::MATTER_ID;
 use super::structure::Dotted;
 use super::{CONTINUE, Flow, Report, rules};
 use crate::der::tag;
@@ -63,8 +64,6 @@ const DN_QUALIFIER: &[u8] = &[0x55, 0x04, 0x2e];
 const DOMAIN_COMPONENT: &[u8] = &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19];
 /// emailAddress, RFC 2985 §5.2.1.
 const EMAIL: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01];
-/// Matter's vendor and product identifiers, 1.3.6.1.4.1.37244.2.1 and .2.
-const MATTER_ID: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0xa2, 0x7c, 0x02];
 
 fn attribute(oid: &[u8]) -> Option<(Strings, usize)> {
     if let Some([arc]) = oid.strip_prefix(ID_AT) {
@@ -107,29 +106,6 @@ pub(super) fn check<R: Report>(name: Value<'_>, place: &str, report: &mut R) -> 
     CONTINUE
 }
 
-/// A Matter vendor or product identifier that stands in both names is the same in both: a PAI's DACs are of its
-/// vendor, and of its product if it names one.
-pub(super) fn check_matter<R: Report>(
-    issuer: Value<'_>,
-    subject: Value<'_>,
-    report: &mut R,
-) -> Flow {
-    for (oid, own) in matter_ids(subject) {
-        let differs = matter_ids(issuer).any(|(other, above)| other == oid && above != own);
-        report.ensure(!differs, &rules::MATTER_ISSUER)?;
-    }
-    CONTINUE
-}
-
-/// The Matter identifiers in a name: type and value.
-fn matter_ids(name: Value<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
-    name.values()
-        .flat_map(|rdn| rdn.values())
-        .filter_map(type_and_value)
-        .filter(|(oid, _)| oid.starts_with(MATTER_ID))
-        .map(|(oid, value)| (oid, value.content))
-}
-
 fn check_rdn<R: Report>(mut rdn: Values<'_>, place: &str, report: &mut R) -> Flow {
     while let Some(pair) = rdn.next() {
         let Some((oid, value)) = type_and_value(pair) else {
@@ -149,7 +125,7 @@ fn check_rdn<R: Report>(mut rdn: Values<'_>, place: &str, report: &mut R) -> Flo
     CONTINUE
 }
 
-fn type_and_value(pair: Value<'_>) -> Option<(&[u8], Value<'_>)> {
+pub(super) fn type_and_value(pair: Value<'_>) -> Option<(&[u8], Value<'_>)> {
     let mut fields = pair.of(tag::SEQUENCE)?.values();
     let oid = fields.tagged(tag::OID)?;
     let value = fields.next()?;

@@ -4,7 +4,7 @@ use super::der::{Value, Values, single};
 use super::extensions::Facts;
 use super::key::KeyKind;
 use super::structure::{Certificate, Dotted, Extension};
-use super::{CONTINUE, Demands, Flow, Report, rules};
+use super::{CONTINUE, Demands, Flow, Report, matter, rules};
 use crate::der::tag;
 use crate::name::AttributeType;
 use crate::oid;
@@ -31,6 +31,7 @@ pub(super) fn check<R: Report>(
             check_attributes(subject, &rules.subject_types, report)?;
         }
         check_string_types(subject, report)?;
+        matter::check_profile(certificate.issuer, subject, rules.matter_ids, report)?;
     }
     for extension in &certificate.extensions {
         if !is_expected(extension.oid, rules) {

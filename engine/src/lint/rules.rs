@@ -194,6 +194,7 @@ rules! {
     PROFILE_KEY Error "profile-key" "profile" "a key that the profile does not take";
     PROFILE_SUBJECT Error "profile-subject" "RFC 5280 §4.1.2.6" "the subject is empty, or not empty against the profile";
     PROFILE_ATTRIBUTES Error "profile-subject-attributes" "profile" "the subject's attributes are not the profile's";
+    PROFILE_MATTER_IDS Error "profile-matter-ids" "Matter §6.2.2.2" "a subject without the Matter vendor and product identifiers of its profile, in attributes or, each once, in its common name";
     PROFILE_STRING_TYPE Error "profile-string-type" "RFC 5280 §4.1.2.4" "a name attribute has another string type than the profile writes";
     PROFILE_INDEFINITE Error "profile-indefinite" "RFC 5280 §4.1.2.5" "notAfter is not indefinite";
     PROFILE_EXTENSION Error "profile-extension" "profile" "an extension that the profile does not have";

@@ -2,6 +2,7 @@
 
 mod encoded;
 mod faults;
+mod matter;
 mod parts;
 pub(crate) mod release;
 mod samples;
@@ -49,13 +50,14 @@ fn misses(
 #[test]
 fn each_fault_gives_its_own_finding() {
     let options = Options::default();
-    assert_eq!(misses(faults::END_ENTITY, Parts::end_entity, &options), []);
+    assert_eq!(misses(faults::FIELDS, Parts::end_entity, &options), []);
+    assert_eq!(misses(faults::EXTENSIONS, Parts::end_entity, &options), []);
     assert_eq!(misses(faults::CA, Parts::ca, &options), []);
 }
 
 #[test]
 fn every_rule_is_tested_and_named_once() {
-    let tested: BTreeSet<_> = [faults::END_ENTITY, faults::CA]
+    let tested: BTreeSet<_> = [faults::FIELDS, faults::EXTENSIONS, faults::CA]
         .into_iter()
         .flatten()
         .map(|(expected, _)| *expected)

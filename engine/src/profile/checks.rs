@@ -10,7 +10,7 @@ use super::locate::{Checked, Fault, fault};
 use super::names::{NameReader, SubjectAttribute, ValueForm};
 use super::raw::{RawKey, RawPolicy, RawProfile};
 use super::requested::{RequestedPolicy, check_requested};
-use super::rules::{CertificateRules, Presence};
+use super::rules::{CertificateRules, MatterIdsRule, Presence};
 use super::serials::{Serials, check_names_of, check_serials};
 use super::validity::{NotAfter, Validity, check_validity};
 use super::{KeyPolicy, Profile};
@@ -300,6 +300,11 @@ fn certificate_rules(
         indefinite: validity.not_after == NotAfter::Indefinite,
         empty_subject: subject.is_empty(),
         subject_types: subject.iter().map(|one| one.oid().to_vec()).collect(),
+        matter_ids: match raw.base {
+            Base::MatterDac => MatterIdsRule::VendorAndProduct,
+            Base::MatterPai => MatterIdsRule::Vendor,
+            _ => MatterIdsRule::NotAsked,
+        },
         key_usage: extensions.key_usage,
         extended_key_usage: extensions.extended_key_usage,
         basic_constraints: extensions.basic_constraints,

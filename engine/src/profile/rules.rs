@@ -12,6 +12,7 @@ pub(crate) struct CertificateRules {
     pub(crate) empty_subject: bool,
     /// Types of the subject's attributes in order, OID content octets.
     pub(crate) subject_types: Vec<Vec<u8>>,
+    pub(crate) matter_ids: MatterIdsRule,
     pub(crate) key_usage: KeyUsageRule,
     /// Key purposes in order, OID content octets; empty for no extension.
     pub(crate) extended_key_usage: Vec<Vec<u8>>,
@@ -39,6 +40,16 @@ impl KeyUsageRule {
             self.other
         }
     }
+}
+
+/// Matter's identifiers that the subject must have, Matter 1.x §6.2.2.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MatterIdsRule {
+    NotAsked,
+    /// A PAI's.
+    Vendor,
+    /// A DAC's.
+    VendorAndProduct,
 }
 
 /// BasicConstraints, RFC 5280 §4.2.1.9.

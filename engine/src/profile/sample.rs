@@ -3,7 +3,7 @@
 
 use super::alt_names::AltNameForm;
 use super::names::SubjectAttribute;
-use super::{CertificateRules, Profile};
+use super::{CertificateRules, MatterIdsRule, Profile};
 use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::issuer::Issuer;
@@ -33,6 +33,8 @@ impl Profile {
         let certificate = self.sample(&spki, algorithm, issuer, &serial);
         let rules = CertificateRules {
             indefinite: true,
+            // A made-up name has none where they come with the request.
+            matter_ids: MatterIdsRule::NotAsked,
             ..self.rules.clone()
         };
         let expected = Expectation {

@@ -1,11 +1,11 @@
 //! Faults of Matter's device attestation certificates, Matter 1.x §6.2.2.3: what the general rules do not say.
 
 use super::certificate::{
-    AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, KEY_USAGE, SUBJECT, SUBJECT_KEY_IDENTIFIER, add,
-    printable, rdn, remove, set_critical, set_value, utf8,
+    AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, COMMON_NAME, KEY_USAGE, SUBJECT,
+    SUBJECT_KEY_IDENTIFIER, add, printable, rdn, remove, set_critical, set_value, utf8,
 };
 use super::{CertificateFault, Change, fault};
-use crate::authority::Base::MatterDac;
+use crate::authority::Base::{MatterDac, MatterDacMarks};
 use crate::authority::MATTER_VENDOR;
 use crate::der_tree::{Node, tag};
 
@@ -267,7 +267,74 @@ pub(super) const FAULTS: &[CertificateFault] = &[
             c[0][6] = Node::parse(&p384_key());
         }),
     ),
+    marks(
+        "matter-mark-of-vendor-missing",
+        &["profile-matter-ids"],
+        |c| set_common_name(c, "device Mpid:8000"),
+    ),
+    marks(
+        "matter-mark-of-product-missing",
+        &["profile-matter-ids"],
+        |c| set_common_name(c, "device Mvid:FFF1"),
+    ),
+    marks(
+        "matter-mark-of-vendor-in-lower-case",
+        &["profile-matter-ids"],
+        |c| set_common_name(c, "device Mvid:fff1 Mpid:8000"),
+    ),
+    marks(
+        "matter-mark-of-vendor-of-three-digits",
+        &["profile-matter-ids"],
+        |c| set_common_name(c, "device Mvid:FFF Mpid:8000"),
+    ),
+    marks(
+        "matter-mark-of-product-of-two-digits",
+        &["profile-matter-ids"],
+        |c| set_common_name(c, "device Mvid:FFF1 Mpid:80"),
+    ),
+    marks(
+        "matter-mark-of-product-empty",
+        &["profile-matter-ids"],
+        |c| set_common_name(c, "device Mpid: Mvid:FFF1"),
+    ),
+    marks(
+        "matter-mark-of-product-not-hexadecimal",
+        &["profile-matter-ids"],
+        |c| set_common_name(c, "device Mvid:FFF1 Mpid:80Z0"),
+    ),
+    marks("matter-mark-in-capitals", &["profile-matter-ids"], |c| {
+        set_common_name(c, "device MVID:FFF1 Mpid:8000");
+    }),
+    marks("matter-marks-without-colon", &["profile-matter-ids"], |c| {
+        set_common_name(c, "device Mvid_FFF1 Mpid_8000")
+    }),
+    marks("matter-mark-twice", &["profile-matter-ids"], |c| {
+        set_common_name(c, "device Mvid:FFF1 Mpid:8000 Mvid:FFF1");
+    }),
+    marks(
+        "matter-mark-beside-an-attribute",
+        &["profile-matter-ids"],
+        |c| c[0][SUBJECT].push(rdn(MATTER_PRODUCT, utf8("8000"))),
+    ),
+    marks("matter-mark-of-another-vendor", &["matter-issuer"], |c| {
+        set_common_name(c, "device Mvid:FFF2 Mpid:8000");
+    }),
 ];
+
+const MATTER_PRODUCT: &str = "1.3.6.1.4.1.37244.2.2";
+
+/// A fault of identifiers inside the common name.
+const fn marks(
+    name: &'static str,
+    rules: &'static [&'static str],
+    change: fn(&mut Node),
+) -> CertificateFault {
+    fault(name, MatterDacMarks, IDS, rules, Change::Signed(change))
+}
+
+fn set_common_name(certificate: &mut Node, text: &str) {
+    certificate[0][SUBJECT][0] = rdn(COMMON_NAME, utf8(text));
+}
 
 /// A good P-384 key.
 fn p384_key() -> Vec<u8> {

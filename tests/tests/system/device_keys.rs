@@ -5,6 +5,7 @@ mod faults;
 mod killed;
 mod line;
 mod memory;
+mod pkcs12;
 mod spool_and_log;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ fn openssl_opens_what_is_delivered_and_it_is_the_certificates_key() {
         (Receiver::Rsa(2048), &all),
         (Receiver::Rsa(3072), &all[..1]),
         (Receiver::Secret, &all),
+        (Receiver::Pkcs12, &all),
     ] {
         for &algorithm in algorithms {
             let factory = Factory::new(Signer::P256);
@@ -70,7 +72,12 @@ fn openssl_opens_what_is_delivered_and_it_is_the_certificates_key() {
 
 #[test]
 fn nobody_else_opens_it() {
-    for receiver in [Receiver::Ec, Receiver::Rsa(2048), Receiver::Secret] {
+    for receiver in [
+        Receiver::Ec,
+        Receiver::Rsa(2048),
+        Receiver::Secret,
+        Receiver::Pkcs12,
+    ] {
         let factory = Factory::new(Signer::P256);
         let line = Line::new(&factory, receiver, "p256");
         let engine = factory.open();
@@ -327,8 +334,13 @@ fn profiles_and_stations_that_do_not_fit_stop_the_start() {
     };
     assert_eq!(parse(&profile), Ok(()));
     for (from, to, told) in [
-        ("\"cms\"", "\"plain\"", "use \"cms\" or \"pkcs8\""),
+        (
+            "\"cms\"",
+            "\"plain\"",
+            "use \"cms\", \"pkcs8\" or \"pkcs12\"",
+        ),
         ("\"cms\"", "\"pkcs8\"", "reissue"),
+        ("\"cms\"", "\"pkcs12\"", "reissue"),
         ("[\"p256\"]", "[\"rsa\"]", "p256, p384, p521"),
         ("{data.serial}", "{csr.subject.CN}", "csr.subject.CN"),
     ] {

@@ -4,7 +4,9 @@
 //! | module | what it shows |
 //! | --- | --- |
 //! | `certificates` | each single fault of a certificate is caught by its rule |
+//! | `ml_dsa` | certificates and requests of ML-DSA that pyca makes, as RFC 9881 has them |
 //! | `oracles` | what the engine issues passes pkilint, pyca, zlint, OpenSSL and GnuTLS |
+//! | `pkcs12` | what OpenSSL, GnuTLS and pyca read of the PKCS #12 files that generated keys are delivered in |
 //! | `requests` | each single fault of a request: refused for the right reason, or harmless |
 //! | `vectors` | requests and certificates that others made, PKITS among them |
 //! | `wycheproof` | Project Wycheproof's signatures, verified as a request's is |
@@ -14,7 +16,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod certificates;
+mod ml_dsa;
 mod oracles;
+mod pkcs12;
 mod requests;
 mod vectors;
 mod wycheproof;

@@ -14,12 +14,15 @@ pub(crate) enum Receiver {
     Ec,
     Rsa(u32),
     Secret,
+    /// The same secret, and certificates besides.
+    Pkcs12,
 }
 
 impl Receiver {
     pub(crate) fn delivery(self) -> &'static str {
         match self {
             Receiver::Secret => "pkcs8",
+            Receiver::Pkcs12 => "pkcs12",
             _ => "cms",
         }
     }
@@ -37,7 +40,7 @@ pub(crate) struct Line {
 /// A profile that makes keys.
 pub(crate) fn profile(algorithm: &str, delivery: &str) -> String {
     let reissue = match delivery {
-        "pkcs8" => "reissue = \"permit\"\n",
+        "pkcs8" | "pkcs12" => "reissue = \"permit\"\n",
         _ => "",
     };
     format!(
@@ -65,7 +68,7 @@ impl Line {
         let officers = format!("[engine]\nofficers = [\"{}\"]\n", line.officer.vkey());
         configuration = configuration.replacen("[engine]\n", &officers, 1);
         configuration.push_str(match receiver {
-            Receiver::Secret => "\n[device_keys]\nsecret = \"../line.key\"\n",
+            Receiver::Secret | Receiver::Pkcs12 => "\n[device_keys]\nsecret = \"../line.key\"\n",
             _ => "\n[device_keys]\nrecipient = \"../line.pem\"\n",
         });
         fs::write(&path, configuration).unwrap();
@@ -75,7 +78,7 @@ impl Line {
     fn make_key(&self) {
         let bits;
         let (kind, usage): (&[&str], _) = match self.receiver {
-            Receiver::Secret => {
+            Receiver::Secret | Receiver::Pkcs12 => {
                 let secret = openssl(&["rand", "-hex", "16"]).stdout;
                 fs::write(&self.key, secret).unwrap();
                 let private = fs::Permissions::from_mode(0o600);
@@ -95,13 +98,23 @@ impl Line {
         openssl(&[&["req", "-x509", "-newkey"], kind, &fixed, &name].concat());
     }
 
-    /// The private key, as openssl opens it: DER for CMS, PEM for PKCS #8.
+    /// The file of the secret, or of the line's key.
+    pub(crate) fn secret_file(&self) -> &str {
+        &self.key
+    }
+
+    /// The private key, as openssl opens it: DER for CMS, otherwise PEM.
     pub(crate) fn open(&self, blob: &[u8]) -> Option<Vec<u8>> {
         fs::write(&self.blob, blob).unwrap();
         let password = format!("file:{}", self.key);
         let arguments: Vec<&str> = match self.receiver {
             Receiver::Secret => [
                 &["pkcs8", "-inform", "DER", "-in", &self.blob][..],
+                &["-passin", &password],
+            ]
+            .concat(),
+            Receiver::Pkcs12 => [
+                &["pkcs12", "-in", &self.blob, "-noenc", "-nocerts"][..],
                 &["-passin", &password],
             ]
             .concat(),
@@ -118,7 +131,7 @@ impl Line {
     /// The public half, in PEM, as openssl writes it.
     pub(crate) fn public_key(&self, private: &[u8]) -> Vec<u8> {
         let form = match self.receiver {
-            Receiver::Secret => "PEM",
+            Receiver::Secret | Receiver::Pkcs12 => "PEM",
             _ => "DER",
         };
         fs::write(&self.blob, private).unwrap();
