@@ -19,6 +19,7 @@ use crate::checkpoint::LogKey;
 use crate::device_key::{DeviceKeyFiles, SpoolOptions};
 use crate::engine::Station;
 use crate::issuer::Issuer;
+use crate::lots::Lots;
 use crate::permit::Officers;
 use crate::profile::{Profile, one_line};
 use crate::weak_key::KnownBadKeys;
@@ -46,6 +47,8 @@ pub struct Configuration {
     officers: Option<Officers>,
     known_bad_keys: Option<PathBuf>,
     device_keys: Option<DeviceKeyFiles>,
+    /// The directory, and whether requests must name a lot.
+    lots: Option<(PathBuf, bool)>,
 }
 
 impl Configuration {
@@ -116,6 +119,9 @@ impl Configuration {
             officers,
             known_bad_keys: raw.engine.known_bad_keys.map(|path| folder.join(path)),
             device_keys,
+            lots: raw
+                .lots
+                .map(|raw| (folder.join(raw.directory), raw.required)),
         })
     }
 
@@ -142,6 +148,7 @@ impl Configuration {
         station.max_in_flight = self.max_in_flight;
         station.officers.clone_from(&self.officers);
         station.known_bad_keys = self.known_bad_keys()?;
+        station.lots = self.lots()?;
         let on_tokens = |signer: &SignerLocation| matches!(signer, SignerLocation::Pkcs11(_));
         station.activation = self
             .signers
@@ -181,6 +188,16 @@ impl Configuration {
     pub fn known_bad_keys(&self) -> Result<Option<KnownBadKeys>, ConfigurationError> {
         let path = self.known_bad_keys.as_deref();
         Ok(path.map(KnownBadKeys::read).transpose()?)
+    }
+
+    /// Reads the lots in the directory `lots.directory`, if the station has any.
+    ///
+    /// # Errors
+    /// Names the file, the line, the key and the fault.
+    pub fn lots(&self) -> Result<Option<Lots>, ConfigurationError> {
+        let lots = self.lots.as_ref();
+        let lots = lots.map(|(directory, required)| Lots::read(directory, *required));
+        Ok(lots.transpose()?)
     }
 
     /// Where generated keys wait for their acknowledgement, if the station makes any.

@@ -12,6 +12,7 @@ use crate::claims::{Claim, ClaimId, ClaimOutcome, ClaimedRequest};
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, VerifiedRequest};
 use crate::device_key::{GeneratedKey, KeptKey, Room, SpoolEntry, prove_possession};
 use crate::fault::Fault;
+use crate::lots::{LotOutcome, check_requester};
 use crate::pipeline::{Asker, ClaimedParts, DeviceSpki, PREPARE_BATCH, Pipeline, Submitted, Work};
 use crate::profile::Profile;
 use crate::reissue::{Candidate, Judge};
@@ -114,7 +115,9 @@ impl Pipeline {
         let mut valid: Vec<Candidate<'_>> = Vec::with_capacity(chunk.len());
         let mut profiles = Vec::with_capacity(chunk.len());
         for (item, verified) in chunk.iter().zip(verified) {
-            let validated = verified.and_then(|verified| self.validated(&item.request, &verified));
+            let validated = verified.and_then(|verified| {
+                self.validated(&item.request, &verified, now_s.as_ref().ok().copied())
+            });
             match validated {
                 Ok((number, profile, request)) => {
                     profiles.push((number, request.serial.state()));
@@ -141,7 +144,7 @@ impl Pipeline {
             .zip(profiles);
         let mut claimed = |item: &Submitted, key: Option<&GeneratedKey>| match outcomes.next() {
             Some((outcome, (profile, serial))) => {
-                let outcome = self.with_serial(outcome, profile, serial);
+                let outcome = self.with_numbers(outcome, profile, serial);
                 outcome.unwrap_or_else(|outcome| self.intent(outcome, profile, item, key, &now_s))
             }
             None => Intent::fault(Fault::Closing),
@@ -155,30 +158,43 @@ impl Pipeline {
             .collect()
     }
 
-    /// Step 3: the request held against its profile, with a serial number proposed where it brings none.
+    /// Step 3: the request held against its profile, with a serial number proposed where it brings none, and against
+    /// its lot.
     fn validated<'a>(
         &self,
         request: &'a Request,
         verified: &VerifiedRequest<'a>,
+        now_s: Option<u64>,
     ) -> Result<(usize, &Profile, ValidatedRequest<'a>), IssueError> {
         check_known(self.known_bad_keys.as_ref(), &verified.key)?;
         let (number, profile) = self.profile(&request.profile)?;
         let serials = self.profiles[number].serials.as_ref();
         let serial = SerialOffer::new(serials, profile, verified, &self.log)?;
-        let request = validate(verified, profile, &self.issuer, &request.data, serial)?;
-        Ok((number, profile, request))
+        let mut valid = validate(verified, profile, &self.issuer, &request.data, serial)?;
+        check_requester(request.requester.as_deref())?;
+        if let Some(lots) = &self.lots {
+            let identity = valid.identity.as_deref();
+            valid.lot = lots.offer(request, identity, now_s, &self.log)?;
+        }
+        Ok((number, profile, valid))
     }
 
-    /// The intent where the serial number changes a claim's outcome, otherwise the outcome.
-    fn with_serial<'a>(
+    /// The intent where the serial number or the lot changes a claim's outcome, otherwise the outcome.
+    fn with_numbers<'a>(
         &self,
         outcome: ClaimOutcome<'a>,
         profile: usize,
         serial: SerialState,
     ) -> Result<Intent, ClaimOutcome<'a>> {
-        let claim = match serial.judge(outcome)? {
-            SerialOutcome::Exhausted(claim) => claim,
-            SerialOutcome::Again(claim) => return Ok(Intent::Again(claim)),
+        let claim = match serial.judge(outcome) {
+            Ok(SerialOutcome::Exhausted(claim)) => claim,
+            Ok(SerialOutcome::Again(claim)) => return Ok(Intent::Again(claim)),
+            Err(outcome) => {
+                return LotOutcome::judge(outcome).map(|outcome| match outcome {
+                    LotOutcome::Refused(claim, error) => Intent::Release(claim, error),
+                    LotOutcome::Again(claim) => Intent::Again(Some(claim)),
+                });
+            }
         };
         let profile = self.profiles[profile].profile.name().to_owned();
         let rejection = Rejection::SerialsExhausted { profile };
@@ -245,6 +261,7 @@ impl Pipeline {
                             key_algorithm: request.key.algorithm,
                             generated,
                             serial: request.serial,
+                            lot: request.lot,
                         };
                         Intent::Reserve(Box::new(Prepared { tbs, claimed, room }))
                     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::checkpoint::LogKeyError;
 use crate::device_key::DeviceKeysError;
 use crate::issuer::IssuerError;
+use crate::lots::LotsError;
 use crate::profile::ProfileError;
 use crate::weak_key::KnownBadKeysError;
 
@@ -48,6 +49,9 @@ pub enum ConfigurationError {
     /// The list of known bad keys does not do.
     #[error(transparent)]
     KnownBadKeys(#[from] KnownBadKeysError),
+    /// The lots do not do.
+    #[error(transparent)]
+    Lots(#[from] LotsError),
     /// The log's key or origin does not do.
     #[error(transparent)]
     LogKey(#[from] LogKeyError),

@@ -19,6 +19,7 @@ pub(super) struct RawConfiguration {
     pub(super) log: RawLog,
     pub(super) engine: RawEngine,
     pub(super) device_keys: Option<RawDeviceKeys>,
+    pub(super) lots: Option<RawLots>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,6 +61,14 @@ pub(super) struct RawLog {
 pub(super) struct RawWitness {
     pub(super) url: String,
     pub(super) vkey: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLots {
+    pub(super) directory: PathBuf,
+    #[serde(default)]
+    pub(super) required: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,7 +12,7 @@ use crate::issuance::CheckedCertificate;
 use crate::lint::Expectation;
 use crate::pipeline::{Asker, CHECK_BATCH, Finished, Pipeline, Work};
 use crate::profile::Profile;
-use crate::record::{DATA_KEY, DATA_PERMIT, IssuedRecord, KEY_GENERATED};
+use crate::record::{DATA_KEY, DATA_LOT_NUMBER, DATA_PERMIT, IssuedRecord, KEY_GENERATED};
 use crate::request::{IssueError, IssueResult, IssueStatus, Issued};
 use crate::slots::Ticket;
 
@@ -81,6 +81,10 @@ impl Pipeline {
         if let Some(permit) = &permit {
             data.insert(DATA_PERMIT, permit);
         }
+        let place = asker.claimed.lot.number().map(|number| number.to_string());
+        if let Some(place) = &place {
+            data.insert(DATA_LOT_NUMBER, place);
+        }
         if asker.claimed.generated.is_some() {
             data.insert(DATA_KEY, KEY_GENERATED);
         }
@@ -90,7 +94,7 @@ impl Pipeline {
             profile: profile.name(),
             profile_digest: profile.digest(),
             lot: request.lot.as_deref(),
-            requester: None,
+            requester: request.requester.as_deref(),
             request_id: &asker.claimed.request_id,
             key_fingerprint: &asker.claimed.key_fingerprint,
             identity: asker.claimed.identity.as_deref(),
@@ -109,7 +113,8 @@ impl Pipeline {
                 self.reserved(ticket, tbs, id, asker);
                 None
             }
-            (Work::Appending(checked, asker), Ok(Committed::Appended(RecordIndex(index)))) => {
+            (Work::Appending(checked, mut asker), Ok(Committed::Appended(RecordIndex(index)))) => {
+                asker.claimed.lot.used();
                 let certificate = checked.logged(index);
                 let kept = asker.claimed.generated.as_ref();
                 let issued = Issued {

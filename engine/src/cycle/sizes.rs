@@ -34,9 +34,15 @@ impl Pipeline {
         identity: Option<&str>,
     ) -> (usize, usize) {
         let certificate = tbs.buffer.len() + self.issuer.form().encoded_bytes_max();
-        let lot = request.lot.as_deref();
-        let record =
-            IssuedRecord::bytes_max(&request.profile, lot, identity, &request.data, certificate);
+        let (lot, line) = (request.lot.as_deref(), request.requester.as_deref());
+        let record = IssuedRecord::bytes_max(
+            &request.profile,
+            lot,
+            line,
+            identity,
+            &request.data,
+            certificate,
+        );
         (certificate, record)
     }
 
