@@ -88,7 +88,8 @@ impl LotBook {
             }
             let open = OpenLot {
                 digest: lot_digest(lot.name()),
-                walk: NumberWalk::new(lot.quantity()),
+                // Which place it is matters to nobody: gaps come last, and a start looks for none.
+                walk: NumberWalk::new(lot.quantity(), 0),
                 lot,
             };
             by_name
