@@ -8,6 +8,7 @@ use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::issuer::Issuer;
 use crate::key::{Sha256, SubjectPublicKeyInfo};
+use crate::lots::{LOT_BYTES_MAX, LotOffer};
 use crate::name::holds_control;
 use crate::permit::PERMIT_BYTES_MAX;
 use crate::profile::Profile;
@@ -22,8 +23,6 @@ const DATA_ENTRIES_MAX: usize = 32;
 const DATA_KEY_BYTES_MAX: usize = 64;
 /// Octets of all keys and values of the line's data. A record has at most 65,535.
 const DATA_BYTES_MAX: usize = 8 * 1024;
-/// Octets of a lot's name.
-const LOT_BYTES_MAX: usize = 128;
 /// Octets of a device identity. Four times the longest serialNumber attribute, so that templates have room.
 const IDENTITY_BYTES_MAX: usize = 256;
 
@@ -49,6 +48,7 @@ pub(crate) struct ValidatedRequest<'a> {
     /// The subject alternative name's value, DER, if there is one.
     pub(crate) alt_names: Option<Vec<u8>>,
     pub(crate) serial: SerialOffer,
+    pub(crate) lot: LotOffer,
 }
 
 /// Holds a verified request against its profile.
@@ -88,6 +88,7 @@ pub(crate) fn validate<'a>(
         subject: content.subject,
         alt_names: content.alt_names,
         serial,
+        lot: LotOffer::None,
     })
 }
 

@@ -10,7 +10,7 @@ use crate::index::{self, EntrySum};
 use crate::published::{Published, checkpoint_path, read_checkpoint, read_vkey};
 use crate::reader::published_size;
 use crate::rebuild::index_dir;
-use crate::record::{ExtractError, KEY_SPACES, KeyExtractor, RecordIndex, RecordKeys};
+use crate::record::{ExtractError, KEY_SPACES, KeyExtractor, RecordIndex, RecordKeys, slot_space};
 use crate::scan::{Fault, corrupt};
 use crate::storage::{DiskStorage, Storage};
 use crate::tlog::{Checkpoint, Note, VerifierKey};
@@ -333,9 +333,9 @@ impl KeySums {
 
     fn add(&mut self, index: RecordIndex, keys: &RecordKeys) {
         if index.0 < self.watermark {
-            for (sum, key) in self.sums.iter_mut().zip(keys) {
+            for (slot, key) in keys.iter().enumerate() {
                 if let Some(key) = key {
-                    sum.add(key, index);
+                    self.sums[slot_space(slot)].add(key, index);
                 }
             }
         }
