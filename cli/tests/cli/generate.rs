@@ -197,7 +197,35 @@ fn a_permit_gets_a_device_that_lost_its_key_another() {
         &birthmark(&["key", "ack", "--config", &config, serial], b""),
         0,
     );
-    let second = lines(&birthmark(&again, b""));
+    // Permits that do not count are told: for another key; for another device, though it lasts longer.
+    let fingerprint = "ab".repeat(32);
+    let other = |name: &str, changed: &[&str], valid: &str| {
+        let (permit, fixed) = (file(name), ["--replaces", "0", "--valid", valid]);
+        let whose = ["--officer-key", &officer, "--out", &permit];
+        assert_code(
+            &birthmark(&[&new[..], changed, &fixed, &whose].concat(), b""),
+            0,
+        );
+        permit
+    };
+    let own_key = ["--identity", "SN-1", "--key-fingerprint", &fingerprint];
+    let own_key = other("key.permit", &own_key, "48h");
+    let elsewhere = other("SN-2.permit", &["--identity", "SN-2", "--any-key"], "48h");
+    for (permit, reason) in [
+        (&own_key, "permit-other-key"),
+        (&elsewhere, "permit-other-device"),
+    ] {
+        let asked = with(&issue, &[&one[..], &["--permit", permit]].concat());
+        let told = birthmark(&asked, b"");
+        assert_code(&told, 1);
+        assert_eq!(lines(&told)[0]["reason"], reason);
+    }
+    // The one that counts is found beside them.
+    let all = [
+        "--permit", &own_key, "--permit", &elsewhere, "--permit", &permit,
+    ];
+    let beside = with(&issue, &[&one[..], &all].concat());
+    let second = lines(&birthmark(&beside, b""));
     assert_eq!(
         (&second[0]["status"], &second[0]["index"]),
         (&"issued".into(), &1.into())
