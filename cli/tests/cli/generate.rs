@@ -237,6 +237,64 @@ fn a_permit_gets_a_device_that_lost_its_key_another() {
 }
 
 #[test]
+fn a_lost_spool_and_a_lost_file_need_key_init() {
+    let (factory, issue) = station();
+    let config = factory.path("ca/birthmark.toml");
+    let config = config.to_str().unwrap();
+    let made = |serial: &str| {
+        let serial = format!("serial={serial}");
+        birthmark(
+            &with(&issue, &["--data", "maker=Acme", "--data", &serial]),
+            b"",
+        )
+    };
+    let init = |waiting: u64| {
+        let output = birthmark(&["key", "init", "--config", config, "--json"], b"");
+        assert_code(&output, 0);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["waiting"], waiting);
+    };
+    let refused = |about: &str| {
+        let output = made("SN-9");
+        assert_code(&output, 3);
+        let told = error_line(&output);
+        assert!(told.contains("birthmark key init"), "{about}: {told}");
+    };
+    let state = |serial: &str| lines(&made(serial))[0]["key_state"].clone();
+    assert_code(&made("SN-1"), 0);
+
+    let spool = factory.path("ca/spool");
+    fs::rename(&spool, factory.path("away")).unwrap();
+    refused("a spool that is gone");
+    init(0);
+    assert_eq!(state("SN-1"), "not-kept");
+    let second = lines(&made("SN-2"));
+
+    // Damaged at the end of what was written; then moved away; each time nothing is made before somebody says so.
+    let path = spool.join("000000000000.keys");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.iter().rposition(|octet| *octet != 0).unwrap();
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    refused("a damaged end");
+    let listed = birthmark(&["key", "list", "--config", config], b"");
+    assert_code(&listed, 3);
+    assert!(error_line(&listed).contains("000000000000.keys"));
+    assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is written over");
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(lines(&made("SN-2"))[0]["key"], second[0]["key"]);
+    fs::rename(&path, factory.path("damaged")).unwrap();
+    refused("a file that was moved away");
+    init(0);
+    assert_eq!(state("SN-2"), "not-kept");
+    let third = lines(&made("SN-3"));
+    assert_opens(&factory, &third[0]);
+    init(1);
+    assert_eq!(lines(&made("SN-3"))[0]["key"], third[0]["key"]);
+}
+
+#[test]
 fn wrong_usage_is_told_in_one_line() {
     let (factory, issue) = station();
     let config = factory.path("ca/birthmark.toml");

@@ -1,9 +1,11 @@
 //! Keys that the engine makes: openssl opens them, retries bring the same bytes until they are acknowledged,
 //! and nothing of them is anywhere else.
 
+mod compaction;
 mod faults;
 mod killed;
 mod line;
+mod lost_ends;
 mod memory;
 mod spool_and_log;
 
