@@ -1,18 +1,26 @@
 //! Lists of devices for which keys are made: CSV with a head line, or one JSON object for each line.
 //!
-//! A device is one line. One that cannot be read is a rejected item of its own and never stops the others.
-//! Nothing is collected: one line at a time is read and handed on.
+//! A device is one line. One that cannot be read is a rejected item of its own and does not stop the others. A
+//! quoted CSV field may hold no line break; one that does is rejected with all its lines, so that its text never
+//! becomes a device. Nothing is collected: one line at a time is read and handed on.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
 use crate::input::{InputError, InputRejection, STANDARD_INPUT};
 
 /// Longest line. The engine takes 8 KiB of data for a device; JSON may write six characters for one.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Lines that are passed over because a quoted field spans them, at most; then nobody knows what the rest means.
+const QUOTED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Columns of a CSV file, at most: as many as the engine takes.
 const COLUMNS_MAX: usize = 32;
@@ -45,6 +53,11 @@ pub enum DeviceLineError {
     /// A quote without its partner, or text after one.
     #[error("a quoted field does not end with its quote, or a line break stands in it")]
     Quote,
+    /// A quoted field goes on over more lines than are passed over.
+    #[error(
+        "a quoted field has no end within {QUOTED_BYTES_MAX} bytes, so the rest of the list is not read"
+    )]
+    Endless,
     /// A line with more or fewer fields than the head line.
     #[error("the line has {fields} fields, and the head line {columns}")]
     Fields {
@@ -121,7 +134,8 @@ fn read_list(
     let mut form = None;
     let mut number = 0_u64;
     loop {
-        let line = match next_line(reader) {
+        let is_csv = matches!(form, Some(Form::Csv(_)));
+        let line = match next_line(reader, is_csv) {
             Ok(Some(line)) => line,
             Ok(None) => break,
             Err(error) => {
@@ -147,10 +161,14 @@ fn read_list(
             },
         };
         number += 1;
+        let is_last = matches!(data, Err(DeviceLineError::Endless));
         sink(DeviceItem {
             name: format!("{name}#{number}"),
             data: data.map_err(InputRejection::Device),
         })?;
+        if is_last {
+            break;
+        }
     }
     match form {
         Some(_) => ControlFlow::Continue(()),
@@ -161,21 +179,29 @@ fn read_list(
     }
 }
 
-/// The next line that is not empty, without its end. A line that is too long is passed over.
-fn next_line(reader: &mut dyn BufRead) -> io::Result<Option<Result<String, DeviceLineError>>> {
+/// The next line that is not empty, without its end. A line that is too long is passed over; so are, in CSV, the
+/// lines that a quoted field spans.
+fn next_line(
+    reader: &mut dyn BufRead,
+    is_csv: bool,
+) -> io::Result<Option<Result<String, DeviceLineError>>> {
     loop {
+        let mut quotes = Quotes::FieldStart;
         let mut line = Vec::new();
-        let mut limited = (&mut *reader).take(LINE_BYTES_MAX as u64 + 1);
-        if limited.read_until(b'\n', &mut line)? == 0 {
+        if read_part(reader, &mut line, &mut quotes)? == 0 {
             return Ok(None);
         }
-        if line.len() > LINE_BYTES_MAX {
-            let mut ended = line.ends_with(b"\n");
-            while !ended {
-                line.clear();
-                let mut limited = (&mut *reader).take(LINE_BYTES_MAX as u64);
-                ended = limited.read_until(b'\n', &mut line)? == 0 || line.ends_with(b"\n");
-            }
+        let too_long = line.len() > LINE_BYTES_MAX;
+        let mut part = Vec::new();
+        let mut ended = line.ends_with(b"\n");
+        while too_long && !ended {
+            let read = read_part(reader, &mut part, &mut quotes)?;
+            ended = read == 0 || part.ends_with(b"\n");
+        }
+        if is_csv && quotes == Quotes::Quoted {
+            return pass_over(reader, &mut quotes).map(|error| Some(Err(error)));
+        }
+        if too_long {
             return Ok(Some(Err(DeviceLineError::TooLong)));
         }
         let text = match std::str::from_utf8(&line) {
@@ -186,6 +212,62 @@ fn next_line(reader: &mut dyn BufRead) -> io::Result<Option<Result<String, Devic
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if !text.trim().is_empty() {
             return Ok(Some(Ok(text.to_owned())));
+        }
+    }
+}
+
+/// Reads up to the end of a line or the limit, in the place of what was there. Returns how many octets.
+fn read_part(
+    reader: &mut dyn BufRead,
+    part: &mut Vec<u8>,
+    quotes: &mut Quotes,
+) -> io::Result<usize> {
+    part.clear();
+    let mut limited = (&mut *reader).take(LINE_BYTES_MAX as u64 + 1);
+    let read = limited.read_until(b'\n', part)?;
+    *quotes = part
+        .iter()
+        .fold(*quotes, |quotes, octet| quotes.after(*octet));
+    Ok(read)
+}
+
+/// Passes over lines until the quoted field has ended that the last one left open, and its line with it.
+fn pass_over(reader: &mut dyn BufRead, quotes: &mut Quotes) -> io::Result<DeviceLineError> {
+    let mut part = Vec::new();
+    let mut passed = 0;
+    loop {
+        let read = read_part(reader, &mut part, quotes)?;
+        passed += read;
+        if read == 0 || part.ends_with(b"\n") && *quotes != Quotes::Quoted {
+            return Ok(DeviceLineError::Quote);
+        }
+        if passed > QUOTED_BYTES_MAX {
+            return Ok(DeviceLineError::Endless);
+        }
+    }
+}
+
+/// Where in a CSV line a reader is, RFC 4180 §2. Outside of quotes a line break ends the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    FieldStart,
+    /// In a field without quotes, or after one with them.
+    Plain,
+    Quoted,
+    /// After a quote in a quoted field: its end, or half of a doubled one.
+    Closing,
+}
+
+impl Quotes {
+    fn after(self, octet: u8) -> Quotes {
+        match (self, octet) {
+            (Quotes::FieldStart | Quotes::Closing, b'"') => Quotes::Quoted,
+            (Quotes::Quoted, b'"') => Quotes::Closing,
+            (Quotes::Quoted, _) => Quotes::Quoted,
+            (_, b',' | b'\n') => Quotes::FieldStart,
+            // What spreadsheets put before UTF-8.
+            (Quotes::FieldStart, 0xef | 0xbb | 0xbf) => Quotes::FieldStart,
+            _ => Quotes::Plain,
         }
     }
 }
@@ -206,9 +288,10 @@ fn head(line: &str) -> Result<Vec<String>, DeviceLineError> {
 
 fn device(form: &Form, line: &str) -> Result<DeviceData, DeviceLineError> {
     match form {
-        Form::Json => {
-            serde_json::from_str(line).map_err(|error| DeviceLineError::Json(error.to_string()))
-        }
+        Form::Json => match serde_json::from_str(line) {
+            Ok(UniqueKeys(data)) => Ok(data),
+            Err(error) => Err(DeviceLineError::Json(error.to_string())),
+        },
         Form::Csv(columns) => {
             let fields = fields(line)?;
             if fields.len() != columns.len() {
@@ -219,6 +302,36 @@ fn device(form: &Form, line: &str) -> Result<DeviceData, DeviceLineError> {
             }
             Ok(columns.iter().cloned().zip(fields).collect())
         }
+    }
+}
+
+/// An object in which no key stands twice: of two values, nobody knows which one was meant.
+struct UniqueKeys(DeviceData);
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+
+        impl<'de> Visitor<'de> for Keys {
+            type Value = UniqueKeys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<UniqueKeys, A::Error> {
+                let mut data = DeviceData::new();
+                while let Some((key, value)) = map.next_entry::<String, String>()? {
+                    if data.contains_key(&key) {
+                        return Err(A::Error::custom(format_args!("key {key:?} stands twice")));
+                    }
+                    data.insert(key, value);
+                }
+                Ok(UniqueKeys(data))
+            }
+        }
+
+        deserializer.deserialize_map(Keys)
     }
 }
 
@@ -304,6 +417,57 @@ mod tests {
         assert!(seen[1].1.is_err() && seen[2].1.is_err());
         let last = ("in#4".to_owned(), Ok(pairs(&[("serial", "SN-3")])));
         assert_eq!(seen[3], last);
+    }
+
+    #[test]
+    fn a_quoted_field_over_lines_is_one_item_and_no_device() {
+        // The second line of the field looks like a device.
+        let text = "serial,note\nSN-1,\"one\nSN-2,two\nSN-3,\"\"three\"\nSN-4,four\n";
+        let seen = read(text.as_bytes());
+        let told = |number: usize| seen[number].1.clone().unwrap_err();
+        assert!(told(0).contains("line break"), "{}", told(0));
+        assert_eq!(seen[1].0, "in#2");
+        assert_eq!(
+            seen[1].1,
+            Ok(pairs(&[("note", "four"), ("serial", "SN-4")]))
+        );
+        assert_eq!(seen.len(), 2);
+        // In a later field of the line where the first one ends; in a line over the limit, of other octets.
+        let long = "x".repeat(LINE_BYTES_MAX);
+        for field in ["\"a\nb\",\"c\n", "x,\"a\n", "x,\"\n\r\n\n"] {
+            let text = format!("serial,note\n{field}SN-2,two\n\"\nSN-4,four\n");
+            let seen = read(text.as_bytes());
+            assert_eq!((seen.len(), seen[0].1.is_err()), (2, true), "{field:?}");
+            let text = format!("serial,note\n\"{long}\",{field}SN-2,two\n\"\nSN-4,four\n");
+            let seen = read(text.as_bytes());
+            assert_eq!((seen.len(), seen[0].1.is_err()), (2, true), "{field:?}");
+        }
+        assert_eq!(read(b"serial,note\nx,\"\xff\nSN-2,two\n\"\n").len(), 1);
+        // A quote within a field without quotes is text.
+        let seen = read(b"serial,note\nSN-1,5\" pipe\nSN-2,\"\"\n");
+        assert!(seen.len() == 2 && seen.iter().all(|(_, data)| data.is_ok()));
+    }
+
+    #[test]
+    fn a_quoted_field_without_end_ends_the_list() {
+        let mut text = b"serial,note\nSN-1,\"one\n".to_vec();
+        while text.len() < 2 * QUOTED_BYTES_MAX {
+            text.extend(b"SN-2,two\n");
+        }
+        for end in ["", "\"\nSN-3,three\n"] {
+            let seen = read(&[&text, end.as_bytes()].concat());
+            assert_eq!(seen.len(), 1);
+            let told = seen[0].1.clone().unwrap_err();
+            assert!(told.contains("1048576"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused() {
+        let seen = read(b"{\"serial\":\"SN-1\",\"serial\":\"SN-2\"}\n{\"serial\":\"SN-3\"}\n");
+        let told = seen[0].1.clone().unwrap_err();
+        assert!(told.contains("\"serial\" stands twice"), "{told}");
+        assert!(seen[1].1.is_ok());
     }
 
     #[test]

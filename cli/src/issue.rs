@@ -17,10 +17,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use birthmark_engine::record::Record;
 use birthmark_engine::{
     Configuration, Engine, Fault, IssueError, IssueStatus, Issued, Pending, Request, Station,
     SubmitError,
 };
+use birthmark_log::RecordIndex;
 use indicatif::ProgressBar;
 
 use crate::command::{CommandError, Exit};
@@ -332,10 +334,20 @@ impl<W: Write> Issuing<'_, W> {
         asked: &mut Option<Asked>,
         result: &Result<Issued, IssueError>,
     ) -> Option<Answer> {
-        let permit = self.permits.called_for(result)?.to_vec();
+        let identity_of = |index| self.identity_of(index);
+        let permit = self.permits.called_for(result, identity_of)?.to_vec();
         match self.ask(asked.take()?, Some(permit)) {
             Ok(pending) => Some(Answer::Pending(pending)),
             Err(fault) => Some(Answer::Fault(fault)),
+        }
+    }
+
+    /// The device of an entry.
+    fn identity_of(&self, index: u64) -> Option<String> {
+        let record = self.engine.log().read(RecordIndex(index)).ok()?;
+        match Record::decode(&record) {
+            Ok(Record::Issued(issued)) => issued.identity.map(str::to_owned),
+            _ => None,
         }
     }
 

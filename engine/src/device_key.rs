@@ -22,16 +22,16 @@ pub use pkcs8::{SECRET_CHARS_MIN, SecretError, TransportSecret};
 pub use seal::{Delivery, DeviceKeys, EncryptedKey, KeyDelivery};
 pub use spool::{
     Acknowledgement, KeySpool, SPOOL_BYTES_MAX_DEFAULT, SPOOL_KEYS_MAX_DEFAULT, SpoolError,
-    SpoolOpenError, SpoolOptions, SpooledKey,
+    SpoolFileDamage, SpoolOpenError, SpoolOptions, SpooledKey, read_spool_file,
 };
 pub use station::DeviceKeysOpenError;
 
 pub(crate) use configuration::{DeviceKeyFiles, RawDeviceKeys};
 pub(crate) use generate::{GeneratedKey, NoKey};
-pub(crate) use making::{KeptKey, KeyMaker, prove_possession};
+pub(crate) use making::{KeptKey, KeyMaker, are_recorded, prove_possession};
 pub(crate) use policy::{GeneratedKeyRule, check_rule};
 use seal::NotSealed;
-pub(crate) use spool::{Room, SpoolEntry, SpoolSink};
+pub(crate) use spool::{LogEnd, Room, SpoolEntry, SpoolSink};
 pub(crate) use station::SealedStation;
 
 /// A certificate's serial number as the engine makes them: what the spool knows a key by.

@@ -45,6 +45,10 @@ pub enum Fault {
     /// The spool of generated keys failed, or a key in it cannot be read.
     #[error("{0}")]
     KeySpool(String),
+    /// No key can be encrypted for the line's certificate now: it has expired, or is not valid yet. No key was
+    /// made that is not kept; requests with keys of their own go on.
+    #[error("no key can be made for the line: {0}")]
+    Recipient(String),
     /// The engine is closing.
     #[error("the engine is closing and takes no more requests")]
     Closing,
@@ -83,6 +87,7 @@ impl Fault {
             Self::SignerStopped(_) => (909, "signer-stopped", Action::CallOfficer),
             Self::KeySpoolFull(_) => (910, "key-spool-full", Action::Stop),
             Self::KeySpool(_) => (911, "key-spool", Action::Stop),
+            Self::Recipient(_) => (912, "recipient", Action::CallOfficer),
         }
     }
 }

@@ -14,7 +14,7 @@ use birthmark_log::{Commit, CommitSink, Log};
 use crossbeam_queue::ArrayQueue;
 
 use crate::claims::{Claim, ClaimId, Claims, Waiter};
-use crate::device_key::{KeptKey, KeyMaker, SpoolError, SpoolSink};
+use crate::device_key::{KeptKey, KeyMaker, LogEnd, SpoolError, SpoolSink, are_recorded};
 use crate::fault::Fault;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::issuer::Issuer;
@@ -29,7 +29,7 @@ use crate::request::{IssueResult, IssueStatus, Issued, Request};
 use crate::serial_allocator::SerialAllocator;
 use crate::serial_offer::SerialOffer;
 use crate::slots::{Slots, Ticket};
-use crate::tbs::{TbsCertificate, TbsTemplate};
+use crate::tbs::{Serial, TbsCertificate, TbsTemplate};
 use crate::weak_key::KnownBadKeys;
 
 /// Requests that one worker takes at a time, from parse to prepare: about 0.7 ms of P-256 verification, so
@@ -186,6 +186,9 @@ impl Pipeline {
             slots,
         });
         let _ = relay.pipeline.set(Arc::downgrade(&pipeline));
+        if let Some(keys) = &pipeline.keys {
+            keys.spool.compact();
+        }
         pipeline
     }
 
@@ -359,6 +362,16 @@ impl SpoolSink for Relay {
         if let Some(pipeline) = self.pipeline() {
             pipeline.spooled(outcomes);
         }
+    }
+
+    fn log_end(&self) -> Option<LogEnd> {
+        let pipeline = self.pipeline()?;
+        Some(LogEnd::of(&pipeline.log))
+    }
+
+    fn are_recorded(&self, serials: &[Serial]) -> bool {
+        self.pipeline()
+            .is_some_and(|pipeline| are_recorded(&pipeline.log, serials))
     }
 }
 

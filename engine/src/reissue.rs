@@ -24,9 +24,10 @@ use crate::fault::Fault;
 use crate::hex;
 use crate::index_keys::{IDENTITY_SPACE, KEY_SPACE, issued_keys};
 use crate::issuance::LoggedCertificate;
+use crate::key::sha256;
 use crate::permit::{Officers, PermitProblem, Wanted};
 use crate::profile::Profile;
-use crate::record::{IssuedRecord, Record};
+use crate::record::{DATA_PERMIT, IssuedRecord, Record};
 use crate::rejection::Rejection;
 use crate::validate::ValidatedRequest;
 
@@ -191,7 +192,7 @@ impl<H: History> Judge<'_, H> {
             match self.walk(newest, &candidate.request)? {
                 Walk::Met(earlier) => {
                     return match self.another_key(candidate, &earlier, by_identity)? {
-                        Some(replacement) => Ok(Verdict::Replaces(replacement)),
+                        Some(verdict) => Ok(verdict),
                         None => self.answered(earlier, keys, by_identity),
                     };
                 }
@@ -269,26 +270,31 @@ impl<H: History> Judge<'_, H> {
     }
 
     /// A request for a generated key is the same whenever it comes, also when the device lost its key. Then an
-    /// officer's permit for its newest record, and nothing less, makes it a request for another key.
+    /// officer's permit for its newest record, and nothing less, makes it a request for another key. `None` where
+    /// nobody asks for one: without a permit, or with the one that the newest record spent.
     fn another_key(
         &self,
         candidate: &Candidate<'_>,
         earlier: &Earlier,
         by_identity: Option<u64>,
-    ) -> Result<Option<Replacement>, Fault> {
-        let asked = candidate.request.generated
-            && candidate.permit.is_some()
-            && candidate.profile.reissue() == Reissue::Permit
-            && by_identity == Some(earlier.index);
-        if !asked {
-            return Ok(None);
-        }
-        let Verdict::Replaces(replacement) =
-            self.permitted(candidate, candidate.permit, earlier.index)
-        else {
+    ) -> Result<Option<Verdict>, Fault> {
+        let Some(note) = candidate.permit else {
             return Ok(None);
         };
-        Ok((self.reissues(earlier)? < REISSUES_MAX).then_some(replacement))
+        let asked = candidate.request.generated
+            && candidate.profile.reissue() == Reissue::Permit
+            && by_identity == Some(earlier.index);
+        if !asked || earlier.spent(note) {
+            return Ok(None);
+        }
+        if self.reissues(earlier)? >= REISSUES_MAX {
+            return Ok(Some(Verdict::Refused(Rejection::ReissueLimit {
+                identity: identity(candidate),
+                index: earlier.index,
+            })));
+        }
+        let verdict = self.permitted(candidate, Some(note), earlier.index);
+        Ok(Some(verdict))
     }
 
     /// Reissues before a record, in its chain; over [`REISSUES_MAX`] if there are more than that.
@@ -446,6 +452,15 @@ impl Earlier {
             Ok(Record::Issued(issued)) => Some(issued),
             _ => None,
         }
+    }
+
+    /// Whether this permit allowed the record.
+    fn spent(&self, permit: &[u8]) -> bool {
+        let issued = self.issued();
+        let digest = issued
+            .as_ref()
+            .and_then(|issued| issued.data.get(DATA_PERMIT));
+        digest.is_some_and(|digest| *digest == hex::encode(&sha256(permit)))
     }
 
     /// The certificate in the record.

@@ -154,20 +154,35 @@ impl Permits {
     /// best what is wrong with it.
     ///
     /// A device whose generated key was acknowledged is answered without it; a permit for that entry asks for
-    /// another key.
-    pub(super) fn called_for(&self, result: &Result<Issued, IssueError>) -> Option<&[u8]> {
+    /// another key. `identity_of` tells whose entry it is.
+    pub(super) fn called_for(
+        &self,
+        result: &Result<Issued, IssueError>,
+        identity_of: impl Fn(u64) -> Option<String>,
+    ) -> Option<&[u8]> {
+        let counts = |permit: &Permit, note: &[u8]| {
+            let station = self.station.as_ref();
+            station.is_none_or(|station| station.counts(permit, note))
+        };
         if let Ok(issued) = result {
             let gone = matches!(
                 issued.key,
                 Some(KeyDelivery::Acknowledged | KeyDelivery::NotKept)
             );
-            let same_entry = self.by_entry.get(&issued.certificate.index());
-            let station = self.station.as_ref();
-            let counts = |(permit, note): &&(Permit, Vec<u8>)| {
-                station.is_none_or(|station| station.counts(permit, note))
-            };
-            let permit = same_entry.filter(|_| gone)?.iter().find(counts);
-            return permit.map(|(_, note)| note.as_slice());
+            let index = issued.certificate.index();
+            let same_entry = self.by_entry.get(&index).filter(|_| gone)?;
+            let identity = identity_of(index).map(|identity| fold_identity(&identity));
+            // Another log's entry of the same number is none of this device's.
+            let own_log = same_entry.iter().filter(|(permit, _)| {
+                let station = self.station.as_ref();
+                station.is_none_or(|station| permit.log == station.log)
+            });
+            let chosen = own_log.max_by_key(|(permit, note)| {
+                let own = identity.as_ref() == Some(&permit.identity);
+                let any_key = permit.key_fingerprint.is_none();
+                (own, any_key, counts(permit, note), permit.not_after_s)
+            });
+            return chosen.map(|(_, note)| note.as_slice());
         }
         let Err(IssueError::Rejected(Rejection::PermitNeeded {
             identity,
@@ -185,10 +200,6 @@ impl Permits {
         let of_key = |permit: &Permit| match &permit.key_fingerprint {
             Some(key) => hex::encode(key) == *key_fingerprint,
             None => true,
-        };
-        let counts = |permit: &Permit, note: &[u8]| {
-            let station = self.station.as_ref();
-            station.is_none_or(|station| station.counts(permit, note))
         };
         let for_key = of_device()
             .filter(|(permit, _)| of_key(permit))

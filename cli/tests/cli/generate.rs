@@ -197,7 +197,35 @@ fn a_permit_gets_a_device_that_lost_its_key_another() {
         &birthmark(&["key", "ack", "--config", &config, serial], b""),
         0,
     );
-    let second = lines(&birthmark(&again, b""));
+    // Permits that do not count are told: for another key; for another device, though it lasts longer.
+    let fingerprint = "ab".repeat(32);
+    let other = |name: &str, changed: &[&str], valid: &str| {
+        let (permit, fixed) = (file(name), ["--replaces", "0", "--valid", valid]);
+        let whose = ["--officer-key", &officer, "--out", &permit];
+        assert_code(
+            &birthmark(&[&new[..], changed, &fixed, &whose].concat(), b""),
+            0,
+        );
+        permit
+    };
+    let own_key = ["--identity", "SN-1", "--key-fingerprint", &fingerprint];
+    let own_key = other("key.permit", &own_key, "48h");
+    let elsewhere = other("SN-2.permit", &["--identity", "SN-2", "--any-key"], "48h");
+    for (permit, reason) in [
+        (&own_key, "permit-other-key"),
+        (&elsewhere, "permit-other-device"),
+    ] {
+        let asked = with(&issue, &[&one[..], &["--permit", permit]].concat());
+        let told = birthmark(&asked, b"");
+        assert_code(&told, 1);
+        assert_eq!(lines(&told)[0]["reason"], reason);
+    }
+    // The one that counts is found beside them.
+    let all = [
+        "--permit", &own_key, "--permit", &elsewhere, "--permit", &permit,
+    ];
+    let beside = with(&issue, &[&one[..], &all].concat());
+    let second = lines(&birthmark(&beside, b""));
     assert_eq!(
         (&second[0]["status"], &second[0]["index"]),
         (&"issued".into(), &1.into())
@@ -206,6 +234,64 @@ fn a_permit_gets_a_device_that_lost_its_key_another() {
     let third = lines(&birthmark(&again, b""));
     assert_eq!(third[0]["status"], "existing");
     assert_eq!(third[0]["key"], second[0]["key"]);
+}
+
+#[test]
+fn a_lost_spool_and_a_lost_file_need_key_init() {
+    let (factory, issue) = station();
+    let config = factory.path("ca/birthmark.toml");
+    let config = config.to_str().unwrap();
+    let made = |serial: &str| {
+        let serial = format!("serial={serial}");
+        birthmark(
+            &with(&issue, &["--data", "maker=Acme", "--data", &serial]),
+            b"",
+        )
+    };
+    let init = |waiting: u64| {
+        let output = birthmark(&["key", "init", "--config", config, "--json"], b"");
+        assert_code(&output, 0);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["waiting"], waiting);
+    };
+    let refused = |about: &str| {
+        let output = made("SN-9");
+        assert_code(&output, 3);
+        let told = error_line(&output);
+        assert!(told.contains("birthmark key init"), "{about}: {told}");
+    };
+    let state = |serial: &str| lines(&made(serial))[0]["key_state"].clone();
+    assert_code(&made("SN-1"), 0);
+
+    let spool = factory.path("ca/spool");
+    fs::rename(&spool, factory.path("away")).unwrap();
+    refused("a spool that is gone");
+    init(0);
+    assert_eq!(state("SN-1"), "not-kept");
+    let second = lines(&made("SN-2"));
+
+    // Damaged at the end of what was written; then moved away; each time nothing is made before somebody says so.
+    let path = spool.join("000000000000.keys");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.iter().rposition(|octet| *octet != 0).unwrap();
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    refused("a damaged end");
+    let listed = birthmark(&["key", "list", "--config", config], b"");
+    assert_code(&listed, 3);
+    assert!(error_line(&listed).contains("000000000000.keys"));
+    assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is written over");
+    bytes[last] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(lines(&made("SN-2"))[0]["key"], second[0]["key"]);
+    fs::rename(&path, factory.path("damaged")).unwrap();
+    refused("a file that was moved away");
+    init(0);
+    assert_eq!(state("SN-2"), "not-kept");
+    let third = lines(&made("SN-3"));
+    assert_opens(&factory, &third[0]);
+    init(1);
+    assert_eq!(lines(&made("SN-3"))[0]["key"], third[0]["key"]);
 }
 
 #[test]

@@ -41,13 +41,15 @@ pub(crate) struct KeptKey {
 
 impl KeyMaker {
     /// Encrypts a key that was claimed. Room is taken first: a key that could not be kept is not encrypted for
-    /// anybody.
+    /// anybody. Nor is it for a recipient that is not valid now.
     pub(crate) fn seal(
         &self,
         profile: &Profile,
         key: &GeneratedKey,
+        now_s: u64,
     ) -> Result<(EncryptedKey, Room), Fault> {
         let rule = profile.generated_key().ok_or(Fault::Random)?;
+        self.sealers.check_valid_at(rule.delivery, now_s)?;
         let room = self
             .spool
             .take_room(self.sealers.bytes_max(rule.delivery))?;
@@ -69,6 +71,14 @@ impl KeyMaker {
         let done = |outcome: &&Acknowledgement| **outcome == Acknowledgement::Done;
         Ok(outcomes.iter().filter(done).count())
     }
+}
+
+/// Whether the log has a certificate for each of these serial numbers.
+pub(crate) fn are_recorded(log: &Log, serials: &[Serial]) -> bool {
+    serials.iter().all(|serial| {
+        let found = log.find(SERIAL_SPACE, &serial_index_key(serial));
+        matches!(found, Ok(Some(_))) && !is_unrecorded(log, serial)
+    })
 }
 
 /// Whether the log certainly has no certificate with this serial number. What cannot be read may be one.
@@ -116,7 +126,7 @@ impl Pipeline {
         } = &self.profiles[profile];
         let tbs = prepare(claimed, profile, template, &self.issuer, &self.pool, now_s)?;
         let sealed = match (key, &self.keys) {
-            (Some(key), Some(keys)) => Some(keys.seal(profile, key)?),
+            (Some(key), Some(keys)) => Some(keys.seal(profile, key, now_s)?),
             _ => None,
         };
         let serial = tbs.serial;
@@ -178,9 +188,9 @@ impl Pipeline {
 
     /// Sends encrypted keys to the spool. Their work waits in its slots.
     pub(crate) fn keep_keys(&self, entries: Vec<SpoolEntry>) {
-        if let Some(keys) = &self.keys
-            && !entries.is_empty()
-        {
+        let Some(keys) = &self.keys else { return };
+        keys.spool.log_has(self.log.len());
+        if !entries.is_empty() {
             keys.spool.write(entries, self.slots.in_use());
         }
     }

@@ -198,6 +198,16 @@ impl Sealers {
         }
     }
 
+    /// Whether keys may be delivered that way now.
+    pub(crate) fn check_valid_at(&self, delivery: Delivery, now_s: u64) -> Result<(), Fault> {
+        match (delivery, &self.cms) {
+            (Delivery::Cms, Some(recipient)) => recipient
+                .check_valid_at(now_s)
+                .map_err(|error| Fault::Recipient(error.to_string())),
+            _ => Ok(()),
+        }
+    }
+
     /// Octets of the largest encrypted key of this kind.
     pub(crate) fn bytes_max(&self, delivery: Delivery) -> usize {
         match delivery {

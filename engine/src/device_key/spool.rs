@@ -5,86 +5,39 @@
 //! acknowledgement or the engine's word that no certificate will follow; a file goes when all its keys are
 //! marked.
 
+mod account;
 mod binding;
+mod compact;
 mod file;
+mod inspect;
 mod open;
+mod options;
+mod state;
 mod thread;
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use birthmark_log::{DiskStorage, LockGuard, Log, Storage, StorageFile};
+use birthmark_log::{LockGuard, Log};
 
 use super::Serial;
 use super::seal::{Delivery, EncryptedKey};
 use crate::fault::Fault;
 use crate::slots::Ticket;
 
-use binding::Binding;
+pub(crate) use binding::LogEnd;
+pub use inspect::{SpoolFileDamage, read_spool_file};
 use open::Purpose;
 pub use open::SpoolOpenError;
+pub use options::{SPOOL_BYTES_MAX_DEFAULT, SPOOL_KEYS_MAX_DEFAULT, SpoolOptions};
+use state::{Marking, Place, Shared};
 
-/// Keys that wait at the same time, unless the configuration says otherwise: two runs of a million. Each
-/// takes about 60 bytes of memory.
-pub const SPOOL_KEYS_MAX_DEFAULT: usize = 1 << 21;
-
-/// Bytes of the spool's files, unless the configuration says otherwise: four million keys for P-256.
-pub const SPOOL_BYTES_MAX_DEFAULT: u64 = 4 << 30;
-
-/// Bytes of one file, some ten thousand keys. A key that nobody acknowledges keeps its file.
-const FILE_BYTES_DEFAULT: u64 = 8 << 20;
-
-/// How a spool is opened.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct SpoolOptions {
-    /// Where its files are. An engine makes it if its log has no generated key yet.
-    pub directory: PathBuf,
-    /// Keys that wait at the same time, at most. Default: [`SPOOL_KEYS_MAX_DEFAULT`].
-    pub keys_max: usize,
-    /// Bytes of its files, at most, but for one file. Default: [`SPOOL_BYTES_MAX_DEFAULT`].
-    pub bytes_max: u64,
-    /// Bytes of one file, a multiple of 64 KiB from 128 KiB to 64 MiB. Default: 8 MiB.
-    pub file_bytes: u64,
-    /// Sync as soon as this many keys wait. Default: 128, as the log does.
-    pub sync_keys_max: usize,
-    /// Sync as soon as the oldest has waited this long. Default: 4 ms, as the log does.
-    pub sync_wait_max: Duration,
-    /// The file system. Default: the real one.
-    pub storage: Arc<dyn Storage>,
-}
-
-impl SpoolOptions {
-    /// The defaults, which are right for production.
-    #[must_use]
-    pub fn new(directory: PathBuf) -> Self {
-        Self {
-            directory,
-            keys_max: SPOOL_KEYS_MAX_DEFAULT,
-            bytes_max: SPOOL_BYTES_MAX_DEFAULT,
-            file_bytes: FILE_BYTES_DEFAULT,
-            sync_keys_max: 128,
-            sync_wait_max: Duration::from_millis(4),
-            storage: Arc::new(DiskStorage),
-        }
-    }
-}
-
-impl fmt::Debug for SpoolOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SpoolOptions")
-            .field("directory", &self.directory)
-            .field("keys_max", &self.keys_max)
-            .field("bytes_max", &self.bytes_max)
-            .finish_non_exhaustive()
-    }
-}
+/// Records of the log after which the spool notes again how far it is: what a start reads after a crash, at most,
+/// some seconds.
+const NOTE_RECORDS_MAX: u64 = 1 << 18;
 
 /// Why the spool does not do what it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,10 +101,15 @@ pub struct SpooledKey {
     pub delivery: Delivery,
 }
 
-/// Takes the answers: which keys are durable.
+/// Takes the answers, which keys are durable; and knows the log. Called on the spool's thread.
 pub(crate) trait SpoolSink: Send + Sync {
-    /// Called on the spool's thread.
     fn spooled(&self, outcomes: Vec<(Ticket, Result<(), SpoolError>)>);
+
+    /// How far the log is; `None` while nobody can say.
+    fn log_end(&self) -> Option<LogEnd>;
+
+    /// Whether the certificates of these keys are all in the log.
+    fn are_recorded(&self, serials: &[Serial]) -> bool;
 }
 
 /// A key on its way into the spool.
@@ -189,8 +147,6 @@ impl Drop for Room {
 pub struct KeySpool {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// The log that it belongs to.
-    binding: Mutex<Binding>,
     /// Where the next key went when it was opened: file, and number there.
     end_at_open: (u64, u32),
     /// Given back after the thread has ended.
@@ -203,56 +159,6 @@ impl fmt::Debug for KeySpool {
             .field("waiting", &self.waiting())
             .finish_non_exhaustive()
     }
-}
-
-struct Shared {
-    options: SpoolOptions,
-    sink: Option<Arc<dyn SpoolSink>>,
-    state: Mutex<State>,
-    wake: Condvar,
-    /// Keys with room that are not durable yet, and the octets they were promised.
-    held: AtomicUsize,
-    held_bytes: AtomicU64,
-    /// Keys that wait.
-    live: AtomicUsize,
-    /// Bytes of all files.
-    file_bytes: AtomicU64,
-}
-
-#[derive(Default)]
-struct State {
-    live: HashMap<Serial, Place>,
-    files: BTreeMap<u64, FileState>,
-    queue: Vec<SpoolEntry>,
-    /// When the first of `queue` came.
-    since: Option<Instant>,
-    /// Work that may still add to the queue, when it was last said.
-    in_flight: usize,
-    acknowledgements: Vec<Marking>,
-    /// Keys that no certificate will follow. They wait for the next sync.
-    dropped: Vec<Serial>,
-    closing: bool,
-    failed: Option<SpoolError>,
-}
-
-/// Marks that somebody waits for.
-struct Marking {
-    serials: Vec<Serial>,
-    answer: mpsc::Sender<Result<Vec<Acknowledgement>, SpoolError>>,
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    file: u64,
-    offset: u32,
-    bytes: u32,
-    ordinal: u32,
-    delivery: Delivery,
-}
-
-struct FileState {
-    file: Arc<dyn StorageFile>,
-    live: u32,
 }
 
 impl KeySpool {
@@ -284,40 +190,55 @@ impl KeySpool {
         open::open(options, Some(sink), Purpose::Engine(log, log_name))
     }
 
-    /// Notes durably how far the log is, and that what was here at the open was held against it.
+    /// Notes durably how far the log is, and that what was here at the open was held against it. Removes the files
+    /// of which nothing waits.
     pub(crate) fn bind(&self, log: &Log, log_name: &str) -> Result<(), SpoolOpenError> {
-        let mut binding = self.binding();
-        let mut next = binding.clone().at_end_of(log, log_name);
-        next.held_against = self.end_at_open;
-        let options = &self.shared.options;
-        match next.write(&*options.storage, &options.directory) {
-            // On a full disk, what is there says the same of an earlier time.
-            Err(SpoolOpenError::Storage { source, .. })
-                if binding.log.is_some() && is_full(&source) => {}
-            written => written?,
+        let mut noted = self.shared.binding();
+        let mut next = noted.binding.clone();
+        if next.log.is_none() {
+            next.log = Some(log_name.to_owned());
+            next.since = log.len();
         }
-        *binding = next;
-        Ok(())
+        next.held_against = self.end_at_open;
+        let written = self.shared.settle(&mut noted, next, LogEnd::of(log));
+        written.map_err(open::at(&self.shared.options.directory))
     }
 
-    /// Notes at a clean close how far the log is. Best effort: what was noted at the start stays true.
+    /// Notes at a clean close how far the log is. Best effort: what was noted before stays true.
     pub(crate) fn note_end(&self, log: &Log) {
-        let name = self.binding().log.clone();
-        if log.status().is_ok()
-            && let Some(name) = name
+        let name = self.shared.binding().binding.log.clone();
+        let failed = self.shared.lock().failed.is_some();
+        if let Some(name) = name
+            && !failed
+            && log.status().is_ok()
         {
             let _ = self.bind(log, &name);
         }
     }
 
-    /// Whether all keys of the log from this record on were here: what is not here now was acknowledged.
-    pub(crate) fn had_key_of(&self, record: u64) -> bool {
-        let binding = self.binding();
-        binding.log.is_some() && record >= binding.since
+    /// Takes notice of how many records the log has; notes it once in a while.
+    pub(crate) fn log_has(&self, records: u64) {
+        let note_at = &self.shared.note_at;
+        let due = note_at.load(Ordering::Relaxed);
+        // Who comes first asks for the note; the note itself says when the next one is due.
+        let next = records.saturating_add(NOTE_RECORDS_MAX);
+        let order = Ordering::Relaxed;
+        if records >= due && note_at.compare_exchange(due, next, order, order).is_ok() {
+            self.shared.lock().note_due = true;
+            self.shared.wake.notify_one();
+        }
     }
 
-    fn binding(&self) -> MutexGuard<'_, Binding> {
-        self.binding.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Has files looked through of which little waits. Called once the engine runs.
+    pub(crate) fn compact(&self) {
+        self.shared.lock().compact_due = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// Whether all keys of the log from this record on were here: what is not here now was acknowledged.
+    pub(crate) fn had_key_of(&self, record: u64) -> bool {
+        let binding = &self.shared.binding().binding;
+        binding.log.is_some() && record >= binding.since
     }
 
     /// Keys that wait for their acknowledgement.
@@ -326,12 +247,12 @@ impl KeySpool {
         self.shared.live.load(Ordering::SeqCst)
     }
 
-    /// What waits, the oldest first.
+    /// What waits, the oldest first: keys that were gathered out of older files, then the others.
     #[must_use]
     pub fn keys(&self) -> Vec<SpooledKey> {
         let state = self.shared.lock();
         let mut keys: Vec<_> = state.live.iter().collect();
-        keys.sort_by_key(|(_, place)| (place.file, place.ordinal));
+        keys.sort_by_key(|(_, place)| (!place.copied, place.spot()));
         let spooled = |(serial, place): (&Serial, &Place)| SpooledKey {
             serial: *serial,
             delivery: place.delivery,
@@ -391,7 +312,12 @@ impl KeySpool {
             });
         }
         self.shared.wake.notify_one();
-        answer.recv().map_err(|_| SpoolError::Closing)?
+        // Without an answer the thread has ended; it says why.
+        let ended = |_| {
+            let failed = self.shared.lock().failed.clone();
+            failed.unwrap_or(SpoolError::Closing)
+        };
+        answer.recv().map_err(ended)?
     }
 
     /// Room for a key of at most so many octets, if there is any.
@@ -410,6 +336,7 @@ impl KeySpool {
         if keys < options.keys_max && all_bytes <= options.bytes_max {
             return Ok(room);
         }
+        self.compact();
         Err(SpoolError::Full {
             keys,
             keys_max: options.keys_max,
@@ -446,12 +373,12 @@ impl KeySpool {
 
     /// Serial numbers of the newest keys that wait and were never held against the log.
     pub(crate) fn newest(&self, count: usize) -> Vec<Serial> {
-        let held_against = self.binding().held_against;
+        let held_against = self.shared.binding().binding.held_against;
         let state = self.shared.lock();
         let places = state.live.iter();
         let mut keys: Vec<_> = places
-            .map(|(serial, place)| ((place.file, place.ordinal), *serial))
-            .filter(|(place, _)| *place >= held_against)
+            .filter(|(_, place)| !place.copied && place.spot() >= held_against)
+            .map(|(serial, place)| (place.spot(), *serial))
             .collect();
         keys.sort_unstable();
         let older = keys.len().saturating_sub(count);
@@ -470,40 +397,5 @@ impl KeySpool {
 impl Drop for KeySpool {
     fn drop(&mut self) {
         self.shut_down();
-    }
-}
-
-/// Whether it failed for want of space, which passes.
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
-}
-
-impl State {
-    fn check(&self) -> Result<(), SpoolError> {
-        match &self.failed {
-            Some(error) => Err(error.clone()),
-            None if self.closing => Err(SpoolError::Closing),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Answers entries, giving back their rooms first.
-    fn answer(&self, entries: Vec<SpoolEntry>, outcome: &Result<(), SpoolError>) {
-        let answers = entries
-            .into_iter()
-            .map(|entry| (entry.ticket, outcome.clone()))
-            .collect();
-        if let Some(sink) = &self.sink {
-            sink.spooled(answers);
-        }
     }
 }

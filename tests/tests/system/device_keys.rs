@@ -1,9 +1,11 @@
 //! Keys that the engine makes: openssl opens them, retries bring the same bytes until they are acknowledged,
 //! and nothing of them is anywhere else.
 
+mod compaction;
 mod faults;
 mod killed;
 mod line;
+mod lost_ends;
 mod memory;
 mod pkcs12;
 mod spool_and_log;
@@ -18,7 +20,9 @@ use birthmark_engine::device_key::{
 };
 use birthmark_engine::permit::Permit;
 use birthmark_engine::record::{DATA_KEY, KEY_GENERATED, Record};
-use birthmark_engine::{Configuration, Engine, IssueStatus, Issued, OpenError, Profile, Request};
+use birthmark_engine::{
+    Configuration, Engine, IssueStatus, Issued, OpenError, Profile, REISSUES_MAX, Request,
+};
 use birthmark_log::{LogReader, RecordIndex};
 
 use crate::requests::{Key, openssl};
@@ -146,8 +150,11 @@ fn a_device_that_lost_its_key_gets_another_by_a_permit() {
             ..request("SN-1")
         }
     };
-    // A permit for another entry is none.
-    let unchanged = engine.issue(permit(7)).unwrap();
+    // A permit that does not count is told, and not passed over.
+    let told = rejection(engine.issue(permit(7)));
+    assert_eq!(told.number(), 518, "{told}");
+    assert!(told.to_string().contains("record 7"), "{told}");
+    let unchanged = engine.issue(request("SN-1")).unwrap();
     assert_eq!(unchanged.certificate, first.certificate);
     assert_eq!(unchanged.key, Some(KeyDelivery::Acknowledged));
     let second = engine.issue(permit(0)).unwrap();
@@ -168,8 +175,25 @@ fn a_device_that_lost_its_key_gets_another_by_a_permit() {
             (second.certificate.clone(), second.key.clone())
         );
     }
+    // One that an older entry spent is no retry of the newest.
+    let third = engine.issue(permit(1)).unwrap();
+    assert_eq!(third.status, IssueStatus::Issued);
+    assert_eq!(rejection(engine.issue(permit(0))).number(), 518);
+    for replaced in 2..REISSUES_MAX as u64 {
+        let next = engine.issue(permit(replaced)).unwrap();
+        assert_eq!(next.status, IssueStatus::Issued);
+    }
+    let newest = REISSUES_MAX as u64;
+    let limit = rejection(engine.issue(permit(newest)));
+    assert_eq!((limit.number(), limit.reason()), (505, "reissue-limit"));
+    let last = engine.issue(permit(newest - 1)).unwrap();
+    assert_eq!(
+        last.status,
+        IssueStatus::Existing,
+        "the permit that it spent"
+    );
     engine.close().unwrap();
-    assert_eq!(factory.assert_sound().len(), 2);
+    assert_eq!(factory.assert_sound().len(), REISSUES_MAX + 1);
 }
 
 #[test]

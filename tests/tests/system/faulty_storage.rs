@@ -1,7 +1,7 @@
 //! The real file system, with faults that a test switches on and a gate that holds commits back.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -38,6 +38,10 @@ pub(crate) struct Faults {
     pub(crate) disk_full: AtomicBool,
     /// The names in the key spool's directory cannot be made durable, once: EIO.
     pub(crate) spool_sync_fails: AtomicBool,
+    /// Whoever writes into a file that is there panics.
+    pub(crate) spool_panics: AtomicBool,
+    /// Directories whose names were made durable.
+    pub(crate) synced_directories: Mutex<Vec<PathBuf>>,
     /// The commit with this number (from 1, counted since armed) fails; every later one too, as
     /// nobody may retry.
     commit: Mutex<Option<(CommitFault, u64)>>,
@@ -184,6 +188,13 @@ impl Storage for FaultyStorage {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut synced = self
+            .faults
+            .synced_directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        synced.push(dir.to_owned());
+        drop(synced);
         let is_spool = dir.ends_with("spool");
         if is_spool && self.faults.spool_sync_fails.swap(false, Ordering::SeqCst) {
             return Err(eio());
@@ -227,6 +238,10 @@ impl StorageFile for FaultyFile {
             return self.inner.write_all_at(bytes, offset);
         }
         self.faults.pass_gate();
+        assert!(
+            !self.faults.spool_panics.load(Ordering::SeqCst),
+            "a panic that a test asked for"
+        );
         match self.faults.next_commit() {
             None => self.inner.write_all_at(bytes, offset),
             Some(CommitFault::Write) => Err(eio()),

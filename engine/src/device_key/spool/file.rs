@@ -39,6 +39,9 @@ const BATCH_MAGIC: [u8; 4] = *b"KEYS";
 const BATCH_HEADER_BYTES: usize = 32;
 const ENTRY_HEAD_BYTES: usize = SERIAL_BYTES + 4 + 1 + 4;
 
+/// Set in an entry's kind of delivery: the key is a copy out of an older file, and its certificate is in the log.
+const COPIED: u8 = 0x80;
+
 /// Ends a file's name.
 const SUFFIX: &str = ".keys";
 
@@ -121,13 +124,14 @@ impl Batch {
         self.bytes.len() - BATCH_HEADER_BYTES
     }
 
-    /// Adds a key. Returns where it stands in the batch.
-    pub(super) fn push(&mut self, serial: &Serial, key: &EncryptedKey) -> u32 {
+    /// Adds a key, or a copy of one. Returns where it stands in the batch.
+    pub(super) fn push(&mut self, serial: &Serial, key: &EncryptedKey, copied: bool) -> u32 {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(serial);
         let length = key.as_der().len() as u32;
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.bytes.push(key.delivery().code());
+        let copied = if copied { COPIED } else { 0 };
+        self.bytes.push(key.delivery().code() | copied);
         let digest = crc32c::crc32c(&self.bytes[start..]);
         let digest = crc32c::crc32c_append(digest, key.as_der());
         self.bytes.extend_from_slice(&digest.to_le_bytes());
@@ -165,8 +169,10 @@ pub(super) struct Found {
     pub(super) offset: u32,
     /// Octets of its entry.
     pub(super) bytes: u32,
-    /// Acknowledged or dropped.
+    /// Acknowledged, dropped or copied elsewhere.
     pub(super) done: bool,
+    /// A copy out of an older file.
+    pub(super) copied: bool,
 }
 
 /// What a file holds.
@@ -216,9 +222,8 @@ pub(super) fn scan(bytes: &[u8], number: u64) -> Result<Scan, Damage> {
             scan.torn = rest.iter().any(|byte| *byte != 0);
             return Ok(scan);
         };
-        if batch.header.first_ordinal != next_ordinal
-            || next_ordinal + batch.header.count > file_keys_max(file_bytes)
-        {
+        let left = file_keys_max(file_bytes).saturating_sub(next_ordinal);
+        if batch.header.first_ordinal != next_ordinal || batch.header.count > left {
             return Err(damage(at, "a batch is not the next one"));
         }
         let mut offset = at + BATCH_HEADER_BYTES;
@@ -295,7 +300,8 @@ impl BatchHeader {
 fn entry(bytes: &[u8]) -> Option<(Found, usize)> {
     let serial: Serial = bytes.get(..SERIAL_BYTES)?.try_into().ok()?;
     let length = u32_at(bytes, SERIAL_BYTES)? as usize;
-    let delivery = Delivery::by_code(*bytes.get(SERIAL_BYTES + 4)?)?;
+    let kind = *bytes.get(SERIAL_BYTES + 4)?;
+    let delivery = Delivery::by_code(kind & !COPIED)?;
     let whole = ENTRY_HEAD_BYTES + length;
     if length > KEY_BYTES_MAX || bytes.len() < whole {
         return None;
@@ -307,6 +313,7 @@ fn entry(bytes: &[u8]) -> Option<(Found, usize)> {
         offset: 0,
         bytes: 0,
         done: false,
+        copied: kind & COPIED != 0,
     };
     Some((found, whole))
 }
@@ -346,7 +353,7 @@ mod tests {
         for first in [0_u32, 2, 4] {
             batch.begin();
             for ordinal in [first, first + 1] {
-                batch.push(&[ordinal as u8; SERIAL_BYTES], &key(700));
+                batch.push(&[ordinal as u8; SERIAL_BYTES], &key(700), ordinal == 5);
             }
             let written = batch.finish(NUMBER, first);
             bytes[at..at + written.len()].copy_from_slice(written);
@@ -366,6 +373,8 @@ mod tests {
         assert_eq!((read.end, read.torn), (starts[3] as u64, false));
         let done: Vec<_> = read.keys.iter().map(|key| key.done).collect();
         assert_eq!(done, [false, false, false, true, false, false]);
+        let copied = read.keys.iter().filter(|key| key.copied);
+        assert_eq!(copied.map(|key| key.ordinal).collect::<Vec<_>>(), [5]);
         for found in &read.keys {
             let whole = &bytes[found.offset as usize..][..found.bytes as usize];
             assert_eq!(read_entry(whole, &found.serial), Some(key(700)));
@@ -402,6 +411,18 @@ mod tests {
         let mut headless = bytes;
         headless[16] ^= 1;
         assert!(scan(&headless, NUMBER).is_err());
+    }
+
+    #[test]
+    fn a_batch_of_more_keys_than_there_are_numbers_is_damage() {
+        for count in [u32::MAX - 1, u32::MAX, 255, 3] {
+            let (mut bytes, starts) = file();
+            let header = &mut bytes[starts[1]..starts[1] + BATCH_HEADER_BYTES];
+            header[4..8].copy_from_slice(&count.to_le_bytes());
+            let digest = crc32c::crc32c(&header[..28]);
+            header[28..].copy_from_slice(&digest.to_le_bytes());
+            assert!(scan(&bytes, NUMBER).is_err(), "{count}");
+        }
     }
 
     #[test]

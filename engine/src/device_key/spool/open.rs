@@ -1,5 +1,6 @@
 //! Opening a spool: what its files hold, and how far the newest one got.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -7,10 +8,12 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use birthmark_log::{AlignedBytes, Log, Storage};
 
-use super::binding::{BINDING_FILE, Binding, needs_no_spool};
+use super::account::{Account, needs_no_spool};
+use super::binding::{BINDING_FILE, Binding, BindingFile};
 use super::file::{self, Scan, file_name, file_number, scan};
-use super::thread::{Current, Writer};
-use super::{FileState, KeySpool, Place, Shared, SpoolOptions, SpoolSink, State};
+use super::state::{FileState, Place, Shared, State};
+use super::thread::{Current, Writer, write_marks};
+use super::{KeySpool, Serial, SpoolOptions, SpoolSink};
 
 /// Its lock says who writes.
 const LOCK_FILE: &str = "LOCK";
@@ -65,8 +68,9 @@ pub enum SpoolOpenError {
     },
     /// A file is not as it was written.
     #[error(
-        "the spool's file {path} is damaged at {offset}: {what}; keys in it may be lost. Restore it, or \
-         move it away and say so (birthmark key init): devices whose keys were not delivered then need a reissue",
+        "the spool's file {path} is damaged at {offset}: {what}. Nothing was changed. Restore the file; or, if \
+         that cannot be, let the keys go that cannot be read (birthmark key init, which says so if the file has \
+         to be moved away first): devices whose keys were not delivered then need a reissue",
         path = path.display()
     )]
     Damaged {
@@ -101,29 +105,63 @@ pub(super) fn open(
         },
         _ => at(&path)(source),
     })?;
-    let mut binding = match purpose {
-        Purpose::Init => Binding::to_any_log(),
-        _ => Binding::read(&*storage, &directory)?.unwrap_or_else(Binding::to_any_log),
+    let (loaded, binding) = match purpose {
+        Purpose::Engine(log, name) => {
+            let binding = read_binding(&*storage, &directory)?;
+            binding.binding.check(log, name, &directory)?;
+            let mut account = Account::of(&binding.binding, log);
+            let loaded = load(&*storage, &options, &mut account)?;
+            loaded.hold_against(&account, &binding.binding, &directory)?;
+            loaded.repair(&*storage, &directory)?;
+            (loaded, binding)
+        }
+        Purpose::Keys => {
+            let binding = read_binding(&*storage, &directory)?;
+            let account = &mut Account::default();
+            let loaded = load(&*storage, &options, account)?;
+            loaded.hold_against(account, &binding.binding, &directory)?;
+            (loaded, binding)
+        }
+        Purpose::Init => {
+            let loaded = load(&*storage, &options, &mut Account::default())?;
+            // No key that is here is held against a log that may not know it.
+            let next = loaded.state.noted_in(Binding {
+                held_against: loaded.state.end,
+                ..Binding::to_any_log()
+            });
+            let mut binding = BindingFile::new(next.clone());
+            let written = binding.write(&*storage, &directory, next);
+            written.map_err(at(&directory.join(BINDING_FILE)))?;
+            (loaded, binding)
+        }
     };
-    if let Purpose::Engine(log, name) = purpose {
-        binding.check(log, name, &directory)?;
-    }
-    let (state, current) = load(&*storage, &options)?;
-    let end = current.place();
-    if let Purpose::Init = purpose {
-        // No key that is here is held against a log that may not know it.
-        binding = Binding {
-            held_against: end,
-            ..Binding::to_any_log()
-        };
-        binding.write(&*storage, &directory)?;
-    }
+    start(options, sink, loaded, binding, lock)
+}
+
+/// What a spool without a note is for: any log.
+fn read_binding(storage: &dyn Storage, directory: &Path) -> Result<BindingFile, SpoolOpenError> {
+    let read = BindingFile::read(storage, directory)?;
+    Ok(read.unwrap_or_else(|| BindingFile::new(Binding::to_any_log())))
+}
+
+fn start(
+    options: SpoolOptions,
+    sink: Option<Arc<dyn SpoolSink>>,
+    loaded: Loaded,
+    binding: BindingFile,
+    lock: birthmark_log::LockGuard,
+) -> Result<KeySpool, SpoolOpenError> {
+    let Loaded { state, current, .. } = loaded;
+    let (end, directory) = (state.end, options.directory.clone());
     let shared = Arc::new(Shared {
         live: AtomicUsize::new(state.live.len()),
         file_bytes: AtomicU64::new(state.files.len() as u64 * options.file_bytes),
         held: AtomicUsize::new(0),
         held_bytes: AtomicU64::new(0),
+        // Until it is bound to its log.
+        note_at: AtomicU64::new(u64::MAX),
         state: Mutex::new(state),
+        binding: Mutex::new(binding),
         wake: Condvar::new(),
         options,
         sink,
@@ -136,7 +174,6 @@ pub(super) fn open(
     Ok(KeySpool {
         shared,
         thread: Some(thread),
-        binding: Mutex::new(binding),
         end_at_open: end,
         _lock: lock,
     })
@@ -147,7 +184,7 @@ pub(super) fn open(
 pub(super) enum Purpose<'a> {
     /// To make keys for this log, whose key is written so. Makes a first spool.
     Engine(&'a Log, &'a str),
-    /// To look and to acknowledge.
+    /// To look and to acknowledge. Writes marks and nothing else.
     Keys,
     /// To be the spool of the log that the next start has, whatever was before.
     Init,
@@ -178,17 +215,30 @@ fn have_directory(
             path: directory.to_owned(),
         });
     }
+    let holders = new_names_in(storage, directory);
     storage
         .create_private_dir(directory)
         .map_err(at(directory))?;
-    if let Some(above) = directory.parent() {
+    for holder in holders {
+        storage.sync_dir(holder).map_err(at(holder))?;
+    }
+    Ok(())
+}
+
+/// The directories that get a new name when this one is made: those above it, up to the lowest that is there.
+fn new_names_in<'a>(storage: &dyn Storage, directory: &'a Path) -> Vec<&'a Path> {
+    let mut holders = Vec::new();
+    for above in directory.ancestors().skip(1) {
         let above = match above.as_os_str().is_empty() {
             true => Path::new("."),
             false => above,
         };
-        storage.sync_dir(above).map_err(at(above))?;
+        holders.push(above);
+        if storage.list(above).is_ok() {
+            break;
+        }
     }
-    Ok(())
+    holders
 }
 
 fn check(options: &SpoolOptions) -> Result<(), SpoolOpenError> {
@@ -207,22 +257,40 @@ fn check(options: &SpoolOptions) -> Result<(), SpoolOpenError> {
     Ok(())
 }
 
-/// Reads all files. Whatever is not finished goes, and files of which nothing waits any more.
-fn load(storage: &dyn Storage, options: &SpoolOptions) -> Result<(State, Current), SpoolOpenError> {
+/// What the files hold. Nothing is changed by looking.
+struct Loaded {
+    state: State,
+    current: Current,
+    /// Where the newest file's next batch begins, and the octets from there to its end.
+    tail: (u64, usize),
+    /// Files that are not finished.
+    unfinished: Vec<PathBuf>,
+    /// Keys whose newer copy counts: file, and number there.
+    outdated: BTreeMap<u64, Vec<(Serial, u32)>>,
+}
+
+fn load(
+    storage: &dyn Storage,
+    options: &SpoolOptions,
+    account: &mut Account,
+) -> Result<Loaded, SpoolOpenError> {
     let directory = &options.directory;
-    let mut numbers = Vec::new();
+    let mut loaded = Loaded {
+        state: State::default(),
+        current: Current::before(0),
+        tail: (0, 0),
+        unfinished: Vec::new(),
+        outdated: BTreeMap::new(),
+    };
+    let mut numbers = BTreeSet::new();
     for name in storage.list(directory).map_err(at(directory))? {
-        let path = directory.join(&name);
         if name.ends_with(UNFINISHED) {
-            storage.remove(&path).map_err(at(&path))?;
+            loaded.unfinished.push(directory.join(&name));
         } else if let Some(number) = file_number(&name) {
-            numbers.push(number);
+            numbers.insert(number);
         }
     }
-    numbers.sort_unstable();
-    let mut state = State::default();
     let newest = numbers.last().copied();
-    let mut current = Current::before(newest.map_or(0, |newest| newest + 1));
     let mut bytes = AlignedBytes::default();
     for number in numbers {
         let path = directory.join(file_name(number));
@@ -240,39 +308,78 @@ fn load(storage: &dyn Storage, options: &SpoolOptions) -> Result<(State, Current
         if read.torn && !is_newest {
             return Err(damaged(read.end, "a batch cannot be read"));
         }
-        let waiting = read.keys.iter().filter(|key| !key.done).count();
-        if waiting == 0 && !is_newest {
-            storage.remove(&path).map_err(at(&path))?;
-            continue;
-        }
         let file = storage.open(&path, true).map_err(at(&path))?;
+        loaded.state.files.insert(number, FileState::new(file));
         if is_newest {
-            // What an unfinished write left must not look like part of the next ones.
-            let rest = vec![0; bytes.len() - read.end as usize];
-            file.write_all_at(&rest, read.end).map_err(at(&path))?;
-            file.sync_data().map_err(at(&path))?;
-            if bytes.len() as u64 == options.file_bytes {
-                current = Current::resumed(number, &read);
-            }
+            loaded.tail = (read.end, bytes.len() - read.end as usize);
+            loaded.state.end = (number, read.keys.len() as u32);
+            loaded.current = match bytes.len() as u64 == options.file_bytes {
+                true => Current::resumed(number, &read),
+                false => Current::before(number + 1),
+            };
         }
-        let live = waiting as u32;
-        state.files.insert(number, FileState { file, live });
-        state.add(number, &read);
+        loaded.add(number, &read, account);
     }
-    Ok((state, current))
+    Ok(loaded)
 }
 
-impl State {
-    fn add(&mut self, number: u64, read: &Scan) {
-        for key in read.keys.iter().filter(|key| !key.done) {
-            let place = Place {
-                file: number,
-                offset: key.offset,
-                bytes: key.bytes,
-                ordinal: key.ordinal,
-                delivery: key.delivery,
-            };
-            self.live.insert(key.serial, place);
+impl Loaded {
+    fn add(&mut self, number: u64, read: &Scan, account: &mut Account) {
+        for key in &read.keys {
+            account.found(&key.serial);
+            // The newest copy of a key says whether it waits.
+            if key.copied
+                && let Some(older) = self.state.remove(&key.serial)
+            {
+                let outdated = self.outdated.entry(older.file).or_default();
+                outdated.push((key.serial, older.ordinal));
+            }
+            if !key.done {
+                let place = Place {
+                    file: number,
+                    offset: key.offset,
+                    bytes: key.bytes,
+                    ordinal: key.ordinal,
+                    delivery: key.delivery,
+                    copied: key.copied,
+                };
+                self.state.insert(key.serial, place);
+            }
         }
+    }
+
+    fn hold_against(
+        &self,
+        account: &Account,
+        binding: &Binding,
+        directory: &Path,
+    ) -> Result<(), SpoolOpenError> {
+        let there = self.state.files.keys().copied().collect();
+        let end = (self.state.end, self.tail.0);
+        account.close(binding, &there, end, directory)
+    }
+
+    /// Takes away what unfinished work left: files without a name, a torn tail, marks that a copied key's old place
+    /// does not have yet. Only for a spool that was held against its log.
+    fn repair(&self, storage: &dyn Storage, directory: &Path) -> Result<(), SpoolOpenError> {
+        for path in &self.unfinished {
+            storage.remove(path).map_err(at(path))?;
+        }
+        let file = |number: &u64| self.state.files.get(number).map(|state| &state.file);
+        let newest = self.state.end.0;
+        if let Some(file) = file(&newest) {
+            let path = directory.join(file_name(newest));
+            // What an unfinished write left must not look like part of the next ones.
+            let (end, bytes) = self.tail;
+            file.write_all_at(&vec![0; bytes], end).map_err(at(&path))?;
+            file.sync_data().map_err(at(&path))?;
+        }
+        for (number, marks) in &self.outdated {
+            if let Some(file) = file(number) {
+                let path = directory.join(file_name(*number));
+                write_marks(&**file, *number, marks).map_err(at(&path))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,22 +1,21 @@
-//! The spool's thread: gathers, writes, syncs, answers.
+//! The spool's thread: gathers, writes, syncs, answers; and between, makes room.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+use std::thread;
 use std::time::Instant;
 
 use birthmark_log::StorageFile;
 
 use super::file::{self, Batch, SECTOR_BYTES, Scan, encode_header, file_name};
 use super::open::UNFINISHED;
-use super::{
-    Acknowledgement, FileState, Marking, Place, Serial, Shared, SpoolEntry, SpoolError, State,
-    is_full,
-};
+use super::state::{FileState, Marking, Place, Shared, State, is_full};
+use super::{Acknowledgement, EncryptedKey, Serial, SpoolEntry, SpoolError};
 
 /// Octets of one batch's keys, at most.
 const BATCH_ENTRIES_BYTES_MAX: usize = 1 << 20;
@@ -42,11 +41,6 @@ impl Current {
         }
     }
 
-    /// Where the next key goes: the file, and its number there.
-    pub(super) fn place(&self) -> (u64, u32) {
-        (self.number, self.keys)
-    }
-
     /// A file that an earlier process wrote to.
     pub(super) fn resumed(number: u64, read: &Scan) -> Self {
         Self {
@@ -58,9 +52,17 @@ impl Current {
 }
 
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     current: Current,
     batch: Batch,
+}
+
+/// A key to be written.
+pub(super) struct Writing<'a> {
+    pub(super) serial: Serial,
+    pub(super) key: &'a EncryptedKey,
+    /// A copy out of an older file.
+    pub(super) copied: bool,
 }
 
 /// What a turn takes from the queue.
@@ -68,7 +70,38 @@ struct Turn {
     entries: Vec<SpoolEntry>,
     acknowledgements: Vec<Marking>,
     dropped: Vec<Serial>,
+    note: bool,
+    compact: bool,
     closing: bool,
+}
+
+/// Ends the spool when its thread panics (in the sink, or in what stores its files): then nothing is answered any
+/// more, and everybody who waits must know.
+struct PanicGuard(Arc<Shared>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        let error = SpoolError::Failed("a panic on its thread".to_owned());
+        let (tickets, entries) = {
+            let mut state = self.0.lock();
+            state.failed = Some(error.clone());
+            // Whoever waits for these sees their channel close.
+            state.acknowledgements.clear();
+            let tickets = std::mem::take(&mut state.in_hand);
+            (tickets, std::mem::take(&mut state.queue))
+        };
+        let Some(sink) = &self.0.sink else { return };
+        let in_hand = tickets.into_iter();
+        let queued = entries.iter().map(|entry| entry.ticket);
+        let answers = in_hand.chain(queued);
+        let answers = answers.map(|ticket| (ticket, Err(error.clone()))).collect();
+        drop(entries);
+        // The sink passes over what it has had an answer for. A second panic here would end the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| sink.spooled(answers)));
+    }
 }
 
 impl Writer {
@@ -81,16 +114,24 @@ impl Writer {
     }
 
     pub(super) fn run(mut self) {
+        let _guard = PanicGuard(self.shared.clone());
         loop {
             let turn = self.wait();
             if !turn.entries.is_empty() {
                 self.write(turn.entries);
+                self.shared.lock().in_hand.clear();
             }
             if !turn.acknowledgements.is_empty() || !turn.dropped.is_empty() {
                 self.mark(turn.acknowledgements, turn.dropped);
             }
             if turn.closing {
                 return;
+            }
+            if turn.note {
+                self.settle();
+            }
+            if turn.compact {
+                self.compact_one();
             }
         }
     }
@@ -113,10 +154,14 @@ impl Writer {
             };
         }
         state.since = None;
+        let entries = std::mem::take(&mut state.queue);
+        state.in_hand = entries.iter().map(|entry| entry.ticket).collect();
         Turn {
-            entries: std::mem::take(&mut state.queue),
+            entries,
             acknowledgements: std::mem::take(&mut state.acknowledgements),
             dropped: std::mem::take(&mut state.dropped),
+            note: std::mem::take(&mut state.note_due),
+            compact: std::mem::take(&mut state.compact_due),
             closing: state.closing,
         }
     }
@@ -127,13 +172,19 @@ impl Writer {
             if let Err(error) = self.shared.lock().failed() {
                 return self.shared.answer(entries, &Err(error));
             }
-            if let Err(error) = self.have_room(&entries[0]) {
+            if let Err(error) = self.have_room(&entries[0].key) {
                 return self.shared.answer(entries, &Err(error));
             }
-            match self.write_batch(&entries) {
+            let keys = entries.iter().map(|entry| Writing {
+                serial: entry.serial,
+                key: &entry.key,
+                copied: false,
+            });
+            match self.write_batch(keys) {
                 Ok(written) => {
                     let rest = entries.split_off(written);
                     self.shared.answer(entries, &Ok(()));
+                    self.shared.lock().in_hand.drain(..written);
                     entries = rest;
                 }
                 Err(error) => {
@@ -145,9 +196,9 @@ impl Writer {
     }
 
     /// Sees to it that the current file takes one key more.
-    fn have_room(&mut self, entry: &SpoolEntry) -> Result<(), SpoolError> {
-        let bytes = file::entry_bytes(entry.key.as_der().len());
-        if entry.key.as_der().len() > file::KEY_BYTES_MAX {
+    pub(super) fn have_room(&mut self, key: &EncryptedKey) -> Result<(), SpoolError> {
+        let bytes = file::entry_bytes(key.as_der().len());
+        if key.as_der().len() > file::KEY_BYTES_MAX {
             return Err(SpoolError::NoFile(format!("a key of {bytes} bytes")));
         }
         if self.fits(0, 0, bytes) {
@@ -158,24 +209,23 @@ impl Writer {
             None => self.current.number,
         };
         let file = self.make_file(next)?;
-        let mut state = self.shared.lock();
-        state.files.insert(next, FileState { file, live: 0 });
         let file_bytes = self.shared.options.file_bytes;
+        self.current = Current {
+            number: next,
+            end: Some(file::batches_start(file_bytes)),
+            keys: 0,
+        };
+        {
+            let mut state = self.shared.lock();
+            state.files.insert(next, FileState::new(file));
+            state.end = (next, 0);
+            state.compact_due = true;
+        }
         self.shared
             .file_bytes
             .fetch_add(file_bytes, Ordering::SeqCst);
-        let full = std::mem::replace(
-            &mut self.current,
-            Current {
-                number: next,
-                end: Some(file::batches_start(file_bytes)),
-                keys: 0,
-            },
-        );
-        if full.end.is_some() {
-            self.shared.remove_if_done(&mut state, full.number);
-        }
-        Ok(())
+        self.settle();
+        self.shared.lock().failed()
     }
 
     fn fits(&self, count: u32, entries_bytes: usize, more: usize) -> bool {
@@ -227,44 +277,52 @@ impl Writer {
     }
 
     /// Writes as many keys as fit into one batch, and syncs. Returns how many.
-    fn write_batch(&mut self, entries: &[SpoolEntry]) -> io::Result<usize> {
+    pub(super) fn write_batch<'a>(
+        &mut self,
+        keys: impl ExactSizeIterator<Item = Writing<'a>>,
+    ) -> io::Result<usize> {
         let Some(end) = self.current.end else {
             return Err(io::ErrorKind::NotFound.into());
         };
         self.batch.begin();
-        let mut places = Vec::with_capacity(entries.len());
-        for entry in entries {
+        let mut places = Vec::with_capacity(keys.len());
+        for Writing {
+            serial,
+            key,
+            copied,
+        } in keys
+        {
             let (count, bytes) = (self.batch.count(), self.batch.entries_bytes());
-            let more = file::entry_bytes(entry.key.as_der().len());
+            let more = file::entry_bytes(key.as_der().len());
             let full = count > 0 && bytes + more > BATCH_ENTRIES_BYTES_MAX;
             if full || !self.fits(count, bytes, more) {
                 break;
             }
-            let offset = self.batch.push(&entry.serial, &entry.key);
-            places.push(Place {
+            let offset = self.batch.push(&serial, key, copied);
+            let place = Place {
                 file: self.current.number,
                 offset: end as u32 + offset,
                 bytes: more as u32,
                 ordinal: self.current.keys + count,
-                delivery: entry.key.delivery(),
-            });
+                delivery: key.delivery(),
+                copied,
+            };
+            places.push((serial, place));
         }
         let written = places.len();
-        let count = self.batch.count();
         let bytes = self.batch.finish(self.current.number, self.current.keys);
         let file = self.shared.lock().file(self.current.number)?;
         file.write_all_at(bytes, end)?;
         file.sync_data()?;
         self.current.end = Some(end + bytes.len() as u64);
-        self.current.keys += count;
+        self.current.keys += written as u32;
         let mut state = self.shared.lock();
-        for (entry, place) in entries.iter().zip(places) {
-            state.live.insert(entry.serial, place);
+        state.end = (self.current.number, self.current.keys);
+        for (serial, place) in places {
+            if state.insert(serial, place).is_none() {
+                self.shared.live.fetch_add(1, Ordering::SeqCst);
+            }
         }
-        if let Some(file) = state.files.get_mut(&self.current.number) {
-            file.live += count;
-        }
-        self.shared.live.fetch_add(count as usize, Ordering::SeqCst);
         Ok(written)
     }
 
@@ -285,7 +343,10 @@ impl Writer {
         };
         let written = failed.and_then(|()| {
             let mut files = by_file.iter();
-            let written = files.try_for_each(|(number, marks)| self.write_marks(*number, marks));
+            let written = files.try_for_each(|(number, marks)| {
+                let file = self.shared.lock().file(*number)?;
+                write_marks(&*file, *number, marks)
+            });
             written.map_err(|error| self.fail(&error))
         });
         if let Err(error) = written {
@@ -304,57 +365,83 @@ impl Writer {
         }
     }
 
-    /// Writes whole sectors, each of which reaches the disk whole or not at all.
-    fn write_marks(&self, number: u64, marks: &[(Serial, u32)]) -> io::Result<()> {
-        let file = self.shared.lock().file(number)?;
-        let mut sectors: BTreeMap<u64, [u8; SECTOR_BYTES]> = BTreeMap::new();
-        for (serial, ordinal) in marks {
-            let offset = file::mark_offset(*ordinal);
-            let within = (offset % SECTOR_BYTES as u64) as usize;
-            let start = offset - within as u64;
-            let sector = match sectors.entry(start) {
-                Entry::Occupied(sector) => sector.into_mut(),
-                Entry::Vacant(vacant) => {
-                    let mut sector = [0; SECTOR_BYTES];
-                    file.read_exact_at(&mut sector, start)?;
-                    vacant.insert(sector)
-                }
-            };
-            sector[within..within + file::MARK_BYTES].copy_from_slice(&file::mark(number, serial));
-        }
-        for (start, sector) in &sectors {
-            file.write_all_at(sector, *start)?;
-        }
-        file.sync_data()
-    }
-
     /// Forgets marked keys, and removes files that are done with. Returns the keys.
-    fn forget(&mut self, by_file: &BTreeMap<u64, Vec<(Serial, u32)>>) -> BTreeSet<Serial> {
-        let mut state = self.shared.lock();
+    fn forget(&self, by_file: &BTreeMap<u64, Vec<(Serial, u32)>>) -> BTreeSet<Serial> {
         let mut gone = BTreeSet::new();
-        for (number, marks) in by_file {
-            for (serial, _) in marks {
-                if state.live.remove(serial).is_some() {
+        let has_done = {
+            let mut state = self.shared.lock();
+            for (serial, _) in by_file.values().flatten() {
+                if state.remove(serial).is_some() {
                     gone.insert(*serial);
                     self.shared.live.fetch_sub(1, Ordering::SeqCst);
-                    if let Some(file) = state.files.get_mut(number) {
-                        file.live -= 1;
-                    }
                 }
             }
-            if *number != self.current.number {
-                self.shared.remove_if_done(&mut state, *number);
+            let half = self.shared.options.bytes_max / 2;
+            if self.shared.file_bytes.load(Ordering::SeqCst) > half {
+                state.compact_due = true;
             }
+            let end = state.end.0;
+            let is_done = |number: &u64| {
+                let file = state.files.get(number);
+                *number < end && file.is_some_and(|file| file.live == 0)
+            };
+            by_file.keys().any(is_done)
+        };
+        if has_done {
+            self.settle();
         }
         gone
     }
 
+    /// Notes how far log and spool are, and removes what is done with. Not while nobody knows how far the log is: at
+    /// the start, at the end, and without an engine.
+    pub(super) fn settle(&self) {
+        let sink = self.shared.sink.as_ref();
+        let Some(log_end) = sink.and_then(|sink| sink.log_end()) else {
+            return;
+        };
+        let mut noted = self.shared.binding();
+        let next = noted.binding.clone();
+        if next.log.is_some()
+            && let Err(error) = self.shared.settle(&mut noted, next, log_end)
+        {
+            self.fail(&error);
+        }
+    }
+
     /// Ends the spool: what the disk holds is unknown.
-    fn fail(&self, error: &io::Error) -> SpoolError {
+    pub(super) fn fail(&self, error: &io::Error) -> SpoolError {
         let error = SpoolError::Failed(error.to_string());
         self.shared.lock().failed = Some(error.clone());
         error
     }
+}
+
+/// Marks keys as done with: whole sectors, each of which reaches the disk whole or not at all.
+pub(super) fn write_marks(
+    file: &dyn StorageFile,
+    number: u64,
+    marks: &[(Serial, u32)],
+) -> io::Result<()> {
+    let mut sectors: BTreeMap<u64, [u8; SECTOR_BYTES]> = BTreeMap::new();
+    for (serial, ordinal) in marks {
+        let offset = file::mark_offset(*ordinal);
+        let within = (offset % SECTOR_BYTES as u64) as usize;
+        let start = offset - within as u64;
+        let sector = match sectors.entry(start) {
+            Entry::Occupied(sector) => sector.into_mut(),
+            Entry::Vacant(vacant) => {
+                let mut sector = [0; SECTOR_BYTES];
+                file.read_exact_at(&mut sector, start)?;
+                vacant.insert(sector)
+            }
+        };
+        sector[within..within + file::MARK_BYTES].copy_from_slice(&file::mark(number, serial));
+    }
+    for (start, sector) in &sectors {
+        file.write_all_at(sector, *start)?;
+    }
+    file.sync_data()
 }
 
 impl State {
@@ -362,31 +449,11 @@ impl State {
         let gathered = self.queue.len();
         let waited = |since: Instant| since.elapsed() >= shared.options.sync_wait_max;
         self.closing
+            || self.note_due
+            || self.compact_due
             || !self.acknowledgements.is_empty()
             || gathered >= shared.options.sync_keys_max
             || gathered > 0 && gathered >= self.in_flight
             || self.since.is_some_and(waited)
-    }
-
-    fn failed(&self) -> Result<(), SpoolError> {
-        self.failed.clone().map_or(Ok(()), Err)
-    }
-
-    fn file(&self, number: u64) -> io::Result<Arc<dyn StorageFile>> {
-        let file = self.files.get(&number).map(|state| state.file.clone());
-        file.ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
-
-impl Shared {
-    /// Removes a file of which nothing waits. That need not be durable: if it comes back, all its keys are marked.
-    fn remove_if_done(&self, state: &mut MutexGuard<'_, State>, number: u64) {
-        let done = state.files.get(&number).is_some_and(|file| file.live == 0);
-        let path = self.options.directory.join(file_name(number));
-        if done && self.options.storage.remove(&path).is_ok() {
-            state.files.remove(&number);
-            self.file_bytes
-                .fetch_sub(self.options.file_bytes, Ordering::SeqCst);
-        }
     }
 }

@@ -9,12 +9,13 @@ use birthmark_engine::device_key::{
 };
 use birthmark_engine::record::Record;
 use birthmark_engine::{
-    Engine, IssueError, IssueResult, IssueStatus, Issued, OpenError, Request, Station,
+    Action, Engine, IssueError, IssueResult, IssueStatus, Issued, OpenError, Request, Station,
 };
 use birthmark_log::{Log, RecordIndex};
 
 use super::line::{Line, Receiver};
 use super::{assert_key_of, delivered, request};
+use crate::clock::HandClock;
 use crate::faulty_storage::{CommitFault, FaultyStorage};
 use crate::requests::Key;
 use crate::sim::Sim;
@@ -104,6 +105,88 @@ fn a_file_whose_name_may_not_be_durable_is_not_made_again() {
     engine.issue(own).unwrap();
     engine.close().unwrap();
     assert_one_each(&factory, &line, &["SN-1"], &[]);
+}
+
+#[test]
+fn a_panic_on_the_spools_thread_holds_up_nobody() {
+    let factory = Factory::new(Signer::P256);
+    let line = Line::new(&factory, Receiver::Ec, "p256");
+    let (storage, faults) = FaultyStorage::new();
+    let engine = factory.open_with(|station| {
+        small_files(station);
+        station.device_keys.as_mut().unwrap().spool.storage = storage;
+    });
+    let first = engine.issue(request("SN-1")).unwrap();
+    let order = std::sync::atomic::Ordering::SeqCst;
+    faults.spool_panics.store(true, order);
+    let serials = (2..60).map(|number| request(&format!("SN-{number}")));
+    for result in engine.issue_batch(serials.collect()) {
+        let failed = fault(result);
+        assert_eq!((failed.number(), failed.reason()), (911, "key-spool"));
+    }
+    let failed = engine.acknowledge(&[first.certificate.serial()]);
+    assert!(failed.unwrap_err().to_string().contains("panic"));
+    let own = Request::new(Key::generate().request("SN-9"), "idevid");
+    engine.issue(own).unwrap();
+    assert_eq!(engine.issue(request("SN-1")).unwrap().key, first.key);
+    engine.close().unwrap();
+    assert_one_each(&factory, &line, &["SN-1", "SN-2"], &[first]);
+}
+
+#[test]
+fn a_panic_in_an_acknowledgement_answers_it() {
+    let factory = Factory::new(Signer::P256);
+    let _line = Line::new(&factory, Receiver::Ec, "p256");
+    let (storage, faults) = FaultyStorage::new();
+    let engine = factory.open_with(|station| {
+        station.device_keys.as_mut().unwrap().spool.storage = storage;
+    });
+    let first = engine.issue(request("SN-1")).unwrap();
+    let order = std::sync::atomic::Ordering::SeqCst;
+    faults.spool_panics.store(true, order);
+    let failed = engine.acknowledge(&[first.certificate.serial()]);
+    assert!(failed.unwrap_err().to_string().contains("panic"));
+    assert_eq!(fault(engine.issue(request("SN-2"))).number(), 911);
+    engine.close().unwrap();
+}
+
+#[test]
+fn all_new_directories_of_a_spool_are_durable() {
+    let factory = Factory::new(Signer::P256);
+    let _line = Line::new(&factory, Receiver::Ec, "p256");
+    let (storage, faults) = FaultyStorage::new();
+    let engine = factory.open_with(|station| {
+        let spool = &mut station.device_keys.as_mut().unwrap().spool;
+        spool.storage = storage;
+        spool.directory = factory.path("ca/keys/line-7/spool");
+    });
+    engine.close().unwrap();
+    let synced = faults.synced_directories.lock().unwrap().clone();
+    for name in ["ca/keys/line-7/spool", "ca/keys/line-7", "ca/keys", "ca"] {
+        assert!(synced.contains(&factory.path(name)), "{name}: {synced:?}");
+    }
+    assert!(!synced.contains(&factory.path(".")), "{synced:?}");
+}
+
+#[test]
+fn no_key_is_made_for_a_recipient_that_has_expired() {
+    let factory = Factory::new(Signer::P256);
+    let _line = Line::new(&factory, Receiver::Ec, "p256");
+    let clock = HandClock::new();
+    let engine = factory.open_with(|station| station.log_options.clock = clock.clone());
+    let first = engine.issue(request("SN-1")).unwrap();
+    // The line's certificate is for 30 days.
+    clock.pass(31 * 86_400_000);
+    let expired = fault(engine.issue(request("SN-2")));
+    let told = (expired.number(), expired.reason(), expired.action());
+    assert_eq!(told, (912, "recipient", Action::CallOfficer), "{expired}");
+    assert!(expired.to_string().contains("expired"), "{expired}");
+    // What waits is delivered, and devices with keys of their own go on.
+    assert_eq!(engine.issue(request("SN-1")).unwrap().key, first.key);
+    let own = Request::new(Key::generate().request("SN-9"), "idevid");
+    engine.issue(own).unwrap();
+    assert_eq!(engine.keys_waiting(), 1);
+    engine.close().unwrap();
 }
 
 #[test]
@@ -208,7 +291,7 @@ fn a_damaged_spool_stops_the_start_and_is_named() {
 
 /// What the callers knew when the power went.
 #[derive(Clone, Default)]
-struct Known {
+pub(super) struct Known {
     answered: BTreeMap<String, Issued>,
     /// Acknowledgements that were begun, and that were answered.
     begun: BTreeSet<String>,
@@ -216,7 +299,7 @@ struct Known {
 }
 
 /// Devices of one run: enough for several files.
-const DEVICES: usize = 400;
+const DEVICES: usize = 600;
 const THREADS: usize = 8;
 const RUNS: u64 = 24;
 
@@ -254,28 +337,33 @@ fn a_crash_at_any_moment_leaves_one_certificate_with_its_key() {
     assert!(opened > RUNS / 2, "{opened}");
 }
 
-fn new_world(factory: &Factory) -> Sim {
+pub(super) fn new_world(factory: &Factory) -> Sim {
     let sim = Sim::default();
     Log::create_on(&sim, &factory.path("sim/log")).unwrap();
     sim
 }
 
 fn open(factory: &Factory, sim: &Sim) -> Engine {
-    factory.open_with(|station| {
-        small_files(station);
-        let storage = Arc::new(sim.clone());
-        station.log_directory = factory.path("sim/log");
-        station.log_options.storage = storage.clone();
-        let spool = &mut station.device_keys.as_mut().unwrap().spool;
-        spool.directory = factory.path("sim/spool");
-        spool.storage = storage;
-    })
+    Engine::open(sim_station(factory, sim)).unwrap()
 }
 
-type Image = Arc<Mutex<Option<(Sim, Known)>>>;
+/// The station with log and spool in the simulated file system, and with small files.
+pub(super) fn sim_station(factory: &Factory, sim: &Sim) -> Station {
+    let mut station = factory.station();
+    small_files(&mut station);
+    let storage = Arc::new(sim.clone());
+    station.log_directory = factory.path("sim/log");
+    station.log_options.storage = storage.clone();
+    let spool = &mut station.device_keys.as_mut().unwrap().spool;
+    spool.directory = factory.path("sim/spool");
+    spool.storage = storage;
+    station
+}
+
+pub(super) type Image = Arc<Mutex<Option<(Sim, Known)>>>;
 
 /// Takes what a crash before the operation with this number could leave, and what was known then.
-fn crash_at(sim: &Sim, operation: u64, known: &Arc<Mutex<Known>>, seed: u64) -> Image {
+pub(super) fn crash_at(sim: &Sim, operation: u64, known: &Arc<Mutex<Known>>, seed: u64) -> Image {
     let image = Image::default();
     let (taken, known) = (image.clone(), known.clone());
     let at = sim.operations() + operation;
@@ -290,7 +378,15 @@ fn crash_at(sim: &Sim, operation: u64, known: &Arc<Mutex<Known>>, seed: u64) -> 
     image
 }
 
-/// Every device asks, and every third one acknowledges its key.
+/// Of the first devices nearly all acknowledge, so that their file is emptied; of the others every third one.
+fn acknowledges(device: usize) -> bool {
+    match device < 300 {
+        true => device % 25 != 1,
+        false => device.is_multiple_of(3),
+    }
+}
+
+/// Every device asks, and many acknowledge their keys.
 fn work(engine: &Engine, known: &Arc<Mutex<Known>>) {
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -302,7 +398,7 @@ fn work(engine: &Engine, known: &Arc<Mutex<Known>>) {
                     let id = issued.certificate.serial().to_vec();
                     let mut now = known.lock().unwrap();
                     now.answered.insert(serial.clone(), issued);
-                    if device % 3 == 0 {
+                    if acknowledges(device) {
                         now.begun.insert(serial.clone());
                         drop(now);
                         engine.acknowledge(&[id]).unwrap();
