@@ -83,15 +83,19 @@ fn a_lot_is_used_up_and_its_answers_stay() {
         assert_code(&refused, 1);
         assert_eq!(column(&refused, "reason"), [reason]);
     }
+    assert_listed(&factory);
+}
 
-    let listed = lot(&factory, &["list"]);
+/// Both lots as they stand, for people and programs, and who asked in the records.
+fn assert_listed(factory: &Factory) {
+    let listed = lot(factory, &["list"]);
     assert_code(&listed, 0);
     assert_eq!(
         text(&listed.stdout),
         "WO-1  closed     idevid  3 of 3 used, 0 left\n\
          WO-2  not-yet    idevid  0 of 1,000 used, 1,000 left\n"
     );
-    let listed = lines(&lot(&factory, &["list", "--json"]));
+    let listed = lines(&lot(factory, &["list", "--json"]));
     assert_eq!(listed.len(), 2);
     assert_eq!(
         (
@@ -105,7 +109,6 @@ fn a_lot_is_used_up_and_its_answers_stay() {
             &"2400-01-01T00:00:00.000Z".into()
         )
     );
-    // The records say who asked.
     let log = factory.path("ca/log");
     let shown = birthmark(&["log", "show", "--json", log.to_str().unwrap()], b"");
     assert_code(&shown, 0);

@@ -16,11 +16,23 @@ on_every_signer!(many_threads_get_exactly_the_quantity);
 /// A station with one lot.
 fn station(signer: Signer, lot: &str) -> Factory {
     let factory = Factory::new(signer);
-    let configuration = std::fs::read_to_string(factory.configuration()).unwrap();
-    let lots = "\n[lots]\ndirectory = \"lots\"\n";
-    factory.file("ca/birthmark.toml", configuration + lots);
+    add_lots(&factory, "");
     write(&factory, lot);
     factory
+}
+
+/// Names the directory of lots in the configuration.
+fn add_lots(factory: &Factory, more: &str) {
+    let configuration = std::fs::read_to_string(factory.configuration()).unwrap();
+    let lots = format!("\n[lots]\ndirectory = \"lots\"\n{more}");
+    factory.file("ca/birthmark.toml", configuration + &lots);
+}
+
+/// An IDevID profile with a name that the line adds.
+fn write_profile(factory: &Factory, first: &str) {
+    let named = "[[subject]]\ntype = \"CN\"\nvalue = \"{data.name}\"\n\n[hardware_module_name]";
+    let text = birthmark_engine::profile::IDEVID_TOML.replace("[hardware_module_name]", named);
+    factory.file("ca/profiles/idevid.toml", format!("{first}\n{text}"));
 }
 
 fn write(factory: &Factory, lot: &str) {
@@ -109,12 +121,7 @@ fn many_threads_get_exactly_the_quantity(signer: Signer) {
 fn places_of_requests_that_fail_are_used_by_others() {
     const QUANTITY: u64 = 60;
     let factory = Factory::new(Signer::P256);
-    let profile = |limit: &str| {
-        let named = "[[subject]]\ntype = \"CN\"\nvalue = \"{data.name}\"\n\n[hardware_module_name]";
-        let text = birthmark_engine::profile::IDEVID_TOML.replace("[hardware_module_name]", named);
-        factory.file("ca/profiles/idevid.toml", format!("{limit}\n{text}"));
-    };
-    profile("");
+    write_profile(&factory, "");
     let named = |number: u64, name: &str| {
         let mut request = of_lot(device(number));
         request.data = BTreeMap::from([("name".to_owned(), name.to_owned())]);
@@ -130,10 +137,9 @@ fn places_of_requests_that_fail_are_used_by_others() {
         .len();
     engine.close().unwrap();
     assert_eq!(places(&factory), [None]);
-    profile(&format!("certificate_bytes_max = {}", bytes + 30));
-    let configuration = std::fs::read_to_string(factory.configuration()).unwrap();
-    let lots = "\n[lots]\ndirectory = \"lots\"\nrequired = true\n";
-    factory.file("ca/birthmark.toml", configuration + lots);
+    let limit = format!("certificate_bytes_max = {}", bytes + 30);
+    write_profile(&factory, &limit);
+    add_lots(&factory, "required = true\n");
     write(&factory, "quantity = 60");
 
     let mut random = Random::new(23);
@@ -232,12 +238,7 @@ fn answers_stay_whatever_becomes_of_the_lot() {
 #[test]
 fn a_reissue_takes_a_place_too() {
     let factory = station(Signer::P256, "quantity = 2");
-    let named = "[[subject]]\ntype = \"CN\"\nvalue = \"{data.name}\"\n\n[hardware_module_name]";
-    let text = birthmark_engine::profile::IDEVID_TOML.replace("[hardware_module_name]", named);
-    factory.file(
-        "ca/profiles/idevid.toml",
-        format!("reissue = \"same-key\"\n{text}"),
-    );
+    write_profile(&factory, "reissue = \"same-key\"");
     let engine = factory.open();
     let named = |name: &str, lot: bool| {
         let mut request = of_lot(device(0));
