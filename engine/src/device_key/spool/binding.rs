@@ -422,7 +422,7 @@ mod tests {
         }
         let path = folder.0.join(BINDING_FILE);
         let sound = std::fs::read(&path).unwrap();
-        let newest = 5 % 2 * SLOT_BYTES;
+        let newest = SLOT_BYTES; // sequence 5 is odd: the second slot
         for at in [newest, newest + 100, newest + SLOT_BYTES - 1] {
             let mut cut = sound.clone();
             cut[at] ^= 1;
