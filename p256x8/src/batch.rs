@@ -7,7 +7,7 @@ use crate::limbs::{Limbs, Vectors, fill, less_than};
 use crate::point::{Affine, Point};
 use crate::scalar::{N, Scalar};
 use crate::table::{COMB_BITS, COMB_WINDOWS, Comb, OddMultiples, Row, unpack};
-use crate::window::Windows;
+use crate::window::{Digits, Windows};
 
 /// Groups of lanes in a chunk.
 const GROUPS: usize = 8;
@@ -189,8 +189,9 @@ impl<V: Lanes> Group<V> {
     /// u1 = e/s and u2 = r/s mod n, tight and under n.
     #[inline(always)]
     fn scalars(&self) -> (Vectors<V>, Vectors<V>) {
-        let times_inverse = |number| Scalar(number).times(self.s).canonical();
-        (times_inverse(self.e), times_inverse(self.r))
+        let u1 = Scalar(self.e).times(self.s).canonical();
+        let u2 = Scalar(self.r).times(self.s).canonical();
+        (u1, u2)
     }
 
     #[inline(always)]
@@ -198,17 +199,13 @@ impl<V: Lanes> Group<V> {
         let like = self.r[0];
         let (u1, u2) = self.scalars();
         let windows = Windows::<KEY_BITS, KEY_WINDOWS>::new(u2);
-        let look_up = |window| {
-            let digits = windows.digits(window);
-            let rows = core::array::from_fn(|lane| &rows[lane][digits.indices[lane]]);
-            unpack(like, rows).negate(digits.negative)
-        };
-        let mut sum = look_up(KEY_WINDOWS - 1).jacobian();
+        let top = look_up(like, rows, &windows.digits(KEY_WINDOWS - 1));
+        let mut sum = top.jacobian();
         for window in (0..KEY_WINDOWS - 1).rev() {
             for _ in 0..KEY_BITS {
                 sum = sum.doubled();
             }
-            sum = sum.plus_affine(look_up(window));
+            sum = sum.plus_affine(look_up(like, rows, &windows.digits(window)));
         }
         sum = like.call(PlusComb {
             sum,
@@ -270,6 +267,13 @@ impl<V: Lanes> Group<V> {
         let above = r.loose().plus(n.loose()).fold();
         first | low & above.times(z).minus(x).fold().is_zero()
     }
+}
+
+/// Each lane's own multiple.
+#[inline(always)]
+fn look_up<V: Lanes>(like: V, rows: &[[Row; KEY_ROWS]; LANES], digits: &Digits) -> Affine<V> {
+    let rows = core::array::from_fn(|lane| &rows[lane][digits.indices[lane]]);
+    unpack(like, rows).negate(digits.negative)
 }
 
 /// Adds a multiple of a comb's point, from window `start` on.

@@ -49,35 +49,36 @@ impl<V: Lanes> Homogeneous<V> {
     #[inline(always)]
     fn plus(self, other: Self) -> Self {
         let b = Element(fill(self.x.0[0], B));
-        let sum = |a: Element<V>, b: Element<V>| a.loose().plus(b.loose()).fold();
-        let difference = |a: Element<V>, b: Element<V>| a.minus(b).fold();
-        let triple = |a: Element<V>| a.loose().tripled().fold();
         let xx = self.x.times(other.x);
         let yy = self.y.times(other.y);
         let zz = self.z.times(other.z);
-        let xy = difference(
-            sum(self.x, self.y).times(sum(other.x, other.y)),
-            sum(xx, yy),
-        );
-        let yz = difference(
-            sum(self.y, self.z).times(sum(other.y, other.z)),
-            sum(yy, zz),
-        );
-        let xz = difference(
-            sum(self.x, self.z).times(sum(other.x, other.z)),
-            sum(xx, zz),
-        );
-        let w = triple(difference(xz, b.times(zz)));
-        let (minus, plus) = (difference(yy, w), sum(yy, w));
-        let zz3 = triple(zz);
-        let u = triple(difference(difference(b.times(xz), zz3), xx));
-        let v = difference(triple(xx), zz3);
+        let xy = cross([self.x, self.y], [other.x, other.y], xx, yy);
+        let yz = cross([self.y, self.z], [other.y, other.z], yy, zz);
+        let xz = cross([self.x, self.z], [other.x, other.z], xx, zz);
+        let w = xz.minus(b.times(zz)).tripled().fold();
+        let (minus, plus) = (yy.minus(w).fold(), yy.plus(w).fold());
+        let zz3 = zz.loose().tripled();
+        let u = b.times(xz).loose().minus(zz3).minus(xx.loose());
+        let u = u.tripled().fold();
+        let v = xx.loose().tripled().minus(zz3).fold();
         Self {
-            x: difference(xy.times(plus), yz.times(u)),
-            y: sum(plus.times(minus), v.times(u)),
-            z: sum(yz.times(minus), xy.times(v)),
+            x: xy.times(plus).minus(yz.times(u)).fold(),
+            y: plus.times(minus).plus(v.times(u)).fold(),
+            z: yz.times(minus).plus(xy.times(v)).fold(),
         }
     }
+}
+
+/// `(a + b)(c + d) − ac − bd`, which is `ad + bc`, given ac and bd.
+#[inline(always)]
+fn cross<V: Lanes>(
+    [a, b]: [Element<V>; 2],
+    [c, d]: [Element<V>; 2],
+    ac: Element<V>,
+    bd: Element<V>,
+) -> Element<V> {
+    let product = a.plus(b).fold().product(c.plus(d).fold()).reduce();
+    product.minus(ac.plus(bd)).fold()
 }
 
 /// u1·G + u2·Q for tight u1 and u2, bit by bit.
@@ -101,8 +102,8 @@ impl<V: Lanes> Work for DoubleMultiple<V> {
         let mut result = infinity;
         // Each round takes the top bit, bit 259, off both scalars.
         for _ in 0..260 {
-            let top = |u: Vectors<V>| u[4].shr::<51>().equal(one);
-            let (bit1, bit2) = (top(u1), top(u2));
+            let bit1 = u1[4].shr::<51>().equal(one);
+            let bit2 = u2[4].shr::<51>().equal(one);
             let addend = infinity.select(bit1, g).select(bit2, q);
             result = result.plus(result).plus(addend.select(bit1 & bit2, both));
             (u1, u2) = (shifted_by_one(u1), shifted_by_one(u2));

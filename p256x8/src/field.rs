@@ -5,9 +5,7 @@
 //! [`Element::canonical`] care which number stands for an element.
 
 use crate::lanes::{Lanes, Work};
-use crate::limbs::{
-    LIMB_BITS, LOW_52, Limbs, Vectors, carry, equal, fill, product, square, subtract_once,
-};
+use crate::limbs::{LIMB_BITS, Limbs, Vectors, carry, equal, fill, product, square, subtract_once};
 
 /// p.
 pub(crate) const P: Limbs = [
@@ -80,16 +78,6 @@ impl<V: Lanes> Element<V> {
         self.square().reduce().carry()
     }
 
-    /// `self^(2^n)`.
-    #[inline(always)]
-    pub(crate) fn squared_times(self, n: u32) -> Self {
-        let mut power = self;
-        for _ in 0..n {
-            power = power.squared();
-        }
-        power
-    }
-
     /// `1/self`; zero for zero.
     #[inline(always)]
     pub(crate) fn inverted(self) -> Self {
@@ -99,6 +87,11 @@ impl<V: Lanes> Element<V> {
     #[inline(always)]
     pub(crate) fn loose(self) -> Sum<V> {
         Sum(self.0)
+    }
+
+    #[inline(always)]
+    pub(crate) fn plus(self, other: Self) -> Sum<V> {
+        self.loose().plus(other.loose())
     }
 
     #[inline(always)]
@@ -150,12 +143,12 @@ impl<V: Lanes> Product<V> {
     #[inline(always)]
     pub(crate) fn reduce(self) -> Sum<V> {
         let mut t = self.0;
-        let low = t[0].fill(LOW_52);
         let at_44 = t[0].fill(1 << 44);
         let at_36 = t[0].fill(1 << 36);
         let top = t[0].fill((1 << 48) - (1 << 16));
         for i in 0..5 {
-            let m = t[i].and(low);
+            // Its low 52 bits: a multiplication takes no more.
+            let m = t[i];
             t[i + 1] = t[i + 1].add(t[i].sar::<LIMB_BITS>()).madd_low(m, at_44);
             t[i + 2] = t[i + 2].madd_high(m, at_44);
             t[i + 3] = t[i + 3].madd_low(m, at_36);
@@ -218,7 +211,25 @@ impl<V: Lanes> Sum<V> {
     }
 }
 
-/// The inverse as the power p − 2, with p − 2 = 2^256 − 2^224 + 2^192 + 2^96 − 3: 256 squarings and 11 multiplications.
+/// The chain of [`Inverse`]: squarings of the last power, and the power to multiply by then. With x_k for the power 2^k − 1, powers 0
+/// to 7 are x1, x2, x3, x6, x12, x15, x30 and x32; the steps after them append bits: 31 zeros and a one; 96 zeros and 32
+/// ones; 32 ones; 30 ones; a zero and a one.
+const INVERSE_STEPS: [(u32, usize); 12] = [
+    (1, 0),
+    (1, 0),
+    (3, 2),
+    (6, 3),
+    (3, 2),
+    (15, 5),
+    (2, 1),
+    (32, 0),
+    (128, 7),
+    (32, 7),
+    (30, 6),
+    (2, 0),
+];
+
+/// The inverse as the power p − 2, with p − 2 = 2^256 − 2^224 + 2^192 + 2^96 − 3: 255 squarings and 12 multiplications.
 struct Inverse<V>(Element<V>);
 
 impl<V: Lanes> Work for Inverse<V> {
@@ -226,21 +237,14 @@ impl<V: Lanes> Work for Inverse<V> {
 
     #[inline(always)]
     fn run(self) -> Element<V> {
-        // x_k is the power 2^k − 1.
-        let x1 = self.0;
-        let power = |x: Element<V>, n: u32, y: Element<V>| x.squared_times(n).times(y);
-        let x2 = power(x1, 1, x1);
-        let x3 = power(x2, 1, x1);
-        let x6 = power(x3, 3, x3);
-        let x12 = power(x6, 6, x6);
-        let x15 = power(x12, 3, x3);
-        let x30 = power(x15, 15, x15);
-        let x32 = power(x30, 2, x2);
-        // In bits: 32 ones, 31 zeros, a one; 96 zeros, 32 ones; 32 ones; 30 ones; a zero, a one.
-        let mut result = x32;
-        for (n, factor) in [(32, x1), (128, x32), (32, x32), (30, x30), (2, x1)] {
-            result = power(result, n, factor);
+        let mut powers = [self.0; INVERSE_STEPS.len() + 1];
+        for (i, (squarings, factor)) in INVERSE_STEPS.into_iter().enumerate() {
+            let mut power = powers[i];
+            for _ in 0..squarings {
+                power = power.squared();
+            }
+            powers[i + 1] = power.times(powers[factor]);
         }
-        result
+        powers[INVERSE_STEPS.len()]
     }
 }

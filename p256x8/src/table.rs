@@ -6,7 +6,7 @@ use alloc::vec;
 
 use crate::field::Element;
 use crate::lanes::{LANES, Lanes, Task};
-use crate::limbs::{LOW_52, Limbs, fill};
+use crate::limbs::{LOW_52, Limbs, Vectors, fill};
 use crate::point::{Affine, Point, double_same_z, plus_same_z};
 use crate::window::Digits;
 
@@ -64,16 +64,8 @@ impl<V: Lanes, const COUNT: usize> OddMultiples<V, COUNT> {
 /// One row of each lane.
 #[inline(always)]
 fn pack<V: Lanes>(point: Affine<V>) -> [Row; LANES] {
-    let words = |a: [V; 5]| {
-        [
-            a[0].or(a[1].shl::<52>()),
-            a[1].shr::<12>().or(a[2].shl::<40>()),
-            a[2].shr::<24>().or(a[3].shl::<28>()),
-            a[3].shr::<36>().or(a[4].shl::<16>()),
-        ]
-        .map(Lanes::to_array)
-    };
-    let (x, y) = (words(point.x.canonical()), words(point.y.canonical()));
+    let x = words(point.x.canonical()).map(Lanes::to_array);
+    let y = words(point.y.canonical()).map(Lanes::to_array);
     let rows = [&x[0], &x[1], &x[2], &x[3], &y[0], &y[1], &y[2], &y[3]];
     point.x.0[0].transpose(rows).map(Lanes::to_array)
 }
@@ -81,21 +73,35 @@ fn pack<V: Lanes>(point: Affine<V>) -> [Row; LANES] {
 /// The point of a row for each lane.
 #[inline(always)]
 pub(crate) fn unpack<V: Lanes>(like: V, rows: [&Row; LANES]) -> Affine<V> {
-    let low = like.fill(LOW_52);
-    let limbs = |w: [V; 4]| {
-        Element([
-            w[0].and(low),
-            w[0].shr::<52>().or(w[1].shl::<12>()).and(low),
-            w[1].shr::<40>().or(w[2].shl::<24>()).and(low),
-            w[2].shr::<28>().or(w[3].shl::<36>()).and(low),
-            w[3].shr::<16>(),
-        ])
-    };
     let [x0, x1, x2, x3, y0, y1, y2, y3] = like.transpose(rows);
     Affine {
-        x: limbs([x0, x1, x2, x3]),
-        y: limbs([y0, y1, y2, y3]),
+        x: Element(from_words([x0, x1, x2, x3])),
+        y: Element(from_words([y0, y1, y2, y3])),
     }
+}
+
+/// Four words of a tight number under 2^256.
+#[inline(always)]
+fn words<V: Lanes>(a: Vectors<V>) -> [V; 4] {
+    [
+        a[0].or(a[1].shl::<52>()),
+        a[1].shr::<12>().or(a[2].shl::<40>()),
+        a[2].shr::<24>().or(a[3].shl::<28>()),
+        a[3].shr::<36>().or(a[4].shl::<16>()),
+    ]
+}
+
+/// The tight limbs of four words.
+#[inline(always)]
+fn from_words<V: Lanes>(w: [V; 4]) -> Vectors<V> {
+    let low = w[0].fill(LOW_52);
+    [
+        w[0].and(low),
+        w[0].shr::<52>().or(w[1].shl::<12>()).and(low),
+        w[1].shr::<40>().or(w[2].shl::<24>()).and(low),
+        w[2].shr::<28>().or(w[3].shl::<36>()).and(low),
+        w[3].shr::<16>(),
+    ]
 }
 
 /// Bits of a comb's window.

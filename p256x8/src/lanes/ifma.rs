@@ -154,25 +154,35 @@ impl Lanes for Vector {
         // SAFETY: `self` proves AVX-512F; each load reads 64 bytes of an array of 64 bytes, without alignment.
         unsafe {
             let rows = rows.map(|row| _mm512_loadu_si512(row.as_ptr().cast()));
-            // Pairs of words of two rows: [a0 b0 a2 b2 …] and [a1 b1 a3 b3 …].
-            let even = |a: usize| _mm512_unpacklo_epi64(rows[a], rows[a + 1]);
-            let odd = |a: usize| _mm512_unpackhi_epi64(rows[a], rows[a + 1]);
-            let quarter = |[a, b, c, d]: [__m512i; 4]| {
-                // Words w and w + 4, then w + 2 and w + 6, of four rows.
-                let ab_low = _mm512_shuffle_i64x2::<0x88>(a, b);
-                let ab_high = _mm512_shuffle_i64x2::<0xdd>(a, b);
-                let cd_low = _mm512_shuffle_i64x2::<0x88>(c, d);
-                let cd_high = _mm512_shuffle_i64x2::<0xdd>(c, d);
-                [
-                    _mm512_shuffle_i64x2::<0x88>(ab_low, cd_low),
-                    _mm512_shuffle_i64x2::<0x88>(ab_high, cd_high),
-                    _mm512_shuffle_i64x2::<0xdd>(ab_low, cd_low),
-                    _mm512_shuffle_i64x2::<0xdd>(ab_high, cd_high),
-                ]
-            };
-            let [w0, w2, w4, w6] = quarter([even(0), even(2), even(4), even(6)]);
-            let [w1, w3, w5, w7] = quarter([odd(0), odd(2), odd(4), odd(6)]);
+            let [w0, w2, w4, w6] = quarters([
+                _mm512_unpacklo_epi64(rows[0], rows[1]),
+                _mm512_unpacklo_epi64(rows[2], rows[3]),
+                _mm512_unpacklo_epi64(rows[4], rows[5]),
+                _mm512_unpacklo_epi64(rows[6], rows[7]),
+            ]);
+            let [w1, w3, w5, w7] = quarters([
+                _mm512_unpackhi_epi64(rows[0], rows[1]),
+                _mm512_unpackhi_epi64(rows[2], rows[3]),
+                _mm512_unpackhi_epi64(rows[4], rows[5]),
+                _mm512_unpackhi_epi64(rows[6], rows[7]),
+            ]);
             [w0, w1, w2, w3, w4, w5, w6, w7].map(Self)
         }
     }
+}
+
+/// Transposes four by four quarters of 128 bits, and gives the columns in the order 0, 1, 2, 3.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn quarters([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let ab_even = _mm512_shuffle_i64x2::<0x88>(a, b);
+    let ab_odd = _mm512_shuffle_i64x2::<0xdd>(a, b);
+    let cd_even = _mm512_shuffle_i64x2::<0x88>(c, d);
+    let cd_odd = _mm512_shuffle_i64x2::<0xdd>(c, d);
+    [
+        _mm512_shuffle_i64x2::<0x88>(ab_even, cd_even),
+        _mm512_shuffle_i64x2::<0x88>(ab_odd, cd_odd),
+        _mm512_shuffle_i64x2::<0xdd>(ab_even, cd_even),
+        _mm512_shuffle_i64x2::<0xdd>(ab_odd, cd_odd),
+    ]
 }
