@@ -72,6 +72,18 @@ pub(crate) struct VerifyChunk<'a> {
     pub(crate) items: &'a [Checked],
     pub(crate) keys: Keys<'a>,
     pub(crate) generator: &'a Comb,
+    /// What becomes of lanes that met an exceptional case.
+    pub(crate) exceptional: Exceptional,
+}
+
+/// What becomes of a lane that met an exceptional case of the addition formulas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exceptional {
+    /// It is computed again by complete formulas.
+    Exact,
+    /// It counts as not valid: somebody else is asked for every signature that is not. Signatures that meet such a case can be made
+    /// on purpose, for a prepared key by anybody, and the complete formulas cost ten times as much there.
+    NotValid,
 }
 
 /// What a group of eight lanes brings to its multiplication.
@@ -103,7 +115,7 @@ impl Task for VerifyChunk<'_> {
         match self.keys {
             Keys::Prepared(comb) => {
                 for (i, group) in groups.iter().enumerate() {
-                    let mask = group.verify_prepared(self.generator, comb);
+                    let mask = group.verify_prepared(&self, comb);
                     valid |= u64::from(mask) << (i * LANES);
                 }
             }
@@ -111,7 +123,7 @@ impl Task for VerifyChunk<'_> {
                 let mut rows = [[[[0; 8]; KEY_ROWS]; LANES]; GROUPS];
                 key_rows(groups, &mut rows);
                 for (i, (group, rows)) in groups.iter().zip(&rows).enumerate() {
-                    let mask = group.verify_own(self.generator, rows);
+                    let mask = group.verify_own(&self, rows);
                     valid |= u64::from(mask) << (i * LANES);
                 }
             }
@@ -195,7 +207,7 @@ impl<V: Lanes> Group<V> {
     }
 
     #[inline(always)]
-    fn verify_own(&self, generator: &Comb, rows: &[[Row; KEY_ROWS]; LANES]) -> u8 {
+    fn verify_own(&self, chunk: &VerifyChunk<'_>, rows: &[[Row; KEY_ROWS]; LANES]) -> u8 {
         let like = self.r[0];
         let (u1, u2) = self.scalars();
         let windows = Windows::<KEY_BITS, KEY_WINDOWS>::new(u2);
@@ -209,20 +221,20 @@ impl<V: Lanes> Group<V> {
         }
         sum = like.call(PlusComb {
             sum,
-            comb: generator,
+            comb: chunk.generator,
             scalar: u1,
             start: 0,
         });
-        self.verdict(sum, u1, u2)
+        self.verdict(chunk, sum, u1, u2)
     }
 
     #[inline(always)]
-    fn verify_prepared(&self, generator: &Comb, comb: &Comb) -> u8 {
+    fn verify_prepared(&self, chunk: &VerifyChunk<'_>, comb: &Comb) -> u8 {
         let (u1, u2) = self.scalars();
         let windows = Windows::<COMB_BITS, COMB_WINDOWS>::new(u2);
         let like = u2[0];
         let mut sum = comb.look_up(like, 0, &windows.digits(0)).jacobian();
-        for (comb, scalar, start) in [(comb, u2, 1), (generator, u1, 0)] {
+        for (comb, scalar, start) in [(comb, u2, 1), (chunk.generator, u1, 0)] {
             sum = like.call(PlusComb {
                 sum,
                 comb,
@@ -230,15 +242,21 @@ impl<V: Lanes> Group<V> {
                 start,
             });
         }
-        self.verdict(sum, u1, u2)
+        self.verdict(chunk, sum, u1, u2)
     }
 
     /// The lanes whose point has the x coordinate that r says. `sum` is u1·G + u2·Q.
     #[inline(always)]
-    fn verdict(&self, sum: Point<V>, u1: Vectors<V>, u2: Vectors<V>) -> u8 {
-        let mut valid = self.x_is_r(sum.x, sum.z.squared());
+    fn verdict(
+        &self,
+        chunk: &VerifyChunk<'_>,
+        sum: Point<V>,
+        u1: Vectors<V>,
+        u2: Vectors<V>,
+    ) -> u8 {
         let exceptional = sum.z.is_zero();
-        if exceptional != 0 {
+        let mut valid = self.x_is_r(sum.x, sum.z.squared()) & !exceptional;
+        if exceptional != 0 && chunk.exceptional == Exceptional::Exact {
             let exact = u1[0].call(DoubleMultiple {
                 u1,
                 g: base_point(u1[0]),
@@ -246,8 +264,7 @@ impl<V: Lanes> Group<V> {
                 q: self.key,
             });
             let infinity = exact.z.is_zero();
-            let exact = self.x_is_r(exact.x, exact.z) & !infinity;
-            valid = valid & !exceptional | exact & exceptional;
+            valid |= self.x_is_r(exact.x, exact.z) & !infinity & exceptional;
         }
         valid & self.on_curve
     }

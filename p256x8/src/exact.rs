@@ -2,7 +2,7 @@
 //!
 //! Renes, Costello and Batina, *Complete addition formulas for prime order elliptic curves* (2016), algorithm 4 (a = −3),
 //! in homogeneous coordinates: (X : Y : Z) is the affine (X/Z, Y/Z), infinity is (0 : 1 : 0).
-//! Slower by a factor of about two and a half, and met only on purpose.
+//! They take 7,280 multiplications where the fast ones take about 3,150, or 690 with a prepared key, and are met only on purpose.
 
 use crate::field::Element;
 use crate::lanes::{Lanes, Work};

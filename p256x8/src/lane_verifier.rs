@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::batch::{CHUNK, Checked, G_X, G_Y, Keys, VerifyChunk};
+use crate::batch::{CHUNK, Checked, Exceptional, G_X, G_Y, Keys, VerifyChunk};
 use crate::field::Element;
 use crate::input::{Digest, PublicKey, Signature, check};
 #[cfg(target_arch = "x86_64")]
@@ -33,7 +33,7 @@ impl Backend {
 
 /// Verifies signatures eight at a time. It holds the base point's table, 256 KiB: make one and share it.
 ///
-/// Every verdict is its own: no other library is asked. [`crate::Verifier`] asks aws-lc-rs again where a signature is
+/// Every verdict is its own: no other library is asked. `Verifier` asks aws-lc-rs again where a signature is
 /// not valid.
 pub struct LaneVerifier {
     backend: Backend,
@@ -74,13 +74,24 @@ impl LaneVerifier {
     }
 
     /// Verifies each item and writes its verdict: true for a valid signature. Any number of items; they go through in
-    /// chunks of 64, in groups of eight lanes. Verdicts beyond the shorter of the two slices are left alone.
+    /// chunks of 64, in groups of eight lanes. What has no counterpart in the other slice is left alone.
     pub fn verify(&self, items: &[(PublicKey, Digest, Signature)], verdicts: &mut [bool]) {
+        self.verify_own(items, verdicts, Exceptional::Exact);
+    }
+
+    pub(crate) fn verify_own(
+        &self,
+        items: &[(PublicKey, Digest, Signature)],
+        verdicts: &mut [bool],
+        exceptional: Exceptional,
+    ) {
+        let count = items.len().min(verdicts.len());
+        let (items, verdicts) = (&items[..count], &mut verdicts[..count]);
         for (items, verdicts) in items.chunks(CHUNK).zip(verdicts.chunks_mut(CHUNK)) {
             let checked = items
                 .iter()
                 .map(|(key, digest, signature)| check(key, digest, signature));
-            self.verify_chunk(checked, Keys::Own, verdicts);
+            self.verify_chunk(checked, Keys::Own, exceptional, verdicts);
         }
     }
 
@@ -101,11 +112,23 @@ impl LaneVerifier {
         items: &[(Digest, Signature)],
         verdicts: &mut [bool],
     ) {
+        self.verify_with(key, items, verdicts, Exceptional::Exact);
+    }
+
+    pub(crate) fn verify_with(
+        &self,
+        key: &PreparedKey,
+        items: &[(Digest, Signature)],
+        verdicts: &mut [bool],
+        exceptional: Exceptional,
+    ) {
+        let count = items.len().min(verdicts.len());
+        let (items, verdicts) = (&items[..count], &mut verdicts[..count]);
         for (items, verdicts) in items.chunks(CHUNK).zip(verdicts.chunks_mut(CHUNK)) {
             let checked = items
                 .iter()
                 .map(|(digest, signature)| check(&key.key, digest, signature));
-            self.verify_chunk(checked, Keys::Prepared(&key.comb), verdicts);
+            self.verify_chunk(checked, Keys::Prepared(&key.comb), exceptional, verdicts);
         }
     }
 
@@ -113,6 +136,7 @@ impl LaneVerifier {
         &self,
         checked: impl Iterator<Item = Option<Checked>>,
         keys: Keys<'_>,
+        exceptional: Exceptional,
         verdicts: &mut [bool],
     ) {
         // Numbers out of range are invalid whatever the lane says; their lane computes something else.
@@ -131,6 +155,7 @@ impl LaneVerifier {
                 items: &items[..count],
                 keys,
                 generator: &self.generator,
+                exceptional,
             });
         for (i, verdict) in verdicts.iter_mut().enumerate().take(count) {
             *verdict = valid >> i & 1 == 1;

@@ -8,6 +8,7 @@ use std::vec::Vec;
 use aws_lc_rs::digest::{Digest as AwsDigest, SHA256};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey, UnparsedPublicKey};
 
+use crate::batch::Exceptional;
 use crate::input::{Digest, PublicKey, Signature};
 use crate::lane_verifier::{LaneVerifier, PreparedKey};
 use crate::lanes::LANES;
@@ -145,17 +146,19 @@ impl Verifier {
         Verdicts(verdicts)
     }
 
-    /// Verifies each item and writes its verdict: true for a valid signature. Allocates nothing. Verdicts beyond the
-    /// shorter of the two slices are left alone.
+    /// Verifies each item and writes its verdict: true for a valid signature. The lanes allocate nothing. What has no
+    /// counterpart in the other slice is left alone.
     pub fn verify_into(&self, items: &[(PublicKey, Digest, Signature)], verdicts: &mut [bool]) {
+        let count = items.len().min(verdicts.len());
+        let (items, verdicts) = (&items[..count], &mut verdicts[..count]);
         let lanes = self
             .lanes
             .as_ref()
             .filter(|_| items.len() >= LANES_PAY_FROM);
         if let Some(lanes) = lanes {
-            lanes.verify(items, verdicts);
+            lanes.verify_own(items, verdicts, Exceptional::NotValid);
         }
-        self.settle(lanes.is_some(), items.len(), verdicts, |i| {
+        self.settle(lanes.is_some(), verdicts, |i| {
             let (key, digest, signature) = &items[i];
             let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.as_sec1());
             aws_digest(digest)
@@ -181,11 +184,13 @@ impl Verifier {
         items: &[(Digest, Signature)],
         verdicts: &mut [bool],
     ) {
+        let count = items.len().min(verdicts.len());
+        let (items, verdicts) = (&items[..count], &mut verdicts[..count]);
         let lanes = self.lanes.as_ref().zip(key.lanes.as_ref());
         if let Some((lanes, prepared)) = lanes {
-            lanes.verify_prepared(prepared, items, verdicts);
+            lanes.verify_with(prepared, items, verdicts, Exceptional::NotValid);
         }
-        self.settle(lanes.is_some(), items.len(), verdicts, |i| {
+        self.settle(lanes.is_some(), verdicts, |i| {
             let (digest, signature) = &items[i];
             aws_digest(digest).is_some_and(|digest| {
                 key.scalar
@@ -196,27 +201,21 @@ impl Verifier {
     }
 
     /// Asks aws-lc-rs for every verdict, or for those that the lanes did not find valid, and counts.
-    fn settle(
-        &self,
-        lanes_ran: bool,
-        items: usize,
-        verdicts: &mut [bool],
-        ask: impl Fn(usize) -> bool,
-    ) {
+    fn settle(&self, lanes_ran: bool, verdicts: &mut [bool], ask: impl Fn(usize) -> bool) {
         let add = |counter: &AtomicU64, count: usize| {
             counter.fetch_add(count as u64, Ordering::Relaxed);
         };
-        let count = items.min(verdicts.len());
+        let count = verdicts.len();
         if !lanes_ran {
             add(&self.counters.scalar, count);
-            for (i, verdict) in verdicts.iter_mut().enumerate().take(count) {
+            for (i, verdict) in verdicts.iter_mut().enumerate() {
                 *verdict = ask(i);
             }
             return;
         }
         add(&self.counters.lanes_filled, count);
         add(&self.counters.lanes_run, count.next_multiple_of(LANES));
-        for (i, verdict) in verdicts.iter_mut().enumerate().take(count) {
+        for (i, verdict) in verdicts.iter_mut().enumerate() {
             if !*verdict {
                 *verdict = ask(i);
                 add(&self.counters.asked_again, 1);
@@ -241,7 +240,7 @@ impl Verdicts {
         self.0.get(index).copied().unwrap_or(false)
     }
 
-    /// Whether every signature is valid.
+    /// Whether every signature is valid; true for an empty batch.
     #[must_use]
     pub fn all_valid(&self) -> bool {
         self.0.iter().all(|&valid| valid)

@@ -29,7 +29,8 @@ impl Ifma {
     ///
     /// # Safety
     ///
-    /// The processor has AVX-512F and AVX-512 IFMA, and the operating system has enabled their registers.
+    /// The processor has AVX-512F and AVX-512 IFMA, with all that the compiler takes them to bring along (AVX2, FMA and F16C
+    /// among it), and the operating system has enabled their registers.
     #[must_use]
     pub const unsafe fn assume() -> Self {
         Self(())
