@@ -51,6 +51,8 @@ mod limbs;
 mod point;
 mod scalar;
 mod table;
+#[cfg(all(test, feature = "std"))]
+mod tests;
 #[cfg(feature = "std")]
 mod verifier;
 mod window;
