@@ -65,7 +65,7 @@ fn keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
         Some(IndexKey(key))
     };
     Ok(match record[1] {
-        KIND if record.len() == RECORD_BYTES => [key(14), key(38), None],
+        KIND if record.len() == RECORD_BYTES => [key(14), key(38), None, None],
         _ => RecordKeys::default(),
     })
 }

@@ -17,6 +17,7 @@ use crate::demo::DEMO_COUNT_DEFAULT;
 use crate::hsm::HsmCommand;
 use crate::key::KeyCommand;
 use crate::lint::LintArguments;
+use crate::lot::LotCommand;
 use crate::officer::{VALID_DEFAULT, VALID_MAX};
 use crate::profile::ProfileCommand;
 use crate::subject::Subject;
@@ -64,6 +65,9 @@ pub(crate) enum Command {
     /// List, check and explain certificate profiles.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// List the station's lots, and how much of each is used.
+    #[command(subcommand)]
+    Lot(LotCommand),
     /// Verify, read and export the log, and prove what it holds.
     #[command(subcommand)]
     Log(LogCommand),
@@ -179,6 +183,7 @@ pub(crate) struct CaInitArguments {
     birthmark issue --config ca/birthmark.toml --profile tls-client requests/ > issued.ndjson\n  \
     openssl req -new … | birthmark issue --config ca/birthmark.toml --profile idevid -\n  \
     birthmark issue --config ca/birthmark.toml --profile idevid --data station=7 batch.pem\n  \
+    birthmark issue --config ca/birthmark.toml --profile idevid --lot WO-4711 --line line-3 requests/\n  \
     birthmark issue --config ca/birthmark.toml --profile idevid --permit permits/ rework.csr\n  \
     birthmark issue --config ca/birthmark.toml --profile made --generate --data serial=SN-0001\n  \
     birthmark issue --config ca/birthmark.toml --profile made --generate devices.csv > issued.ndjson\n\n\
@@ -201,6 +206,13 @@ pub(crate) struct IssueArguments {
     /// A value that the line adds to every request of this run; may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) data: Vec<(String, String)>,
+    /// The production order that authorizes the requests of this run. Where the configuration has lots, it
+    /// must be one of them.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) lot: Option<String>,
+    /// Who asks: the line's name. It is recorded, and a lot may be one line's alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) line: Option<String>,
     /// An officer's permit, or a directory of permits, for devices that need one to be issued again; may
     /// be repeated.
     #[arg(long, value_name = "PATH")]

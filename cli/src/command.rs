@@ -21,6 +21,7 @@ use crate::issue::{self, IssuePlan, PermitsError};
 use crate::keep::KeepError;
 use crate::key::{self, KeyError};
 use crate::lint::{self, LintError};
+use crate::lot::{self, LotError};
 use crate::officer::{self, OfficerError, PermitPlan};
 use crate::profile::{self, ProfileCommandError};
 use crate::records::RecordsError;
@@ -77,6 +78,7 @@ pub fn run(arguments: Arguments, console: &mut Console<'_>) -> Exit {
             CommandError::Output { source }
             | CommandError::Keep(KeepError::Output { source })
             | CommandError::Key(KeyError::Output { source })
+            | CommandError::Lot(LotError::Output { source })
             | CommandError::Hsm(HsmError::Output { source })
             | CommandError::Script(ScriptError::Output { source })
             | CommandError::Profile(ProfileCommandError::Output { source }),
@@ -142,6 +144,9 @@ pub enum CommandError {
     /// A command on generated keys fails.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A command on lots fails.
+    #[error(transparent)]
+    Lot(#[from] LotError),
     /// The log could not be kept as asked.
     #[error(transparent)]
     Keep(#[from] KeepError),
@@ -210,6 +215,7 @@ impl CommandError {
             CommandError::OpenEngine(error) => open_exit(error),
             CommandError::Keep(error) => error.exit(),
             CommandError::Key(error) => error.exit(),
+            CommandError::Lot(error) => error.exit(),
             CommandError::Records(error) => error.exit(),
             CommandError::Hsm(error) => error.exit(),
             CommandError::Script(error) => error.exit(),
@@ -264,6 +270,7 @@ fn open_exit(error: &birthmark_engine::OpenError) -> Exit {
     match error {
         OpenError::Issuer(_)
         | OpenError::Profiles(_)
+        | OpenError::Lots(_)
         | OpenError::NoOfficer { .. }
         | OpenError::OfficersOfOtherLog { .. }
         | OpenError::Range { .. }
@@ -301,6 +308,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> Result<Exit, Command
         }
         Command::Hsm(command) => Ok(hsm::run(command, console)?),
         Command::Key(command) => Ok(key::run(command, console)?),
+        Command::Lot(command) => Ok(lot::run(command, console)?),
         Command::Issue(arguments) => issue::run(&issue_plan(arguments)?, console),
         Command::Csr(command) => csr::run(command, console),
         Command::Officer(OfficerCommand::Keygen(OfficerKeygenArguments { name, out })) => {
@@ -320,6 +328,8 @@ fn issue_plan(arguments: IssueArguments) -> Result<IssuePlan, CommandError> {
         config,
         profile,
         data,
+        lot,
+        line,
         permit,
         quiet,
         json,
@@ -330,6 +340,8 @@ fn issue_plan(arguments: IssueArguments) -> Result<IssuePlan, CommandError> {
         config,
         profile,
         data: each_once(data)?,
+        lot,
+        line,
         inputs,
         permits: permit,
         generate,

@@ -64,6 +64,10 @@ pub struct IssuePlan {
     pub profile: String,
     /// What the line adds to every request.
     pub data: BTreeMap<String, String>,
+    /// The production order.
+    pub lot: Option<String>,
+    /// Who asks.
+    pub line: Option<String>,
     /// Files, directories, corpora, `-`.
     pub inputs: Vec<PathBuf>,
     /// Files with permits, and directories of them.
@@ -311,6 +315,8 @@ impl<W: Write> Issuing<'_, W> {
             }
         };
         request.permit = permit;
+        request.lot.clone_from(&self.plan.lot);
+        request.requester.clone_from(&self.plan.line);
         match self.engine.submit_wait(request) {
             Ok(pending) => Ok(pending),
             Err(SubmitError::Closed(_, fault)) => Err(fault),

@@ -8,6 +8,7 @@
 //! | `csr` | what is wrong with a request, without issuing |
 //! | [`issue`] | requests in, one line of JSON per request out |
 //! | [`lint`] | what is wrong with certificates, anybody's |
+//! | [`lot`] | the station's lots, and how much of each is used |
 //! | [`officer`] | officers' keys and permits |
 //! | [`profile`] | list, show, check and explain profiles |
 //! | [`records`] | verify, show and export a log, prove what it holds |
@@ -39,6 +40,7 @@ pub mod issue;
 pub mod keep;
 pub mod key;
 pub mod lint;
+pub mod lot;
 pub mod officer;
 pub mod pem;
 pub mod profile;

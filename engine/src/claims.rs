@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use birthmark_log::{IndexKey, RecordKeys};
+use birthmark_log::{IndexKey, KEY_SPACES, RecordKeys, slot_space};
 
 use crate::fault::Fault;
-use crate::index_keys::{IDENTITY_SPACE, KEY_SPACE, request_keys};
+use crate::index_keys::{IDENTITY_SPACE, KEY_SPACE, LOT_SLOT, request_keys};
 use crate::issuance::LoggedCertificate;
+use crate::lots::LotOffer;
 use crate::reissue::{Candidate, History, Judge, Replacement, Verdict};
 use crate::rejection::Rejection;
 use crate::request::Request;
@@ -71,7 +72,7 @@ pub(crate) struct Claims<R> {
 #[derive(Debug)]
 struct OpenClaims<R> {
     next: u64,
-    by_index_key: [HashMap<IndexKey, ClaimId>; 2],
+    by_index_key: [HashMap<IndexKey, ClaimId>; KEY_SPACES],
     claims: HashMap<ClaimId, OpenClaim<R>>,
 }
 
@@ -135,7 +136,7 @@ impl<R> Claims<R> {
                         Err(outcome) => return outcome,
                     }
                 }
-                let claim = open.claim(keys, request_id);
+                let claim = open.claim(held(keys, &candidate.request), request_id);
                 ClaimOutcome::Claimed(ClaimedRequest {
                     request: candidate.request,
                     claim,
@@ -173,9 +174,9 @@ impl<R> Claims<R> {
 
 impl<R> OpenClaims<R> {
     fn holder(&self, keys: &RecordKeys, request_id: &[u8; 32]) -> Option<(ClaimId, bool)> {
-        let id = [KEY_SPACE, IDENTITY_SPACE]
+        let id = [KEY_SPACE, IDENTITY_SPACE, LOT_SLOT]
             .into_iter()
-            .find_map(|space| self.by_index_key[space].get(keys[space].as_ref()?))?;
+            .find_map(|slot| self.by_index_key[slot_space(slot)].get(keys[slot].as_ref()?))?;
         let same = self
             .claims
             .get(id)
@@ -186,9 +187,9 @@ impl<R> OpenClaims<R> {
     fn claim(&mut self, keys: RecordKeys, request_id: [u8; 32]) -> Claim {
         let id = ClaimId(self.next);
         self.next += 1;
-        for (space, key) in keys.iter().enumerate() {
+        for (slot, key) in keys.iter().enumerate() {
             if let Some(key) = key {
-                self.by_index_key[space].insert(*key, id);
+                self.by_index_key[slot_space(slot)].insert(*key, id);
             }
         }
         self.claims.insert(
@@ -206,13 +207,21 @@ impl<R> OpenClaims<R> {
         let Some(closed) = self.claims.remove(&claim.id) else {
             return Vec::new();
         };
-        for (space, key) in closed.keys.iter().enumerate() {
+        for (slot, key) in closed.keys.iter().enumerate() {
             if let Some(key) = key {
-                self.by_index_key[space].remove(key);
+                self.by_index_key[slot_space(slot)].remove(key);
             }
         }
         closed.waiters
     }
+}
+
+/// The keys that a request claims: not that of another's place in a lot, which it only waits for.
+fn held(mut keys: RecordKeys, request: &ValidatedRequest<'_>) -> RecordKeys {
+    if let LotOffer::Waiting(_) = request.lot {
+        keys[LOT_SLOT] = None;
+    }
+    keys
 }
 
 /// What may be claimed, and which record it replaces; or the outcome, where nothing is to be claimed.

@@ -1,116 +1,32 @@
 //! A station's configuration file, `birthmark.toml`.
 
-use std::ops::RangeInclusive;
+mod error;
+mod raw;
+#[cfg(test)]
+mod tests;
+mod witness;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use birthmark_hsm::{
     Pkcs11Options, PoolObserver, PoolOptions, RsaSignature, SignerLocation, SigningPool,
     UnknownRsaSignature,
 };
-use birthmark_log::tlog::{KeyAlgorithm, VerifierKey};
-use serde::Deserialize;
 
-use crate::activation::{Activation, UnknownActivation};
-use crate::checkpoint::{LogKey, LogKeyError};
-use crate::device_key::{DeviceKeyFiles, DeviceKeysError, RawDeviceKeys, SpoolOptions};
+use crate::activation::Activation;
+use crate::checkpoint::LogKey;
+use crate::device_key::{DeviceKeyFiles, SpoolOptions};
 use crate::engine::Station;
-use crate::issuer::{Issuer, IssuerError};
+use crate::issuer::Issuer;
+use crate::lots::Lots;
 use crate::permit::Officers;
-use crate::profile::{Profile, ProfileError, one_line};
-use crate::weak_key::{KnownBadKeys, KnownBadKeysError};
+use crate::profile::{Profile, one_line};
+use crate::weak_key::KnownBadKeys;
 
-/// A configuration file as it is written. Unknown keys are refused.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawConfiguration {
-    issuer: RawIssuer,
-    log: RawLog,
-    engine: RawEngine,
-    device_keys: Option<RawDeviceKeys>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIssuer {
-    certificate: PathBuf,
-    signer: Option<String>,
-    signers: Option<Vec<String>>,
-    signature: Option<String>,
-    sessions: Option<RawSessions>,
-    #[serde(default)]
-    key_copy: bool,
-    activation: Option<String>,
-    probe_interval_max_s: Option<u64>,
-    call_limit_s: Option<u64>,
-    wait_limit_s: Option<u64>,
-}
-
-/// A number, or a word.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum RawSessions {
-    Count(usize),
-    Word(String),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLog {
-    directory: PathBuf,
-    origin: String,
-    key: PathBuf,
-    #[serde(default)]
-    witness: Vec<RawWitness>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWitness {
-    url: String,
-    vkey: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawEngine {
-    threads: Option<usize>,
-    max_in_flight: Option<usize>,
-    profiles: Vec<PathBuf>,
-    #[serde(default)]
-    officers: Vec<String>,
-    known_bad_keys: Option<PathBuf>,
-}
-
-/// A witness that cosigns the log's checkpoints (c2sp.org/tlog-witness).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WitnessAddress {
-    /// Its address, to which `/add-checkpoint` is appended.
-    pub url: String,
-    /// Its verifier key, of type 0x04.
-    pub key: VerifierKey,
-}
-
-impl WitnessAddress {
-    /// Checks an address and a verifier key.
-    ///
-    /// # Errors
-    /// What is wrong, for the person who wrote it.
-    pub fn new(url: &str, vkey: &str) -> Result<Self, String> {
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err("the address must begin with https:// or http://".to_owned());
-        }
-        let key: VerifierKey = vkey.parse().map_err(|error| format!("vkey: {error}"))?;
-        if key.algorithm() != KeyAlgorithm::CosignatureV1 {
-            return Err("vkey: not the key of a witness (type 0x04)".to_owned());
-        }
-        Ok(Self {
-            url: url.to_owned(),
-            key,
-        })
-    }
-}
+pub use error::ConfigurationError;
+use raw::{RawConfiguration, activation, officers};
+pub use witness::WitnessAddress;
 
 /// A configuration that was read and whose keys are sound. Files that it names are opened by
 /// [`Configuration::station`].
@@ -131,57 +47,8 @@ pub struct Configuration {
     officers: Option<Officers>,
     known_bad_keys: Option<PathBuf>,
     device_keys: Option<DeviceKeyFiles>,
-}
-
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigurationError {
-    /// The file cannot be read.
-    #[error("configuration {path}: cannot be read; make one with `birthmark ca init`", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Not TOML, or not the keys of a configuration.
-    #[error("configuration {path}: {problem}", path = path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Line and key, in one line.
-        problem: String,
-    },
-    /// One key's value does not do.
-    #[error("configuration {path}: {key}: {problem}", path = path.display())]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The issuer certificate does not do.
-    #[error(transparent)]
-    Issuer(#[from] IssuerError),
-    /// A profile does not do.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    /// The list of known bad keys does not do.
-    #[error(transparent)]
-    KnownBadKeys(#[from] KnownBadKeysError),
-    /// The log's key or origin does not do.
-    #[error(transparent)]
-    LogKey(#[from] LogKeyError),
-    /// What generated keys are delivered with does not do.
-    #[error(transparent)]
-    DeviceKeys(#[from] DeviceKeysError),
-    /// The signer does not open.
-    #[error(transparent)]
-    Signer(#[from] birthmark_hsm::OpenError),
+    /// The directory, and whether requests must name a lot.
+    lots: Option<(PathBuf, bool)>,
 }
 
 impl Configuration {
@@ -252,6 +119,9 @@ impl Configuration {
             officers,
             known_bad_keys: raw.engine.known_bad_keys.map(|path| folder.join(path)),
             device_keys,
+            lots: raw
+                .lots
+                .map(|raw| (folder.join(raw.directory), raw.required)),
         })
     }
 
@@ -278,6 +148,7 @@ impl Configuration {
         station.max_in_flight = self.max_in_flight;
         station.officers.clone_from(&self.officers);
         station.known_bad_keys = self.known_bad_keys()?;
+        station.lots = self.lots()?;
         let on_tokens = |signer: &SignerLocation| matches!(signer, SignerLocation::Pkcs11(_));
         station.activation = self
             .signers
@@ -317,6 +188,16 @@ impl Configuration {
     pub fn known_bad_keys(&self) -> Result<Option<KnownBadKeys>, ConfigurationError> {
         let path = self.known_bad_keys.as_deref();
         Ok(path.map(KnownBadKeys::read).transpose()?)
+    }
+
+    /// Reads the lots in the directory `lots.directory`, if the station has any.
+    ///
+    /// # Errors
+    /// Names the file, the line, the key and the fault.
+    pub fn lots(&self) -> Result<Option<Lots>, ConfigurationError> {
+        let lots = self.lots.as_ref();
+        let lots = lots.map(|(directory, required)| Lots::read(directory, *required));
+        Ok(lots.transpose()?)
     }
 
     /// Where generated keys wait for their acknowledgement, if the station makes any.
@@ -384,184 +265,5 @@ impl Configuration {
     /// [`Configuration::station`] on.
     pub fn observe_signers(&mut self, observer: Arc<dyn PoolObserver>) {
         self.pool.observer = Some(observer);
-    }
-}
-
-/// Limits in seconds that can be configured: as long as anybody waits for a machine at a line.
-const LIMIT_RANGE_S: RangeInclusive<u64> = 1..=3600;
-
-impl RawIssuer {
-    /// One signer or a list, with the key at fault otherwise.
-    fn signers(&self, folder: &Path) -> Result<Vec<SignerLocation>, (&'static str, String)> {
-        let (key, texts) = match (&self.signer, &self.signers) {
-            (Some(signer), None) => ("issuer.signer", std::slice::from_ref(signer)),
-            (None, Some(signers)) => ("issuer.signers", &signers[..]),
-            (None, None) => {
-                let problem = "name the issuing key: signer = \"software:PATH\" or \
-                    \"pkcs11:token=…;object=…?module-path=…\"";
-                return Err(("issuer.signer", problem.to_owned()));
-            }
-            (Some(_), Some(_)) => {
-                let problem = "use signer for one, or signers for a list, not both";
-                return Err(("issuer.signers", problem.to_owned()));
-            }
-        };
-        if !(1..=birthmark_hsm::TOKENS_MAX).contains(&texts.len()) {
-            let problem = format!("name 1 to {} tokens", birthmark_hsm::TOKENS_MAX);
-            return Err((key, problem));
-        }
-        let signers = texts.iter().map(|text| signer_location(text, folder));
-        signers
-            .collect::<Result<_, _>>()
-            .map_err(|problem| (key, problem))
-    }
-
-    /// How the signers are used. The mark of a refused PIN stays beside the configuration.
-    fn pool_options(&self, folder: &Path) -> Result<PoolOptions, (&'static str, String)> {
-        let mut options = PoolOptions {
-            state_directory: Some(folder.to_owned()),
-            ..PoolOptions::default()
-        };
-        options.tokens.key_copy = self.key_copy;
-        match &self.sessions {
-            None => {}
-            Some(RawSessions::Count(count)) => options.tokens.sessions = Some(*count),
-            Some(RawSessions::Word(word)) if word == "adaptive" => options.adaptive = true,
-            Some(RawSessions::Word(_)) => {
-                let problem = "use a number, or \"adaptive\"";
-                return Err(("issuer.sessions", problem.to_owned()));
-            }
-        }
-        let limits = [
-            (
-                "issuer.probe_interval_max_s",
-                self.probe_interval_max_s,
-                &mut options.probe_interval_max,
-            ),
-            (
-                "issuer.call_limit_s",
-                self.call_limit_s,
-                &mut options.call_limit,
-            ),
-            (
-                "issuer.wait_limit_s",
-                self.wait_limit_s,
-                &mut options.wait_limit,
-            ),
-        ];
-        for (key, given, limit) in limits {
-            match given {
-                None => {}
-                Some(seconds) if LIMIT_RANGE_S.contains(&seconds) => {
-                    *limit = Duration::from_secs(seconds);
-                }
-                Some(_) => return Err((key, "use 1 to 3600 seconds".to_owned())),
-            }
-        }
-        Ok(options)
-    }
-}
-
-fn officers(raw: &RawConfiguration) -> Result<Option<Officers>, String> {
-    match raw.engine.officers.as_slice() {
-        [] => Ok(None),
-        keys => Officers::new(&raw.log.origin, keys)
-            .map(Some)
-            .map_err(|error| error.to_string()),
-    }
-}
-
-fn activation(raw: &RawIssuer, signers: &[SignerLocation]) -> Result<Activation, String> {
-    let activation = match &raw.activation {
-        Some(name) => name
-            .parse()
-            .map_err(|error: UnknownActivation| error.to_string())?,
-        None => Activation::default(),
-    };
-    let mut signers = signers.iter();
-    let fits = signers.try_for_each(|signer| activation.check(signer));
-    fits.map(|()| activation).map_err(|error| error.to_string())
-}
-
-fn signer_location(text: &str, folder: &Path) -> Result<SignerLocation, String> {
-    match text.parse::<SignerLocation>() {
-        Ok(SignerLocation::Software(path)) => Ok(SignerLocation::Software(folder.join(path))),
-        Ok(location) => Ok(location),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TOKEN: &str = "pkcs11:token=t;object=k?module-path=/m.so";
-
-    fn load(issuer: &str) -> Result<Configuration, ConfigurationError> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("birthmark.toml");
-        let text = format!(
-            "[issuer]\ncertificate = 'c.pem'\n{issuer}\n[log]\ndirectory = 'log'\n\
-             origin = 'o'\nkey = 'k'\n[engine]\nprofiles = []\n"
-        );
-        std::fs::write(&path, text).unwrap();
-        Configuration::load(&path)
-    }
-
-    #[test]
-    fn one_signer_or_a_list() {
-        let one = load("signer = 'software:key.pem'").unwrap();
-        let [SignerLocation::Software(path)] = one.signers() else {
-            panic!("{one:?}")
-        };
-        assert!(path.is_absolute(), "taken from the file's folder");
-        let folder = path.parent().unwrap();
-        assert_eq!(one.pool.state_directory.as_deref(), Some(folder));
-        assert!(!one.pool.adaptive);
-        assert_eq!(one.pool.call_limit, Duration::from_secs(10));
-        assert_eq!(one.pool.wait_limit, Duration::from_secs(30));
-        assert_eq!(one.pool.probe_interval_max, Duration::from_secs(300));
-
-        let several = load(&format!(
-            "signers = ['{TOKEN}', '{TOKEN}']\nsessions = 'adaptive'\ncall_limit_s = 5\n\
-             wait_limit_s = 60\nprobe_interval_max_s = 30"
-        ));
-        let several = several.unwrap();
-        assert_eq!(several.signers().len(), 2);
-        assert!(several.pool.adaptive);
-        assert_eq!(several.pool.call_limit, Duration::from_secs(5));
-        assert_eq!(several.pool.wait_limit, Duration::from_secs(60));
-        assert_eq!(several.pool.probe_interval_max, Duration::from_secs(30));
-
-        let counted = load(&format!("signer = '{TOKEN}'\nsessions = 4")).unwrap();
-        assert_eq!(counted.pool.tokens.sessions, Some(4));
-    }
-
-    #[test]
-    fn a_wrong_value_is_told_with_its_key() {
-        let many = format!("signers = [{}]", format!("'{TOKEN}', ").repeat(17));
-        let both = format!("signer = '{TOKEN}'\nsigners = ['{TOKEN}']");
-        let with = |more: &str| format!("signer = '{TOKEN}'\n{more}");
-        let table = [
-            (String::new(), "issuer.signer"),
-            ("signer = 'key.pem'".to_owned(), "issuer.signer"),
-            ("signers = []".to_owned(), "issuer.signers"),
-            ("signers = ['key.pem']".to_owned(), "issuer.signers"),
-            (many, "issuer.signers"),
-            (both, "issuer.signers"),
-            (with("sessions = 'some'"), "issuer.sessions"),
-            (with("call_limit_s = 0"), "issuer.call_limit_s"),
-            (with("wait_limit_s = 3601"), "issuer.wait_limit_s"),
-            (
-                with("probe_interval_max_s = 0"),
-                "issuer.probe_interval_max_s",
-            ),
-        ];
-        for (issuer, key) in table {
-            match load(&issuer) {
-                Err(ConfigurationError::Value { key: told, .. }) => assert_eq!(told, key),
-                other => panic!("{issuer}: {other:?}"),
-            }
-        }
     }
 }

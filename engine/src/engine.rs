@@ -16,6 +16,7 @@ use crate::device_key::{DeviceKeys, DeviceKeysOpenError, SealedStation};
 use crate::fault::Fault;
 use crate::index_keys::record_keys;
 use crate::issuer::{Issuer, IssuerError};
+use crate::lots::{LotBook, Lots};
 use crate::metrics::Metrics;
 use crate::permit::Officers;
 use crate::pipeline::{BoundProfile, Pipeline, Relay, Submitted, Work};
@@ -56,6 +57,8 @@ pub struct Station {
     pub officers: Option<Officers>,
     /// Keys that no device may have. Default: none are known.
     pub known_bad_keys: Option<KnownBadKeys>,
+    /// The lots that requests may name. Default: none, and a lot's name is recorded as it comes.
+    pub lots: Option<Lots>,
     /// The log's directory.
     pub log_directory: PathBuf,
     /// The log's key, which also has its origin.
@@ -87,6 +90,7 @@ impl Station {
             profiles,
             officers: None,
             known_bad_keys: None,
+            lots: None,
             log_directory,
             log_key,
             log_options: birthmark_log::Options::default(),
@@ -116,6 +120,9 @@ pub enum OpenError {
         /// Name of the profile.
         profile: String,
     },
+    /// A lot is for a profile that there is not.
+    #[error("the lots do not do: {0}")]
+    Lots(String),
     /// The officers' permits are for another log.
     #[error("the officers' permits are for the log {named}, but this one is {origin}")]
     OfficersOfOtherLog {
@@ -190,6 +197,7 @@ impl Engine {
             profiles,
             officers,
             known_bad_keys,
+            lots,
             log_directory,
             log_key,
             mut log_options,
@@ -200,6 +208,8 @@ impl Engine {
         let max_in_flight = check_range(max_in_flight)?;
         check_profiles(&profiles, &issuer)?;
         check_officers(&profiles, officers.as_ref(), &log_key)?;
+        let lots = lots.map(|lots| LotBook::new(lots, &profiles));
+        let lots = lots.transpose().map_err(OpenError::Lots)?;
         issuer.check_signer(&signer)?;
         let now_s = log_options.clock.unix_ms() / 1000;
         issuer.check_valid_at(now_s)?;
@@ -243,6 +253,7 @@ impl Engine {
             profiles,
             officers,
             known_bad_keys,
+            lots,
             signer,
             log,
             keys,

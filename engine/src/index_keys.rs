@@ -1,6 +1,6 @@
 //! The log's key spaces: what a record claims for ever, what a request asks for, and serial numbers.
 
-use birthmark_log::{ExtractError, IndexKey, RecordKeys};
+use birthmark_log::{ExtractError, IndexKey, RecordKeys, SECOND_SLOT};
 
 use crate::audit::certificate_serial;
 use crate::key::sha256;
@@ -14,6 +14,9 @@ pub(crate) const KEY_SPACE: usize = 0;
 pub(crate) const IDENTITY_SPACE: usize = 1;
 /// The log's key space of serial numbers. Nothing on the way of a certificate asks for it.
 pub(crate) const SERIAL_SPACE: usize = 2;
+
+/// The slot of a record's place in its lot, which is in the key space of device identities.
+pub(crate) const LOT_SLOT: usize = SECOND_SLOT;
 
 /// [`KIND_OFFICER`] as records that are not decoded carry it.
 const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
@@ -30,7 +33,7 @@ pub fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
             keys[SERIAL_SPACE] = certificate_serial(issued.certificate).map(serial_index_key);
             Ok(keys)
         }
-        Record::Lost(lost) => Ok([None, None, Some(serial_index_key(lost.serial))]),
+        Record::Lost(lost) => Ok([None, None, Some(serial_index_key(lost.serial)), None]),
         Record::Activated(_)
         | Record::Other {
             kind: KIND_OFFICER_ACT,
@@ -52,6 +55,9 @@ pub(crate) fn issued_keys(record: &IssuedRecord<'_>) -> RecordKeys {
             .identity
             .map(|identity| identity_index_key(identity_domain, identity)),
         None,
+        record
+            .lot_place()
+            .map(|(lot, number)| lot_index_key(&lot_digest(lot), number)),
     ]
 }
 
@@ -68,6 +74,7 @@ pub(crate) fn request_keys(request: &ValidatedRequest<'_>, profile: &Profile) ->
             .as_deref()
             .map(|identity| identity_index_key(identity_domain, identity)),
         None,
+        request.lot.key(),
     ]
 }
 
@@ -108,4 +115,18 @@ pub(crate) fn identity_index_key(domain: &str, identity: &str) -> IndexKey {
     text.push(0);
     text.extend(identity.bytes().map(|byte| byte.to_ascii_lowercase()));
     IndexKey(sha256(&text))
+}
+
+/// What sets the places of one lot apart from those of others.
+pub(crate) fn lot_digest(lot: &str) -> [u8; 32] {
+    sha256(lot.as_bytes())
+}
+
+/// The index key of a place in a lot. No identity has it: what is hashed begins with an octet of 0, where an identity
+/// has its domain, which is not empty.
+pub(crate) fn lot_index_key(lot_digest: &[u8; 32], number: u64) -> IndexKey {
+    let mut place = [0; 1 + 32 + 8];
+    place[1..33].copy_from_slice(lot_digest);
+    place[33..].copy_from_slice(&number.to_be_bytes());
+    IndexKey(sha256(&place))
 }

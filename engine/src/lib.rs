@@ -49,8 +49,10 @@ mod issuance;
 mod issuer;
 mod key;
 pub mod lint;
+mod lots;
 mod metrics;
 mod name;
+mod number_walk;
 mod oid;
 pub mod permit;
 mod pipeline;
@@ -87,6 +89,9 @@ pub use index_keys::record_keys;
 pub use issuance::LoggedCertificate;
 pub use issuer::{Issuer, IssuerError};
 pub use key::DeviceKeyAlgorithm;
+pub use lots::{
+    LOT_BYTES_MAX, LOT_QUANTITY_MAX, LOTS_MAX, Lot, LotProblem, LotSerials, Lots, LotsError,
+};
 pub use metrics::Metrics;
 pub use profile::{Profile, ProfileError};
 pub use reissue::{REISSUES_MAX, Reissue};

@@ -19,6 +19,7 @@ use crate::fault::Fault;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
 use crate::issuer::Issuer;
 use crate::key::DeviceKeyAlgorithm;
+use crate::lots::{LotBook, LotOffer};
 use crate::metrics::Counters;
 use crate::permit::Officers;
 use crate::profile::Profile;
@@ -54,6 +55,8 @@ pub(crate) struct Pipeline {
     /// Whose permits count.
     pub(crate) officers: Option<Officers>,
     pub(crate) known_bad_keys: Option<KnownBadKeys>,
+    /// Where the station has any: otherwise a lot is a name and nothing else.
+    pub(crate) lots: Option<LotBook>,
     pub(crate) pool: SigningPool,
     pub(crate) log: Log,
     /// Makes keys for devices, where a profile has that.
@@ -118,6 +121,8 @@ pub(crate) struct ClaimedParts {
     pub(crate) key_algorithm: DeviceKeyAlgorithm,
     /// The serial number that was handed out, held until the certificate is in the log or came to nothing.
     pub(crate) serial: SerialOffer,
+    /// The place in its lot, held likewise.
+    pub(crate) lot: LotOffer,
 }
 
 /// Where the device's SubjectPublicKeyInfo is.
@@ -149,6 +154,7 @@ impl Pipeline {
         profiles: Vec<BoundProfile>,
         officers: Option<Officers>,
         known_bad_keys: Option<KnownBadKeys>,
+        lots: Option<LotBook>,
         pool: SigningPool,
         log: Log,
         keys: Option<KeyMaker>,
@@ -164,6 +170,7 @@ impl Pipeline {
             profiles,
             officers,
             known_bad_keys,
+            lots,
             pool,
             log,
             keys,

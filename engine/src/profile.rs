@@ -21,7 +21,7 @@ mod explain;
 mod extensions;
 mod issuing;
 mod key_usage;
-mod locate;
+pub(crate) mod locate;
 mod names;
 mod pattern;
 mod preview;
@@ -39,10 +39,12 @@ pub(crate) use alt_names::AltNameForm;
 pub use explain::Statement;
 pub(crate) use extensions::{StaticValue, static_values};
 pub(crate) use names::SubjectAttribute;
+pub(crate) use pattern::Pattern;
+pub(crate) use raw::RawSerial;
 pub use ready::{READY_MADE, ReadyMade};
 pub(crate) use requested::RequestedPolicy;
 pub(crate) use rules::{BasicConstraintsRule, CertificateRules, Presence};
-pub(crate) use serials::Serials;
+pub(crate) use serials::{Serials, check_serials};
 pub(crate) use validity::{NotBefore, Validity};
 
 /// The IDevID profile that `birthmark ca init` writes.
@@ -267,15 +269,11 @@ impl Profile {
 }
 
 fn syntax(text: &str, path: &Path, error: &toml::de::Error) -> ProfileError {
-    let offset = error.span().map_or(0, |span| span.start);
-    let message = error.message().replace('\n', " ");
+    let (line, problem) = locate::syntax(text, error);
     ProfileError::Syntax {
         path: path.to_owned(),
-        line: locate::line_at(text, offset),
-        problem: match locate::key_at(text, offset) {
-            Some(key) => format!("{key}: {message}"),
-            None => message,
-        },
+        line,
+        problem,
     }
 }
 

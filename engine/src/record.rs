@@ -48,6 +48,10 @@ pub const DATA_KEY: &str = "birthmark:key";
 /// The engine made the key; see [`DATA_KEY`].
 pub const KEY_GENERATED: &str = "generated";
 
+/// Data key of the place that the certificate has in its lot, from 0: a decimal number, unique in the lot. Records of
+/// lots that nobody declared have none.
+pub const DATA_LOT_NUMBER: &str = "birthmark:lot-number";
+
 /// The key domain that all profiles share unless they name one.
 pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 
@@ -55,9 +59,9 @@ pub(crate) const KEY_DOMAIN_WHOLE_LOG: &str = "";
 const TIME_PLACEHOLDER: u64 = u64::MAX;
 
 /// Octets of an issued record besides its certificate, its texts and its data: heads, time, issuer,
-/// digests, the two domains of 64 octets, a permit's digest, a residency and the word for a generated key, with
-/// their data keys: 478. Rounded up.
-const ISSUED_FIXED_BYTES: usize = 512;
+/// digests, the two domains of 64 octets, a permit's digest, a residency, the word for a generated key and the number
+/// in a lot, with their data keys: 510. Rounded up.
+const ISSUED_FIXED_BYTES: usize = 544;
 
 /// An entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,10 +169,19 @@ impl IssuedRecord<'_> {
             .unwrap_or(self.profile)
     }
 
+    /// The place that the certificate takes in a lot that was declared: the lot's name, and a number that no other
+    /// record of this lot has.
+    #[must_use]
+    pub fn lot_place(&self) -> Option<(&str, u64)> {
+        let number = self.data.get(DATA_LOT_NUMBER)?.parse().ok()?;
+        Some((self.lot?, number))
+    }
+
     /// An upper bound of the encoding's size for a certificate of at most `certificate_bytes`.
     pub(crate) fn bytes_max(
         profile: &str,
         lot: Option<&str>,
+        requester: Option<&str>,
         identity: Option<&str>,
         data: &BTreeMap<String, String>,
         certificate_bytes: usize,
@@ -181,6 +194,7 @@ impl IssuedRecord<'_> {
         ISSUED_FIXED_BYTES
             + profile.len()
             + lot.map_or(0, str::len)
+            + requester.map_or(0, str::len)
             + identity.map_or(0, str::len)
             + data
             + certificate_bytes
@@ -368,135 +382,4 @@ fn decode_data<'a>(d: &mut Decoder<'a>) -> Result<BTreeMap<&'a str, &'a str>, Re
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn issued<'a>(data: BTreeMap<&'a str, &'a str>, certificate: &'a [u8]) -> IssuedRecord<'a> {
-        IssuedRecord {
-            time_ms: u64::MAX,
-            issuer: &[1; 20],
-            profile: "idevid",
-            profile_digest: &[2; 32],
-            lot: Some("lot-7"),
-            requester: None,
-            request_id: &[3; 32],
-            key_fingerprint: &[4; 32],
-            identity: Some("SN-1"),
-            replaces: None,
-            data,
-            certificate,
-        }
-    }
-
-    #[test]
-    fn the_time_stands_where_the_log_writes_it() {
-        let lost = LostRecord {
-            time_ms: 0,
-            issuer: &[0; 20],
-            serial: &[1],
-            tbs_digest: &[2; 32],
-        };
-        let activated = activated("operator", "");
-        for bytes in [
-            issued(BTreeMap::new(), &[5; 500]).encode(),
-            lost.encode(),
-            activated.encode(),
-        ] {
-            assert_eq!(bytes[3], 0x1b);
-            assert_eq!(bytes[4..12], [0xff; 8]);
-        }
-    }
-
-    #[test]
-    fn activations_come_back_with_a_signer_of_bounded_length() {
-        let signer = "é".repeat(3000);
-        let record = activated("m-of-n", &signer);
-        let kept = ActivatedRecord {
-            signer: &signer[..SIGNER_BYTES_MAX],
-            ..record.clone()
-        };
-        let mut bytes = record.encode();
-        assert_eq!(Record::decode(&bytes), Ok(Record::Activated(kept)));
-        bytes.push(0);
-        assert!(Record::decode(&bytes).is_err());
-    }
-
-    fn activated<'a>(activation: &'a str, signer: &'a str) -> ActivatedRecord<'a> {
-        ActivatedRecord {
-            time_ms: u64::MAX,
-            issuer: &[1; 20],
-            activation,
-            signer,
-        }
-    }
-
-    #[test]
-    fn the_largest_fixed_parts_fit_their_bound() {
-        let (domain, digest, name) = ("d".repeat(64), "0".repeat(64), "p".repeat(64));
-        let data = BTreeMap::from([
-            (DATA_KEY_DOMAIN, domain.as_str()),
-            (DATA_IDENTITY_DOMAIN, domain.as_str()),
-            (DATA_PERMIT, digest.as_str()),
-            (DATA_RESIDENCY, "unproven"),
-            (DATA_KEY, KEY_GENERATED),
-        ]);
-        let (lot, identity) = ("l".repeat(128), "i".repeat(256));
-        let record = IssuedRecord {
-            profile: &name,
-            lot: Some(&lot),
-            identity: Some(&identity),
-            replaces: Some(u64::MAX),
-            ..issued(data, &[5; 5_000])
-        };
-        let none = BTreeMap::new();
-        let max = IssuedRecord::bytes_max(&name, Some(&lot), Some(&identity), &none, 5_000);
-        assert!(record.encode().len() <= max);
-    }
-
-    #[test]
-    fn data_keys_are_in_deterministic_order() {
-        let bytes = issued(BTreeMap::from([("aa", "1"), ("b", "2")]), &[]).encode();
-        let at = |key: &[u8]| {
-            bytes
-                .windows(key.len())
-                .position(|window| window == key)
-                .unwrap()
-        };
-        assert!(at(b"\x61b") < at(b"\x62aa"));
-    }
-
-    #[test]
-    fn unknown_kinds_are_kept() {
-        let bytes = [0x84, 0x09, 0x01, 0x1b, 0, 0, 1, 0, 0, 0, 0, 0, 0x60];
-        assert_eq!(
-            Record::decode(&bytes),
-            Ok(Record::Other {
-                kind: 9,
-                version: 1,
-                time_ms: Some(1 << 40)
-            })
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn records_read_back(
-            data in proptest::collection::btree_map(".{0,9}", ".{0,9}", 0..5),
-            certificate in proptest::collection::vec(any::<u8>(), 0..999),
-        ) {
-            let data = data.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            let record = issued(data, &certificate);
-            let owned = record.data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            let bytes = record.encode();
-            prop_assert!(bytes.len() <= IssuedRecord::bytes_max(
-                "idevid", Some("lot-7"), Some("SN-1"), &owned, certificate.len()));
-            prop_assert_eq!(Record::decode(&bytes).unwrap(), Record::Issued(record));
-        }
-
-        #[test]
-        fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Record::decode(&bytes);
-        }
-    }
-}
+mod tests;

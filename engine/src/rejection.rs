@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::lots::LotProblem;
 use crate::permit::PermitProblem;
 
 /// What the person at the line does next.
@@ -253,11 +254,23 @@ pub enum Rejection {
         #[source]
         problem: PermitProblem,
     },
+    /// The station issues for lots only, and the request names none.
+    #[error("the request names no lot, and this station issues for lots only")]
+    LotNeeded,
+    /// The lot does not authorize the request.
+    #[error("lot {lot:?} {problem}")]
+    Lot {
+        /// The lot's name.
+        lot: String,
+        /// Why not.
+        #[source]
+        problem: LotProblem,
+    },
 }
 
 impl Rejection {
     /// A stable number: 1xx form, 2xx proof of possession, 3xx key, 4xx profile and content, 5xx duplicates
-    /// and reissues.
+    /// and reissues, 6xx lots.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.facts().0
@@ -353,6 +366,11 @@ impl Rejection {
             Self::Permit { problem, .. } => {
                 let (number, reason) = problem.facts();
                 (number, reason, "birthmark/permit@v1", CallOfficer)
+            }
+            Self::LotNeeded => (600, "lot-needed", "configuration", Stop),
+            Self::Lot { problem, .. } => {
+                let (number, reason, action) = problem.facts();
+                (number, reason, "lot", action)
             }
         }
     }

@@ -15,8 +15,12 @@ pub struct Request {
     pub key: RequestKey,
     /// Name of the profile.
     pub profile: String,
-    /// The production order that authorizes it, at most 128 bytes. Recorded.
+    /// The production order that authorizes it, at most 128 bytes. Recorded, and held against the lots that the
+    /// station has ([`crate::Lots`]); a name like any other where it has none.
     pub lot: Option<String>,
+    /// Who asks: the line's name, at most 128 bytes. Recorded; a lot may be one line's alone. The engine believes its
+    /// caller.
+    pub requester: Option<String>,
     /// What the line adds: work order, station. What of it enters the certificate is the profile's
     /// business; all of it is recorded. At most 32 entries and 8,192 bytes. No secrets.
     pub data: BTreeMap<String, String>,
@@ -48,6 +52,7 @@ impl Request {
             key,
             profile: profile.to_owned(),
             lot: None,
+            requester: None,
             data: BTreeMap::new(),
             permit: None,
         }
@@ -90,6 +95,7 @@ impl fmt::Debug for Request {
             .field("key", &self.key)
             .field("profile", &self.profile)
             .field("lot", &self.lot)
+            .field("requester", &self.requester)
             .field("data_entries", &self.data.len())
             .field("permit_bytes", &self.permit.as_ref().map(Vec::len))
             .finish()

@@ -1,43 +1,23 @@
 //! Hands out the serial numbers of devices whose requests bring none: each to one device, for good.
 //!
-//! Nothing is kept of what was handed out. A serial number is its device's identity, so that the log's index knows
-//! every one that was issued, and the identity's claim (see [`crate::claims`]) keeps two requests in flight apart. The
-//! allocator only proposes: it goes through the numbers in order, passes over those that the index knows, and takes
-//! back those whose requests came to nothing. So a crash, at any moment, loses no number and gives none twice.
+//! A serial number is its device's identity, so that the log's index knows every one that was issued, and the
+//! identity's claim (see [`crate::claims`]) keeps two requests in flight apart. What is proposed when is
+//! [`crate::number_walk`]'s business.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use crate::engine::MAX_IN_FLIGHT_MAX;
 use crate::fault::Fault;
 use crate::index_keys::{IDENTITY_SPACE, identity_index_key};
+use crate::number_walk::{NumberWalk, Proposed};
 use crate::profile::{Profile, Serials};
 use crate::reissue::History;
-
-/// Numbers that are looked up for one request at a time, each one read of the index and perhaps of a record.
-const PROBES_MAX: usize = 1_024;
 
 /// The numbers of one profile.
 #[derive(Debug)]
 pub(crate) struct SerialAllocator {
     serials: Serials,
     identity_domain: String,
-    state: Mutex<State>,
-}
-
-/// Every number that this process may still propose is in exactly one of: `returned`, the walk that `next` and `end`
-/// bound, the second walk, `last`, or out with an [`AllocatedSerial`] or a look-up.
-#[derive(Debug, Default)]
-struct State {
-    /// Where the walk is; `None` before the first request.
-    walk: Option<Walk>,
-    /// Taken back, to be proposed first.
-    returned: BTreeSet<u64>,
-    /// Taken back from requests that failed because of the number, as far as one can tell: proposed when there is no
-    /// other, so that a number that does not do holds up nobody.
-    last: BTreeSet<u64>,
-    /// With an [`AllocatedSerial`], or being looked up.
-    out: BTreeSet<u64>,
+    walk: NumberWalk,
 }
 
 /// What came of asking for a number.
@@ -49,16 +29,6 @@ pub(crate) enum Taken {
     AllOut(String),
     /// All are used, this one too.
     AllUsed(String),
-}
-
-/// The first walk goes from near the last number that was used to the end, the second through what is before it, where
-/// earlier runs may have left gaps.
-#[derive(Debug, Clone, Copy)]
-struct Walk {
-    next: u64,
-    end: u64,
-    /// What the second walk goes through begins at 0 and ends here; 0 when it is done or under way.
-    before: u64,
 }
 
 /// A number that is proposed for one request. Dropping it gives it back; whether it was used the index knows.
@@ -83,12 +53,10 @@ impl AllocatedSerial {
 
 impl Drop for AllocatedSerial {
     fn drop(&mut self) {
-        let mut state = self.allocator.lock();
-        state.out.remove(&self.number);
         match self.failed {
-            false => state.returned.insert(self.number),
-            true => state.last.insert(self.number),
-        };
+            false => self.allocator.walk.give_back(self.number),
+            true => self.allocator.walk.set_aside(self.number),
+        }
     }
 }
 
@@ -97,63 +65,24 @@ impl SerialAllocator {
     pub(crate) fn new(profile: &Profile) -> Option<Arc<Self>> {
         let serials = profile.serials()?.clone();
         Some(Arc::new(Self {
+            walk: NumberWalk::new(serials.count()),
             serials,
             identity_domain: profile.identity_domain().to_owned(),
-            state: Mutex::default(),
         }))
     }
 
-    /// The next number that no record has, if there is one. The index is asked without the lock, which the log's
-    /// thread takes too, and no more than [`PROBES_MAX`] times: then the request goes back and others have a turn.
+    /// The next number that no record has, if there is one.
     pub(crate) fn take<H: History>(self: &Arc<Self>, history: &H) -> Result<Taken, Fault> {
-        if self.lock().walk.is_none() {
-            let walk = self.begin(history)?;
-            self.lock().walk.get_or_insert(walk);
-        }
-        let mut used = 0;
-        for _ in 0..PROBES_MAX {
-            let number = match self.lock().propose() {
-                Ok(number) => number,
-                Err(Some(out)) => return Ok(Taken::AllOut(self.serials.text(out))),
-                Err(None) => return Ok(Taken::AllUsed(self.serials.text(0))),
-            };
-            let found = self.is_used(number, history);
-            if let Ok(false) = found {
-                return Ok(Taken::Serial(AllocatedSerial {
-                    allocator: self.clone(),
-                    number,
-                    text: self.serials.text(number),
-                    failed: false,
-                }));
-            }
-            let mut state = self.lock();
-            state.out.remove(&number);
-            if let Err(fault) = found {
-                state.returned.insert(number);
-                return Err(fault);
-            }
-            used = number;
-        }
-        Ok(Taken::AllOut(self.serials.text(used)))
-    }
-
-    /// Finds about where the last run was, in as many steps as the count has binary digits: numbers are handed out in
-    /// order, so that used ones are nearly a prefix. What is out of order, because requests in flight end in any, is
-    /// no further behind than the most requests in flight; the second walk finds the rest.
-    fn begin<H: History>(&self, history: &H) -> Result<Walk, Fault> {
-        let (mut low, mut high) = (0, self.serials.count());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.is_used(middle, history)? {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        let next = low.saturating_sub(MAX_IN_FLIGHT_MAX as u64);
-        Ok(Walk {
-            next,
-            end: self.serials.count(),
-            before: next,
+        let taken = self.walk.take(|number| self.is_used(number, history))?;
+        Ok(match taken {
+            Proposed::Number(number) => Taken::Serial(AllocatedSerial {
+                allocator: self.clone(),
+                number,
+                text: self.serials.text(number),
+                failed: false,
+            }),
+            Proposed::AllOut(out) => Taken::AllOut(self.serials.text(out)),
+            Proposed::AllUsed => Taken::AllUsed(self.serials.text(0)),
         })
     }
 
@@ -166,41 +95,6 @@ impl SerialAllocator {
             Err(fault) => Err(fault),
         }
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Takes the next number out. The error is one of those that are out, if any is.
-    fn propose(&mut self) -> Result<u64, Option<u64>> {
-        let returned = self.returned.pop_first();
-        let number = returned.or_else(|| self.next_of_walk());
-        match number.or_else(|| self.last.pop_first()) {
-            Some(number) => {
-                self.out.insert(number);
-                Ok(number)
-            }
-            None => Err(self.out.first().copied()),
-        }
-    }
-
-    fn next_of_walk(&mut self) -> Option<u64> {
-        let walk = self.walk.as_mut()?;
-        if walk.next == walk.end {
-            *walk = Walk {
-                next: 0,
-                end: walk.before,
-                before: 0,
-            };
-        }
-        let number = walk.next;
-        (number < walk.end).then(|| {
-            walk.next += 1;
-            number
-        })
-    }
 }
 
 #[cfg(test)]
@@ -212,6 +106,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::MAX_IN_FLIGHT_MAX;
+    use crate::number_walk::PROBES_MAX;
 
     /// An index that holds serial numbers.
     #[derive(Default)]
@@ -259,7 +155,7 @@ mod tests {
                 count,
             },
             identity_domain: "p".to_owned(),
-            state: Mutex::default(),
+            walk: NumberWalk::new(count),
         })
     }
 
@@ -302,9 +198,10 @@ mod tests {
             }
         }
         let allocator = start(count);
-        let begun = allocator.begin(&used).unwrap();
+        let is_used = |number| allocator.is_used(number, &used);
+        let begun = allocator.walk.begins_at(is_used).unwrap();
         assert!(used.asked.get() <= 18, "{}", used.asked.get());
-        assert_eq!(begun.next, count - 2 - MAX_IN_FLIGHT_MAX as u64);
+        assert_eq!(begun, count - 2 - MAX_IN_FLIGHT_MAX as u64);
         // As a request does that goes back to the start.
         let turns = MAX_IN_FLIGHT_MAX / PROBES_MAX + 2 * 196;
         let next = || {

@@ -10,6 +10,7 @@ use crate::der::tag;
 use crate::der::writer::Writer;
 use crate::issuer::Issuer;
 use crate::key::{SubjectPublicKeyInfo, sha256_output};
+use crate::lots::{LOT_BYTES_MAX, LotOffer};
 use crate::permit::PERMIT_BYTES_MAX;
 use crate::profile::Profile;
 use crate::record::DATA_RESERVED_PREFIX;
@@ -23,8 +24,6 @@ const DATA_ENTRIES_MAX: usize = 32;
 const DATA_KEY_BYTES_MAX: usize = 64;
 /// Octets of all keys and values of the line's data. A record has at most 65,535.
 const DATA_BYTES_MAX: usize = 8 * 1024;
-/// Octets of a lot's name.
-const LOT_BYTES_MAX: usize = 128;
 /// Octets of a device identity. Four times the longest serialNumber attribute, so that templates have room.
 const IDENTITY_BYTES_MAX: usize = 256;
 
@@ -50,6 +49,7 @@ pub(crate) struct ValidatedRequest<'a> {
     /// The subject alternative name's value, DER, if there is one.
     pub(crate) alt_names: Option<Vec<u8>>,
     pub(crate) serial: SerialOffer,
+    pub(crate) lot: LotOffer,
 }
 
 /// Holds a verified request against its profile.
@@ -89,6 +89,7 @@ pub(crate) fn validate<'a>(
         subject: content.subject,
         alt_names: content.alt_names,
         serial,
+        lot: LotOffer::None,
     })
 }
 

@@ -45,14 +45,14 @@ impl CommitSink for Answers {
 /// Two keys of 32 bytes behind the prefix, as cheap as an extractor can be.
 fn keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
     if record[1] != 1 {
-        return Ok([None, None, None]);
+        return Ok(RecordKeys::default());
     }
     let key = |at: usize| {
         let mut key = [0; 32];
         key.copy_from_slice(&record[at..at + 32]);
         Some(IndexKey(key))
     };
-    Ok([key(12), key(44), None])
+    Ok([key(12), key(44), None, None])
 }
 
 fn record(kind: u8, ticket: u64, bytes: usize) -> Vec<u8> {

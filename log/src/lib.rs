@@ -77,7 +77,7 @@
 //! /// Every record of this example has one key: its last byte, 32 times.
 //! fn keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
 //!     let last = record.last().ok_or_else(|| ExtractError::new("the record is empty"))?;
-//!     Ok([Some(IndexKey([*last; 32])), None, None])
+//!     Ok([Some(IndexKey([*last; 32])), None, None, None])
 //! }
 //!
 //! /// The log's own key; its name is the log's origin.
@@ -178,8 +178,9 @@ pub use crate::proofs::LogProofError;
 pub use crate::queue::InFlight;
 pub use crate::reader::{LogReader, Records};
 pub use crate::record::{
-    ExtractError, IndexKey, KEY_SPACES, KeyExtractor, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,
-    RELEASE_SPACES, RecordIndex, RecordKeys, ReservationId, TIME_MS_MIN,
+    ExtractError, IndexKey, KEY_SLOTS, KEY_SPACES, KeyExtractor, RECORD_BYTES_MAX,
+    RECORD_PREFIX_BYTES, RELEASE_SPACES, RecordIndex, RecordKeys, ReservationId, SECOND_SLOT,
+    TIME_MS_MIN, slot_space,
 };
 pub use crate::reindex::{reindex, reindex_on};
 pub use crate::storage::{AlignedBytes, DiskStorage, LockGuard, Storage, StorageFile, Volume};

@@ -41,8 +41,37 @@ pub const RELEASE_SPACES: usize = 2;
 /// Records that a log can hold: the index has 40 bits for a position.
 pub(crate) const RECORDS_MAX: u64 = 1 << 40;
 
-/// The keys of one record, one slot per key space; `None` where the record has no such key.
-pub type RecordKeys = [Option<IndexKey>; KEY_SPACES];
+/// Keys that one record can have: one in each key space, and a second one in space 1.
+pub const KEY_SLOTS: usize = KEY_SPACES + 1;
+
+/// The slot of a record's second key in space 1, which is as fast to look up as the first.
+pub const SECOND_SLOT: usize = KEY_SPACES;
+
+/// The space of the key in [`SECOND_SLOT`].
+const SECOND_SPACE: usize = 1;
+
+/// The keys of one record: slot and space are the same number, but for [`SECOND_SLOT`]. `None` where the record
+/// has no such key. The two keys of space 1 must differ.
+pub type RecordKeys = [Option<IndexKey>; KEY_SLOTS];
+
+/// The key space that a slot's key is in.
+#[must_use]
+pub const fn slot_space(slot: usize) -> usize {
+    if slot == SECOND_SLOT {
+        SECOND_SPACE
+    } else {
+        slot
+    }
+}
+
+/// The keys of one record in one space.
+pub(crate) fn keys_in(keys: &RecordKeys, space: usize) -> impl Iterator<Item = &IndexKey> {
+    let second = match space {
+        SECOND_SPACE => keys[SECOND_SLOT].as_ref(),
+        _ => None,
+    };
+    keys[space].as_ref().into_iter().chain(second)
+}
 
 /// Largest record in bytes: an entry of a C2SP entry bundle has a 16-bit length
 /// (c2sp.org/tlog-tiles, "Log Entries").
@@ -61,7 +90,7 @@ pub const TIME_MS_MIN: u64 = 1 << 32;
 ///
 /// It must be a pure function of the record's bytes apart from the time stamp, must not panic,
 /// and must know every record kind ever written to the log: a kind without keys is
-/// `[None; KEY_SPACES]`, not an error. It also sees the records that the log writes of its own
+/// `[None; KEY_SLOTS]`, not an error. It also sees the records that the log writes of its own
 /// accord (officer's acts, kind 3) when the index is rebuilt or verified.
 pub trait KeyExtractor: Send + Sync {
     /// The keys of `record`.

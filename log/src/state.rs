@@ -9,7 +9,7 @@ use crate::clock::ClockRule;
 use crate::error::{AppendError, ReadError};
 use crate::index::{Index, IndexMetrics, RecordSource};
 use crate::locations::Locations;
-use crate::record::{IndexKey, KeyExtractor, RecordIndex, RecordKeys};
+use crate::record::{IndexKey, KeyExtractor, RecordIndex, RecordKeys, keys_in};
 use crate::tlog::leaf_hash;
 
 /// Shared by the log thread and its callers.
@@ -181,7 +181,7 @@ impl RecordSource for Source {
             .keys
             .keys(&bytes)
             .map_err(|source| ReadError::Extract { record, source })?;
-        Ok(keys[space].as_ref() == Some(key))
+        Ok(keys_in(&keys, space).any(|own| own == key))
     }
 
     fn digest(&self, record: RecordIndex) -> Result<[u8; 32], ReadError> {

@@ -14,7 +14,7 @@ use crate::log::LOCK_FILE;
 use crate::published::{Published, checkpoint_path, read_checkpoint, read_vkey};
 use crate::reader::published_size;
 use crate::rebuild::index_dir;
-use crate::record::{ExtractError, KEY_SPACES, KeyExtractor, RecordIndex, RecordKeys};
+use crate::record::{ExtractError, KEY_SPACES, KeyExtractor, RecordIndex, RecordKeys, slot_space};
 use crate::replay::Replay;
 use crate::scan::{Fault, ScanError, Visitor, Walked, corrupt, segment_numbers, walk};
 use crate::segment::SegmentHeader;
@@ -344,9 +344,9 @@ impl KeySums {
 
     fn add(&mut self, index: RecordIndex, keys: &RecordKeys) {
         if index.0 < self.watermark {
-            for (sum, key) in self.sums.iter_mut().zip(keys) {
+            for (slot, key) in keys.iter().enumerate() {
                 if let Some(key) = key {
-                    sum.add(key, index);
+                    self.sums[slot_space(slot)].add(key, index);
                 }
             }
         }

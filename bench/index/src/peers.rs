@@ -66,7 +66,7 @@ impl Peer for Runs {
 
     fn insert(&mut self, chunk: &[Entry]) {
         let entry = |(record, [a, b]): &Entry| {
-            (RecordIndex(*record), [Some(IndexKey(*a)), Some(IndexKey(*b)), None])
+            (RecordIndex(*record), [Some(IndexKey(*a)), Some(IndexKey(*b)), None, None])
         };
         self.0.insert(&chunk.iter().map(entry).collect::<Vec<_>>());
     }

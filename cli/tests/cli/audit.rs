@@ -10,8 +10,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use birthmark_engine::record::Record;
 use birthmark_log::tlog::{CheckpointSigner, SignError, VerifierKey};
 use birthmark_log::{
-    Append, Commit, CommitSink, Committed, ExtractError, KEY_SPACES, Log, LogReader, Options,
-    RecordKeys, Reservation,
+    Append, Commit, CommitSink, Committed, ExtractError, Log, LogReader, Options, RecordKeys,
+    Reservation,
 };
 
 use crate::support::{
@@ -332,7 +332,7 @@ fn write_log(dir: &Path, records: &[Vec<u8>]) {
         pair,
         VerifierKey::ed25519("example.com/forged", public).unwrap(),
     );
-    let keys = |_: &[u8]| Ok::<RecordKeys, ExtractError>([None; KEY_SPACES]);
+    let keys = |_: &[u8]| Ok::<RecordKeys, ExtractError>(RecordKeys::default());
     let (sender, answers) = mpsc::channel();
     let log = Log::open(
         dir,

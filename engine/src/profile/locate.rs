@@ -1,19 +1,19 @@
-//! Where a key stands in a profile's text, so that an error can say which line to mend.
+//! Where a key stands in a TOML text, so that an error can say which line to mend.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A key at fault, as a path such as `subject[1].value`, and what is wrong with it.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) key: String,
-    pub(super) problem: String,
+pub(crate) struct Fault {
+    pub(crate) key: String,
+    pub(crate) problem: String,
 }
 
 /// What a check of one key gives.
-pub(super) type Checked<T> = Result<T, Fault>;
+pub(crate) type Checked<T> = Result<T, Fault>;
 
-pub(super) fn fault<T>(key: impl Into<String>, problem: impl Into<String>) -> Checked<T> {
+pub(crate) fn fault<T>(key: impl Into<String>, problem: impl Into<String>) -> Checked<T> {
     Err(Fault {
         key: key.into(),
         problem: problem.into(),
@@ -21,13 +21,13 @@ pub(super) fn fault<T>(key: impl Into<String>, problem: impl Into<String>) -> Ch
 }
 
 /// The line, from 1, on which an octet of the text stands.
-pub(super) fn line_at(text: &str, offset: usize) -> usize {
+pub(crate) fn line_at(text: &str, offset: usize) -> usize {
     let before = &text.as_bytes()[..offset.min(text.len())];
     before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 /// The line on which a key stands; where it is not written, that of the table it belongs to, or line 1.
-pub(super) fn line_of(text: &str, key: &str) -> usize {
+pub(crate) fn line_of(text: &str, key: &str) -> usize {
     let Ok(root) = DeTable::parse(text) else {
         return 1;
     };
@@ -55,11 +55,22 @@ pub(super) fn line_of(text: &str, key: &str) -> usize {
 }
 
 /// The path of the innermost key that an octet of the text belongs to.
-pub(super) fn key_at(text: &str, offset: usize) -> Option<String> {
+pub(crate) fn key_at(text: &str, offset: usize) -> Option<String> {
     let root = DeTable::parse(text).ok()?;
     let mut path = String::new();
     descend(root.get_ref(), offset, &mut path);
     (!path.is_empty()).then_some(path)
+}
+
+/// The line of a TOML error, and what it says in one line, with the key where that is known.
+pub(crate) fn syntax(text: &str, error: &toml::de::Error) -> (usize, String) {
+    let offset = error.span().map_or(0, |span| span.start);
+    let message = error.message().replace('\n', " ");
+    let problem = match key_at(text, offset) {
+        Some(key) => format!("{key}: {message}"),
+        None => message,
+    };
+    (line_at(text, offset), problem)
 }
 
 /// `subject[1]` as its name and number.

@@ -21,7 +21,7 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    pub(super) fn new(key: &str, text: &str) -> Checked<Self> {
+    pub(crate) fn new(key: &str, text: &str) -> Checked<Self> {
         if text.is_empty() || text.len() > PATTERN_CHARS_MAX {
             return fault(key, "a pattern has 1 to 512 characters");
         }

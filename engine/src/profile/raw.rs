@@ -148,11 +148,11 @@ pub(super) struct RawExtension {
 /// Serial numbers of devices that are handed out.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RawSerial {
-    pub(super) from: Option<String>,
-    pub(super) to: Option<String>,
+pub(crate) struct RawSerial {
+    pub(crate) from: Option<String>,
+    pub(crate) to: Option<String>,
     /// A file, relative to the profile's own.
-    pub(super) list: Option<PathBuf>,
+    pub(crate) list: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]

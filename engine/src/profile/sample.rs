@@ -9,6 +9,7 @@ use crate::der::writer::Writer;
 use crate::issuer::Issuer;
 use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
 use crate::lint::{Expectation, check_sample};
+use crate::lots::LotOffer;
 use crate::oid;
 use crate::serial_offer::SerialOffer;
 use crate::tbs::{HEADROOM, SERIAL_BYTES, TbsTemplate, write};
@@ -67,6 +68,7 @@ impl Profile {
             subject: self.sample_subject(),
             alt_names: self.sample_alt_names(),
             serial: SerialOffer::None,
+            lot: LotOffer::None,
         };
         let template = TbsTemplate::new(self, issuer);
         let times = (issuer.validity_s().0, None);

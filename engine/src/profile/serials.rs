@@ -128,7 +128,7 @@ fn is_digits(text: &str) -> bool {
 }
 
 /// `folder` is where the profile's file lies.
-pub(super) fn check_serials(raw: &RawSerial, folder: &Path) -> Checked<Serials> {
+pub(crate) fn check_serials(raw: &RawSerial, folder: &Path) -> Checked<Serials> {
     match (&raw.from, &raw.to, &raw.list) {
         (Some(from), Some(to), None) => range(from, to),
         (None, None, Some(list)) => read_list(&folder.join(list)),

@@ -9,6 +9,7 @@ use crate::der::reader::Reader;
 use crate::der::tag;
 use crate::index_keys::{record_keys, request_keys};
 use crate::key::{SubjectPublicKeyInfo, sha256};
+use crate::lots::LotOffer;
 use crate::permit::tests::{LOG, Officer};
 use crate::permit::{Permit, fold_identity};
 use crate::profile::IDEVID_TOML;
@@ -124,6 +125,7 @@ impl World {
                 subject: Vec::new(),
                 alt_names: None,
                 serial: SerialOffer::None,
+                lot: LotOffer::None,
             },
             profile: &self.profile,
             permit: permit.map(str::as_bytes),

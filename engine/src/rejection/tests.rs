@@ -59,6 +59,29 @@ fn every_kind() -> Vec<Rejection> {
         },
     ];
     all.extend(of_history());
+    all.extend(of_lots());
+    all
+}
+
+/// Those that come from the station's lots.
+fn of_lots() -> Vec<Rejection> {
+    let text = String::new;
+    let problems = [
+        LotProblem::Unknown,
+        LotProblem::Closed,
+        LotProblem::NotYet(text()),
+        LotProblem::Over(text()),
+        LotProblem::OtherProfile(text()),
+        LotProblem::OtherLine(text()),
+        LotProblem::Exhausted { quantity: 1 },
+        LotProblem::OtherSerial(text()),
+    ];
+    let lot = |problem| Rejection::Lot {
+        lot: text(),
+        problem,
+    };
+    let mut all = vec![Rejection::LotNeeded];
+    all.extend(problems.map(lot));
     all
 }
 
@@ -130,6 +153,7 @@ fn kinds_are_complete(rejection: &Rejection) {
         CertificateTooLarge { .. } => {}
         KeyInUse { .. } | IdentityInUse { .. } | ChangedRequest { .. } | Superseded { .. } => {}
         KeyRetired { .. } | ReissueLimit { .. } | PermitNeeded { .. } | Permit { .. } => {}
+        LotNeeded | Lot { .. } => {}
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::RecordSource;
 use super::{Index, IndexMetrics, open};
 use crate::error::{ReadError, VerifyError};
-use crate::record::{IndexKey, KEY_SPACES, RecordIndex, RecordKeys};
+use crate::record::{IndexKey, KEY_SPACES, RecordIndex, RecordKeys, keys_in};
 use crate::storage::Storage;
 
 pub use super::shared::Limits;
@@ -122,7 +122,7 @@ pub fn sums(records: &[(RecordIndex, RecordKeys)], hash_mask: u64) -> [(u64, u12
     std::array::from_fn(|space| {
         let mut sum = super::EntrySum::default();
         for (record, keys) in records {
-            if let Some(key) = &keys[space] {
+            for key in keys_in(keys, space) {
                 sum.add_masked(key, *record, hash_mask);
             }
         }

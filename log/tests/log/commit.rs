@@ -286,7 +286,7 @@ fn the_newest_record_with_a_key_is_found() {
     // The extractor sees one key for all: each record replaces the one before.
     let sim = new_sim();
     let answers = Arc::new(crate::rig::Answers::default());
-    let one_key = |record: &[u8]| Ok([keys(record)?[0].map(|_| key(0, 77)), None, None]);
+    let one_key = |record: &[u8]| Ok([keys(record)?[0].map(|_| key(0, 77)), None, None, None]);
     let open = || {
         Log::open(
             Path::new(DIR),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use birthmark_log::bench_access::{IndexAccess, Limits, Source, sums, verify};
-use birthmark_log::{IndexKey, KEY_SPACES, ReadError, RecordIndex, RecordKeys};
+use birthmark_log::{IndexKey, KEY_SPACES, ReadError, RecordIndex, RecordKeys, slot_space};
 
 use crate::rig::Random;
 use crate::sim::{FaultKind, Sim};
@@ -73,9 +73,11 @@ impl World {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = Vec::new();
         for _ in 0..count {
-            let keys = std::array::from_fn(|space| {
+            let keys = std::array::from_fn(|slot| {
                 let number = random.below(2 * records.len() as u64 + 1);
-                (random.below(8) > 0).then(|| key(space, number))
+                // The two keys that share a space are never the same.
+                let number = 2 * number + u64::from(slot != slot_space(slot));
+                (random.below(8) > 0).then(|| key(slot_space(slot), number))
             });
             batch.push((RecordIndex(records.len() as u64), keys));
             records.push(keys);
@@ -108,8 +110,8 @@ impl World {
     pub(crate) fn newest(&self) -> [HashMap<IndexKey, RecordIndex>; KEY_SPACES] {
         let mut newest: [HashMap<_, _>; KEY_SPACES] = Default::default();
         for (record, keys) in self.from(0) {
-            for (newest, key) in newest.iter_mut().zip(keys) {
-                newest.extend(key.map(|key| (key, record)));
+            for (slot, key) in keys.into_iter().enumerate() {
+                newest[slot_space(slot)].extend(key.map(|key| (key, record)));
             }
         }
         newest
@@ -152,7 +154,9 @@ impl Source for World {
             .unwrap_or_else(PoisonError::into_inner);
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         match records.get(at.0 as usize) {
-            Some(keys) if !unreadable.contains(&at.0) => Ok(keys[space] == Some(*key)),
+            Some(keys) if !unreadable.contains(&at.0) => Ok((0..)
+                .zip(keys)
+                .any(|(slot, own)| slot_space(slot) == space && *own == Some(*key))),
             _ => Err(out_of_range(at, records.len())),
         }
     }
@@ -354,8 +358,13 @@ fn one_key_in_thousands_of_records_is_found_in_the_newest() {
     };
     let index = world.open(&sim, &limits).0;
     let (same, rare) = (
-        [Some(key(0, 1)), Some(key(1, 1)), Some(key(2, 1))],
-        [Some(key(0, 2)), None, None],
+        [
+            Some(key(0, 1)),
+            Some(key(1, 1)),
+            Some(key(2, 1)),
+            Some(key(1, 3)),
+        ],
+        [Some(key(0, 2)), None, None, None],
     );
     for record in 0..5000 {
         let keys = if record == 777 { rare } else { same };
@@ -389,7 +398,7 @@ fn new_keys_hardly_ever_reach_the_disk_and_known_ones_always() {
         .map(|record| {
             (
                 RecordIndex(record),
-                [Some(key(0, record)), Some(key(1, record)), None],
+                [Some(key(0, record)), Some(key(1, record)), None, None],
             )
         })
         .collect();
@@ -427,7 +436,12 @@ fn records_far_apart_are_told_apart() {
         opened.unwrap()
     };
     let (index, ..) = open(0);
-    let record = |&at| (RecordIndex(at), [Some(key(0, at)), None, Some(key(2, at))]);
+    let record = |&at| {
+        (
+            RecordIndex(at),
+            [Some(key(0, at)), None, Some(key(2, at)), None],
+        )
+    };
     index.insert(&far.iter().map(record).collect::<Vec<_>>());
     let check = |index: &IndexAccess| {
         for at in far {

@@ -202,7 +202,7 @@ fn a_record_that_cannot_be_read_is_an_error_and_not_an_absence() {
         .map(|record| {
             (
                 RecordIndex(record),
-                [Some(key(0, record)), None, Some(key(2, record))],
+                [Some(key(0, record)), None, Some(key(2, record)), None],
             )
         })
         .collect();

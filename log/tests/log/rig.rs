@@ -127,9 +127,9 @@ pub(crate) fn keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
     match record.get(1) {
         Some(&ISSUED) => {
             let ticket = u64::from_le_bytes(record[TICKET_AT..TICKET_AT + 8].try_into().unwrap());
-            Ok([Some(key(0, ticket)), Some(key(1, ticket)), None])
+            Ok([Some(key(0, ticket)), Some(key(1, ticket)), None, None])
         }
-        Some(&LOST | &OFFICER) => Ok([None, None, None]),
+        Some(&LOST | &OFFICER) => Ok(RecordKeys::default()),
         _ => Err(ExtractError::new("unknown kind")),
     }
 }

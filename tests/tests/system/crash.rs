@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
+use birthmark_engine::record::Record;
 use birthmark_hsm::KeyAlgorithm;
 use birthmark_loadgen::Corpus;
 use serde_json::Value;
@@ -230,6 +231,57 @@ fn serial_numbers_that_are_handed_out_survive_kills() {
         .map(|number| format!("SN{number:05}"))
         .collect();
     assert_eq!(numbers, all, "seed {SEED:#x}");
+}
+
+/// Two thirds of the devices have a place in the lot; each run is killed and done again. However far a run had come,
+/// as many certificates are there in the end as the lot authorizes, each with a place of its own.
+#[test]
+fn a_lot_survives_kills() {
+    const QUANTITY: u64 = REQUESTS * 2 / 3;
+    let factory = Factory::for_binary(Signer::P256);
+    let configuration = std::fs::read_to_string(factory.configuration()).unwrap();
+    let lots = "\n[lots]\ndirectory = \"lots\"\nrequired = true\n";
+    factory.file("ca/birthmark.toml", configuration + lots);
+    let lot = format!("name = \"WO-1\"\nprofile = \"idevid\"\nquantity = {QUANTITY}\n");
+    factory.file("ca/lots/wo-1.toml", lot);
+    let corpus = factory.path("devices.corpus");
+    Corpus::make(&corpus, REQUESTS, KeyAlgorithm::EcP256, 300, &mut |_| {}).unwrap();
+    let arguments = ["--lot", "WO-1", corpus.to_str().unwrap()];
+    let mut random = Random::new(SEED);
+    let mut acknowledged = Acknowledged::new();
+    let answered = |lines: Vec<Value>| -> Vec<Value> {
+        let (rejected, answered): (Vec<Value>, Vec<Value>) = lines
+            .into_iter()
+            .partition(|line| line["status"] == "rejected");
+        assert!(
+            rejected
+                .iter()
+                .all(|line| line["reason"] == "lot-exhausted")
+        );
+        answered
+    };
+    for kill in 0..KILLS {
+        let killed = run_and_kill(&factory, &arguments, kill, &mut random);
+        remember(&mut acknowledged, 0, answered(killed));
+        assert_there(&factory, &acknowledged);
+    }
+    let output = factory.issue(&[&["--quiet"], &arguments[..]].concat(), b"");
+    assert_code(&output, 1);
+    let answered = answered(lines(&output));
+    assert_eq!(answered.len() as u64, QUANTITY, "seed {SEED:#x}");
+    remember(&mut acknowledged, 0, answered);
+    assert_there(&factory, &acknowledged);
+    factory.assert_sound();
+    let reader = birthmark_log::LogReader::open(&factory.log()).unwrap();
+    let mut places: Vec<u64> = Vec::new();
+    for entry in reader.iter() {
+        let (_, record) = entry.unwrap();
+        if let Record::Issued(issued) = Record::decode(&record).unwrap() {
+            places.push(issued.lot_place().unwrap().1);
+        }
+    }
+    places.sort_unstable();
+    assert!(places.into_iter().eq(0..QUANTITY), "seed {SEED:#x}");
 }
 
 /// Starts the binary, kills it at a random moment, and gives the whole lines it had written.

@@ -38,7 +38,7 @@ fn record(kind: u8, version: u8) -> Vec<u8> {
 
 /// Appends a record with a log that takes everything.
 fn write(factory: &Factory, record: Vec<u8>) {
-    let any = |_: &[u8]| -> Result<RecordKeys, ExtractError> { Ok([None, None, None]) };
+    let any = |_: &[u8]| -> Result<RecordKeys, ExtractError> { Ok(RecordKeys::default()) };
     let (sender, answers) = channel();
     let options = Options {
         segment_bytes: SEGMENT_BYTES,

@@ -15,6 +15,7 @@
 //! | `certificates` | openssl and x509-cert read what was issued |
 //! | `profiles` | every ready-made profile, as openssl reads what it issues; requested names and values that do not fit |
 //! | `serials` | serial numbers that are handed out: in order, under load, over starts, to the last one |
+//! | `lots` | exactly as many certificates as an order says: at once, over starts and failures |
 //! | `hostile_requests` | mutated requests, any subject text |
 //! | `uniqueness` | domains that outlive profiles, ways to write an identity, rearranged profiles |
 //! | `refusals` | keys anybody can sign for, hidden CA requests, reserved data keys |
@@ -51,6 +52,7 @@ mod faulty_storage;
 mod foreign_records;
 mod hostile_requests;
 mod load;
+mod lots;
 mod officer;
 mod pin_kill;
 mod profiles;

@@ -1,0 +1,182 @@
+//! Hands out the numbers from 0 to below a count: each once, for good, over crashes and starts.
+//!
+//! Nothing is kept of what was handed out. A number that was used stands in a record, so that the log's index knows it
+//! (the caller's `is_used`); this only proposes. It goes through the numbers in order, passes over those that the
+//! index knows, and takes back those whose requests came to nothing. So a crash, at any moment, loses no number and
+//! gives none twice.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::engine::MAX_IN_FLIGHT_MAX;
+use crate::fault::Fault;
+
+/// Numbers that are looked up for one request at a time, each one read of the index and perhaps of a record.
+pub(crate) const PROBES_MAX: usize = 1_024;
+
+/// The numbers of one range.
+#[derive(Debug)]
+pub(crate) struct NumberWalk {
+    count: u64,
+    state: Mutex<State>,
+}
+
+/// Every number that this process may still propose is in exactly one of: `returned`, the walk that `next` and `end`
+/// bound, the second walk, `last`, or `out`.
+#[derive(Debug, Default)]
+struct State {
+    /// Where the walk is; `None` before the first request.
+    walk: Option<Walk>,
+    /// Taken back, to be proposed first.
+    returned: BTreeSet<u64>,
+    /// Taken back from requests that failed because of the number, as far as one can tell: proposed when there is no
+    /// other, so that a number that does not do holds up nobody.
+    last: BTreeSet<u64>,
+    /// Held by somebody, or being looked up.
+    out: BTreeSet<u64>,
+}
+
+/// What came of asking for a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proposed {
+    /// This one, which is out until it is given back or used.
+    Number(u64),
+    /// None is free, but those that are out may come back: one of them. Or none was found yet, and this one is used.
+    AllOut(u64),
+    /// All are used.
+    AllUsed,
+}
+
+/// The first walk goes from near the last number that was used to the end, the second through what is before it, where
+/// earlier runs may have left gaps.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    next: u64,
+    end: u64,
+    /// What the second walk goes through begins at 0 and ends here; 0 when it is done or under way.
+    before: u64,
+}
+
+impl NumberWalk {
+    pub(crate) fn new(count: u64) -> Self {
+        Self {
+            count,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The next number that is not used, if there is one. The index is asked without the lock, which the log's
+    /// thread takes too, and no more than [`PROBES_MAX`] times: then the request goes back and others have a turn.
+    pub(crate) fn take(
+        &self,
+        is_used: impl Fn(u64) -> Result<bool, Fault>,
+    ) -> Result<Proposed, Fault> {
+        if self.lock().walk.is_none() {
+            let walk = self.begin(&is_used)?;
+            self.lock().walk.get_or_insert(walk);
+        }
+        let mut used = 0;
+        for _ in 0..PROBES_MAX {
+            let number = match self.lock().propose() {
+                Ok(number) => number,
+                Err(Some(out)) => return Ok(Proposed::AllOut(out)),
+                Err(None) => return Ok(Proposed::AllUsed),
+            };
+            let found = is_used(number);
+            if let Ok(false) = found {
+                return Ok(Proposed::Number(number));
+            }
+            let mut state = self.lock();
+            state.out.remove(&number);
+            if let Err(fault) = found {
+                state.returned.insert(number);
+                return Err(fault);
+            }
+            used = number;
+        }
+        Ok(Proposed::AllOut(used))
+    }
+
+    /// Takes a number back, to be proposed next. Whether it was used the index knows.
+    pub(crate) fn give_back(&self, number: u64) {
+        let mut state = self.lock();
+        state.out.remove(&number);
+        state.returned.insert(number);
+    }
+
+    /// Takes a number back, to be proposed when there is no other.
+    pub(crate) fn set_aside(&self, number: u64) {
+        let mut state = self.lock();
+        state.out.remove(&number);
+        state.last.insert(number);
+    }
+
+    /// A number is in a durable record.
+    pub(crate) fn used(&self, number: u64) {
+        self.lock().out.remove(&number);
+    }
+
+    /// Finds about where the last run was, in as many steps as the count has binary digits: numbers are handed out in
+    /// order, so that used ones are nearly a prefix. What is out of order, because requests in flight end in any, is
+    /// no further behind than the most requests in flight; the second walk finds the rest.
+    fn begin(&self, is_used: impl Fn(u64) -> Result<bool, Fault>) -> Result<Walk, Fault> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match is_used(middle)? {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        let next = low.saturating_sub(MAX_IN_FLIGHT_MAX as u64);
+        Ok(Walk {
+            next,
+            end: self.count,
+            before: next,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the first walk begins.
+    #[cfg(test)]
+    pub(crate) fn begins_at(
+        &self,
+        is_used: impl Fn(u64) -> Result<bool, Fault>,
+    ) -> Result<u64, Fault> {
+        Ok(self.begin(is_used)?.next)
+    }
+}
+
+impl State {
+    /// Takes the next number out. The error is one of those that are out, if any is.
+    fn propose(&mut self) -> Result<u64, Option<u64>> {
+        let returned = self.returned.pop_first();
+        let number = returned.or_else(|| self.next_of_walk());
+        match number.or_else(|| self.last.pop_first()) {
+            Some(number) => {
+                self.out.insert(number);
+                Ok(number)
+            }
+            None => Err(self.out.first().copied()),
+        }
+    }
+
+    fn next_of_walk(&mut self) -> Option<u64> {
+        let walk = self.walk.as_mut()?;
+        if walk.next == walk.end {
+            *walk = Walk {
+                next: 0,
+                end: walk.before,
+                before: 0,
+            };
+        }
+        let number = walk.next;
+        (number < walk.end).then(|| {
+            walk.next += 1;
+            number
+        })
+    }
+}
