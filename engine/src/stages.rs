@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use birthmark_hsm::{Signature, SigningPool};
 use birthmark_log::ReservationId;
+use p256x8::Verifier;
 
 use crate::certificate::CertificateView;
 use crate::csr::{
@@ -34,7 +35,9 @@ pub fn parse_csr(bytes: &[u8]) -> bool {
 #[must_use]
 pub fn verify_csr(bytes: &[u8]) -> bool {
     let parsed = CertificateSigningRequestDer::new(bytes).and_then(CertificationRequest::parse);
-    verify_batch(vec![parsed]).iter().all(Result::is_ok)
+    verify_batch(&Verifier::scalar(), vec![parsed])
+        .iter()
+        .all(Result::is_ok)
 }
 
 /// Verifies a signature as a request's proof of possession is verified, with a SubjectPublicKeyInfo and an
@@ -114,7 +117,7 @@ impl Bench {
     pub fn validate_and_prepare(&self, now_s: u64, repeat: impl FnOnce(&dyn Fn() -> usize)) {
         let parsed =
             CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
-        let Some(Ok(verified)) = verify_batch(vec![parsed]).pop() else {
+        let Some(Ok(verified)) = verify_batch(&Verifier::scalar(), vec![parsed]).pop() else {
             return repeat(&|| 0);
         };
         repeat(&|| {
@@ -150,7 +153,9 @@ impl Bench {
     ) -> Option<Finished> {
         let parsed =
             CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
-        let verified = verify_batch(vec![parsed]).pop()?.ok()?;
+        let verified = verify_batch(&Verifier::scalar(), vec![parsed])
+            .pop()?
+            .ok()?;
         let request = validate(
             &verified,
             &self.profile,

@@ -76,6 +76,7 @@ pub(super) struct RawLots {
 pub(super) struct RawEngine {
     pub(super) threads: Option<usize>,
     pub(super) max_in_flight: Option<usize>,
+    pub(super) verification: Option<String>,
     pub(super) profiles: Vec<PathBuf>,
     #[serde(default)]
     pub(super) officers: Vec<String>,
