@@ -37,6 +37,10 @@ pub(crate) struct ClaimedRequest<'a> {
 }
 
 /// What came of asking for a claim.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would be an allocation for every certificate"
+)]
 #[derive(Debug)]
 pub(crate) enum ClaimOutcome<'a> {
     Claimed(ClaimedRequest<'a>),
@@ -218,7 +222,7 @@ impl<R> OpenClaims<R> {
 
 /// The keys that a request claims: not that of another's place in a lot, which it only waits for.
 fn held(mut keys: RecordKeys, request: &ValidatedRequest<'_>) -> RecordKeys {
-    if let LotOffer::Waiting(_) = request.lot {
+    if let LotOffer::Waiting { .. } = request.lot {
         keys[LOT_SLOT] = None;
     }
     keys

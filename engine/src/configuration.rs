@@ -22,7 +22,7 @@ use crate::issuer::Issuer;
 use crate::lots::Lots;
 use crate::permit::Officers;
 use crate::profile::{Profile, one_line};
-use crate::verification::{UnknownVerification, Verification};
+use crate::verification::Verification;
 use crate::weak_key::KnownBadKeys;
 
 pub use error::ConfigurationError;
@@ -86,23 +86,8 @@ impl Configuration {
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
             .collect::<Result<_, _>>()
             .map_err(|problem| wrong(("log.witness", problem)))?;
-        let in_range = |count: usize| (1..=1024).contains(&count);
-        if raw.engine.threads.is_some_and(|threads| !in_range(threads)) {
-            return Err(ConfigurationError::Value {
-                path: path.to_owned(),
-                key: "engine.threads",
-                problem: "use 1 to 1024, or leave it out for one per core".to_owned(),
-            });
-        }
-        let verification = raw
-            .engine
-            .verification
-            .as_deref()
-            .map(str::parse)
-            .transpose();
-        let verification = verification.map_err(|error: UnknownVerification| {
-            wrong(("engine.verification", error.to_string()))
-        })?;
+        let verification = raw.engine.verification().map_err(wrong)?;
+        raw.engine.check_threads().map_err(wrong)?;
         let officers = officers(&raw).map_err(|problem| wrong(("engine.officers", problem)))?;
         let device_keys = raw.device_keys;
         let device_keys = device_keys
@@ -121,7 +106,7 @@ impl Configuration {
             witnesses,
             threads: raw.engine.threads,
             max_in_flight: raw.engine.max_in_flight,
-            verification: verification.unwrap_or_default(),
+            verification,
             profiles: raw
                 .engine
                 .profiles

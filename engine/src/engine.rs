@@ -217,21 +217,15 @@ impl Engine {
         let max_in_flight = check_range(max_in_flight)?;
         check_profiles(&profiles, &issuer)?;
         check_officers(&profiles, officers.as_ref(), &log_key)?;
-        let lots = lots.map(|lots| LotBook::new(lots, &profiles));
-        let lots = lots.transpose().map_err(OpenError::Lots)?;
+        let lots = lots.map(|lots| LotBook::new(lots, &profiles)).transpose();
+        let lots = lots.map_err(OpenError::Lots)?;
         issuer.check_signer(&signer)?;
         let now_s = log_options.clock.unix_ms() / 1000;
         issuer.check_valid_at(now_s)?;
         let device_keys = SealedStation::new(device_keys, &profiles, now_s)?;
 
         if let Some(activation) = activation {
-            let activated = ActivatedRecord {
-                time_ms: 0,
-                issuer: issuer.key_identifier(),
-                activation: activation.name(),
-                signer: &signer.describe(),
-            };
-            log_options.opening_record = Some(activated.encode());
+            log_options.opening_record = Some(activated(activation, &issuer, &signer));
         }
         let relay = Arc::new(Relay::default());
         let log_name = log_key.verifier_key().to_string();
@@ -248,14 +242,7 @@ impl Engine {
             .thread_name(|number| format!("birthmark-work-{number}"))
             .build()
             .map_err(OpenError::Threads)?;
-        let profiles = profiles
-            .into_iter()
-            .map(|profile| BoundProfile {
-                template: TbsTemplate::new(&profile, &issuer),
-                serials: SerialAllocator::new(&profile),
-                profile,
-            })
-            .collect();
+        let profiles = bound(profiles, &issuer);
         let claims = Claims::new();
         let verifier = SignatureVerifier::new(verification, &issuer, observer);
         let pipeline = Pipeline::new(
@@ -462,6 +449,27 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let _ = self.shut_down();
     }
+}
+
+/// The record of a start whose key is on tokens.
+fn activated(activation: Activation, issuer: &Issuer, signer: &SigningPool) -> Vec<u8> {
+    let record = ActivatedRecord {
+        time_ms: 0,
+        issuer: issuer.key_identifier(),
+        activation: activation.name(),
+        signer: &signer.describe(),
+    };
+    record.encode()
+}
+
+/// Profiles with the parts that they share with the issuer.
+fn bound(profiles: Vec<Profile>, issuer: &Issuer) -> Vec<BoundProfile> {
+    let bind = |profile: Profile| BoundProfile {
+        template: TbsTemplate::new(&profile, issuer),
+        serials: SerialAllocator::new(&profile),
+        profile,
+    };
+    profiles.into_iter().map(bind).collect()
 }
 
 fn check_range(max_in_flight: Option<usize>) -> Result<u32, OpenError> {

@@ -104,19 +104,23 @@ pub enum LotProblem {
 }
 
 impl LotProblem {
-    /// Number, reason and action.
-    pub(crate) fn facts(&self) -> (u16, &'static str, Action) {
-        use Action::{CallOfficer, Stop};
-        match self {
-            Self::Unknown => (601, "lot-unknown", Stop),
-            Self::Closed => (602, "lot-closed", Stop),
-            Self::NotYet(_) => (603, "lot-not-yet", Stop),
-            Self::Over(_) => (604, "lot-over", Stop),
-            Self::OtherProfile(_) => (605, "lot-other-profile", Stop),
-            Self::OtherLine(_) => (606, "lot-other-line", Stop),
-            Self::Exhausted { .. } => (607, "lot-exhausted", Stop),
-            Self::OtherSerial(_) => (608, "lot-other-serial", CallOfficer),
-        }
+    /// Number, reason, rule and action.
+    pub(crate) fn facts(&self) -> (u16, &'static str, &'static str, Action) {
+        let (number, reason) = match self {
+            Self::Unknown => (601, "lot-unknown"),
+            Self::Closed => (602, "lot-closed"),
+            Self::NotYet(_) => (603, "lot-not-yet"),
+            Self::Over(_) => (604, "lot-over"),
+            Self::OtherProfile(_) => (605, "lot-other-profile"),
+            Self::OtherLine(_) => (606, "lot-other-line"),
+            Self::Exhausted { .. } => (607, "lot-exhausted"),
+            Self::OtherSerial(_) => (608, "lot-other-serial"),
+        };
+        let action = match self {
+            Self::OtherSerial(_) => Action::CallOfficer,
+            _ => Action::Stop,
+        };
+        (number, reason, "lot", action)
     }
 }
 

@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::engine::MAX_IN_FLIGHT_MAX;
 use crate::fault::Fault;
 
 /// Numbers that are looked up for one request at a time, each one read of the index and perhaps of a record.
@@ -18,6 +17,8 @@ pub(crate) const PROBES_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct NumberWalk {
     count: u64,
+    /// How far before the end of what is used a start begins.
+    back: u64,
     state: Mutex<State>,
 }
 
@@ -58,9 +59,12 @@ struct Walk {
 }
 
 impl NumberWalk {
-    pub(crate) fn new(count: u64) -> Self {
+    /// `back`: how far before the end of what is used a start begins, to hand out gaps there first. Each number
+    /// costs a look-up; gaps further back come last.
+    pub(crate) fn new(count: u64, back: u64) -> Self {
         Self {
             count,
+            back,
             state: Mutex::default(),
         }
     }
@@ -118,7 +122,7 @@ impl NumberWalk {
 
     /// Finds about where the last run was, in as many steps as the count has binary digits: numbers are handed out in
     /// order, so that used ones are nearly a prefix. What is out of order, because requests in flight end in any, is
-    /// no further behind than the most requests in flight; the second walk finds the rest.
+    /// mostly no further behind than the most requests in flight; the second walk finds the rest.
     fn begin(&self, is_used: impl Fn(u64) -> Result<bool, Fault>) -> Result<Walk, Fault> {
         let (mut low, mut high) = (0, self.count);
         while low < high {
@@ -128,7 +132,7 @@ impl NumberWalk {
                 false => high = middle,
             }
         }
-        let next = low.saturating_sub(MAX_IN_FLIGHT_MAX as u64);
+        let next = low.saturating_sub(self.back);
         Ok(Walk {
             next,
             end: self.count,
@@ -178,5 +182,68 @@ impl State {
             walk.next += 1;
             number
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Takes until all are used, as requests do that go back to the start.
+    fn drain(walk: &NumberWalk, used: &RefCell<BTreeSet<u64>>) -> Vec<u64> {
+        let mut taken = Vec::new();
+        loop {
+            match walk.take(|number| Ok(used.borrow().contains(&number))) {
+                Ok(Proposed::Number(number)) => {
+                    assert!(used.borrow_mut().insert(number), "{number} twice");
+                    walk.used(number);
+                    taken.push(number);
+                }
+                Ok(Proposed::AllOut(_)) => {}
+                Ok(Proposed::AllUsed) => return taken,
+                Err(fault) => panic!("{fault}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_without_looking_back_asks_little_and_leaves_no_gap() {
+        const COUNT: u64 = 5_000;
+        let used: BTreeSet<u64> = (0..4_000).filter(|number| number % 1_000 != 999).collect();
+        let used = RefCell::new(used);
+        let walk = NumberWalk::new(COUNT, 0);
+        let asked = Cell::new(0);
+        let first = walk.take(|number| {
+            asked.set(asked.get() + 1);
+            Ok(used.borrow().contains(&number))
+        });
+        assert!(matches!(first, Ok(Proposed::Number(number)) if number >= 999));
+        assert!(asked.get() <= 15, "{}", asked.get());
+        let Ok(Proposed::Number(first)) = first else {
+            unreachable!("it was one");
+        };
+        walk.give_back(first);
+        let taken = drain(&walk, &used);
+        assert_eq!(taken.len(), 1_004, "the rest and the four gaps");
+        assert!(used.borrow().iter().copied().eq(0..COUNT));
+    }
+
+    #[test]
+    fn what_is_out_is_waited_for_and_what_was_set_aside_comes_last() {
+        let walk = NumberWalk::new(2, 0);
+        let none = |_| Ok(false);
+        assert_eq!(walk.take(none), Ok(Proposed::Number(0)));
+        assert_eq!(walk.take(none), Ok(Proposed::Number(1)));
+        assert_eq!(walk.take(none), Ok(Proposed::AllOut(0)));
+        walk.set_aside(0);
+        walk.give_back(1);
+        assert_eq!(walk.take(none), Ok(Proposed::Number(1)));
+        walk.used(1);
+        assert_eq!(walk.take(none), Ok(Proposed::Number(0)));
+        walk.used(0);
+        assert_eq!(walk.take(none), Ok(Proposed::AllUsed));
     }
 }

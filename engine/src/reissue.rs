@@ -209,8 +209,7 @@ impl<H: History> Judge<'_, H> {
             return self.answered(earlier, keys, by_identity);
         }
         let index = holder.index;
-        let own =
-            keys[IDENTITY_SPACE].is_some() && holder.keys[IDENTITY_SPACE] == keys[IDENTITY_SPACE];
+        let own = keys[IDENTITY_SPACE].is_some() && holder.identity_key == keys[IDENTITY_SPACE];
         Ok(Verdict::Refused(match by_identity {
             Some(by) if own => Rejection::KeyRetired {
                 identity: identity(candidate),
@@ -312,7 +311,7 @@ impl<H: History> Judge<'_, H> {
         by_identity: Option<u64>,
     ) -> Result<Verdict, Fault> {
         let index = earlier.index;
-        let newest = match &earlier.keys[IDENTITY_SPACE] {
+        let newest = match &earlier.identity_key {
             own if *own == keys[IDENTITY_SPACE] => by_identity,
             Some(own) => self.history.newest(IDENTITY_SPACE, own)?,
             None => None,
@@ -421,7 +420,7 @@ impl<H: History> Judge<'_, H> {
 pub(crate) struct Earlier {
     index: u64,
     record: Vec<u8>,
-    keys: RecordKeys,
+    identity_key: Option<IndexKey>,
     request_id: [u8; 32],
     replaces: Option<u64>,
 }
@@ -436,7 +435,7 @@ impl Earlier {
         Some(Self {
             index,
             record,
-            keys,
+            identity_key: keys[IDENTITY_SPACE],
             request_id,
             replaces,
         })

@@ -368,10 +368,7 @@ impl Rejection {
                 (number, reason, "birthmark/permit@v1", CallOfficer)
             }
             Self::LotNeeded => (600, "lot-needed", "configuration", Stop),
-            Self::Lot { problem, .. } => {
-                let (number, reason, action) = problem.facts();
-                (number, reason, "lot", action)
-            }
+            Self::Lot { problem, .. } => problem.facts(),
         }
     }
 }

@@ -6,11 +6,16 @@
 
 use std::sync::Arc;
 
+use crate::engine::MAX_IN_FLIGHT_MAX;
 use crate::fault::Fault;
 use crate::index_keys::{IDENTITY_SPACE, identity_index_key};
 use crate::number_walk::{NumberWalk, Proposed};
 use crate::profile::{Profile, Serials};
 use crate::reissue::History;
+
+/// A start looks for gaps among the last numbers, because requests in flight end in any order: people expect theirs in
+/// order.
+const BACK: u64 = MAX_IN_FLIGHT_MAX as u64;
 
 /// The numbers of one profile.
 #[derive(Debug)]
@@ -65,7 +70,7 @@ impl SerialAllocator {
     pub(crate) fn new(profile: &Profile) -> Option<Arc<Self>> {
         let serials = profile.serials()?.clone();
         Some(Arc::new(Self {
-            walk: NumberWalk::new(serials.count()),
+            walk: NumberWalk::new(serials.count(), BACK),
             serials,
             identity_domain: profile.identity_domain().to_owned(),
         }))
@@ -106,7 +111,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::MAX_IN_FLIGHT_MAX;
     use crate::number_walk::PROBES_MAX;
 
     /// An index that holds serial numbers.
@@ -155,7 +159,7 @@ mod tests {
                 count,
             },
             identity_domain: "p".to_owned(),
-            walk: NumberWalk::new(count),
+            walk: NumberWalk::new(count, BACK),
         })
     }
 

@@ -20,7 +20,8 @@ fn usage() {
     for verbose in [["--version", "--verbose"], ["--verbose", "--version"]] {
         let output = birthmark(&verbose, b"");
         assert_code(&output, 0);
-        let lines: Vec<&str> = text(&output.stdout).lines().collect();
+        let output = text(&output.stdout);
+        let lines: Vec<&str> = output.lines().collect();
         let told = lines[2].strip_prefix("verification ").unwrap().trim();
         assert!(lines[0].starts_with("birthmark 0.") && lines[1].starts_with("processor"));
         assert!(["8 lanes (AVX-512 IFMA)", "scalar (aws-lc-rs)"].contains(&told));

@@ -15,6 +15,7 @@ mod install;
 mod issue;
 mod keep;
 mod lint;
+mod lot;
 mod permit;
 mod pins;
 mod profile;

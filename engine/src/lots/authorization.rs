@@ -24,7 +24,7 @@ pub(crate) struct LotBook {
 
 /// A lot with the places in it.
 #[derive(Debug)]
-struct OpenLot {
+pub(crate) struct OpenLot {
     lot: Lot,
     digest: [u8; 32],
     walk: NumberWalk,
@@ -37,8 +37,11 @@ pub(crate) enum LotOffer {
     /// The request names none and needs none.
     None,
     Place(LotPlace),
-    /// No place is free now. The key of one that another request in flight holds, so that this one waits for it.
-    Waiting(IndexKey),
+    /// No place is free now. One that another request in flight holds, so that this one waits for it.
+    Waiting {
+        lot: Arc<OpenLot>,
+        other: u64,
+    },
     Refused(Box<Rejection>),
 }
 
@@ -47,7 +50,6 @@ pub(crate) enum LotOffer {
 pub(crate) struct LotPlace {
     lot: Arc<OpenLot>,
     number: u64,
-    key: IndexKey,
     used: bool,
 }
 
@@ -86,7 +88,8 @@ impl LotBook {
             }
             let open = OpenLot {
                 digest: lot_digest(lot.name()),
-                walk: NumberWalk::new(lot.quantity()),
+                // Which place it is matters to nobody: gaps come last, and a start looks for none.
+                walk: NumberWalk::new(lot.quantity(), 0),
                 lot,
             };
             by_name
@@ -130,10 +133,12 @@ impl LotBook {
             Proposed::Number(number) => LotOffer::Place(LotPlace {
                 lot: open.clone(),
                 number,
-                key: open.key(number),
                 used: false,
             }),
-            Proposed::AllOut(other) => LotOffer::Waiting(open.key(other)),
+            Proposed::AllOut(other) => LotOffer::Waiting {
+                lot: open.clone(),
+                other,
+            },
             Proposed::AllUsed => refused(LotProblem::Exhausted {
                 quantity: open.lot.quantity,
             }),
@@ -201,8 +206,8 @@ impl LotOffer {
     /// The index key of the place that the request has or waits for.
     pub(crate) fn key(&self) -> Option<IndexKey> {
         match self {
-            Self::Place(place) => Some(place.key),
-            Self::Waiting(key) => Some(*key),
+            Self::Place(place) => Some(place.lot.key(place.number)),
+            Self::Waiting { lot, other } => Some(lot.key(*other)),
             Self::None | Self::Refused(_) => None,
         }
     }
@@ -240,7 +245,7 @@ impl LotOutcome {
         };
         match claimed.request.lot {
             LotOffer::None | LotOffer::Place(_) => Err(ClaimOutcome::Claimed(claimed)),
-            LotOffer::Waiting(_) => Ok(Self::Again(claimed.claim)),
+            LotOffer::Waiting { .. } => Ok(Self::Again(claimed.claim)),
             LotOffer::Refused(rejection) => Ok(Self::Refused(
                 claimed.claim,
                 IssueError::Rejected(*rejection),

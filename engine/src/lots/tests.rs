@@ -259,7 +259,7 @@ fn places_are_taken_once_and_come_back() {
     let (first, mut second) = (ask(), ask());
     assert_eq!((first.number(), second.number()), (Some(0), Some(1)));
     let waiting = ask();
-    assert!(matches!(waiting, LotOffer::Waiting(_)));
+    assert!(matches!(waiting, LotOffer::Waiting { .. }));
     assert_eq!(waiting.key(), first.key(), "it waits for one of the two");
     // One fails, the other ends in a record.
     drop(first);
