@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use birthmark_engine::{Engine, IssueError, IssueStatus, Request, Verification};
 use birthmark_hsm::{Pkcs11Uri, TokenState};
 use birthmark_test_token::TestHsm;
-
 use p256x8::Path;
 
 use crate::requests::device;
