@@ -41,6 +41,9 @@ pub(crate) use log::{LogCommand, LogExportArguments, LogProofArguments, LogVerif
     arg_required_else_help = true
 )]
 pub struct Arguments {
+    /// With --version: also what this processor gives.
+    #[arg(long, requires = "version")]
+    verbose: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

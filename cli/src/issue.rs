@@ -28,7 +28,7 @@ use indicatif::ProgressBar;
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
 use crate::devices::{DeviceData, DeviceItem, DeviceLists};
-use crate::events::TokenEvents;
+use crate::events::Events;
 use crate::hsm;
 use crate::input::{InputError, InputItem, InputRejection, Inputs};
 use crate::interrupt::Interrupt;
@@ -94,9 +94,11 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
     let mut permits = Permits::open(&plan.permits)?;
     let interrupt = Interrupt::install().map_err(|source| CommandError::Signals { source })?;
     let mut configuration = hsm::pin::activated(Configuration::load(&plan.config)?)?;
-    let (events, token_lines) = TokenEvents::new();
-    configuration.observe_signers(Arc::new(events));
-    let station = configuration.station()?;
+    let (events, event_lines) = Events::new();
+    let events = Arc::new(events);
+    configuration.observe_signers(events.clone());
+    let mut station = configuration.station()?;
+    station.observer = Some(events);
     check_profile(&station, &plan.profile)?;
     permits.for_station(&configuration, &plan.profile)?;
     let warnings: Vec<String> = station
@@ -117,7 +119,7 @@ pub fn run(plan: &IssuePlan, console: &mut Console<'_>) -> Result<Exit, CommandE
             "dropped {dropped} generated keys that an interrupted run left without certificates"
         ));
     }
-    let watched = token_lines.write();
+    let watched = event_lines.write();
     watched.map_err(|source| CommandError::Signals { source })?;
 
     let show_bar = !plan.quiet && !console.out_is_terminal;

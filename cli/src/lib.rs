@@ -17,6 +17,7 @@
 //! | [`subject`] | distinguished names as they are written |
 //! | [`input`], [`pem`], [`devices`] | where requests come from |
 //! | [`key`] | generated keys that wait for their acknowledgement |
+//! | [`version`] | what the processor gives |
 //! | [`args`], [`command`], [`console`] | arguments, exit codes, output streams |
 //!
 //! Exit codes: 0 all done, 1 some requests rejected, 2 usage or configuration, 3 system fault,
@@ -47,6 +48,7 @@ pub mod profile;
 pub mod records;
 pub mod subject;
 pub mod text;
+pub mod version;
 
 pub use args::Arguments;
 pub use command::{Exit, run};

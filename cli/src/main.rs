@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, IsTerminal};
+use std::env;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use birthmark::{Arguments, Console};
 use clap::Parser;
+use clap::error::ErrorKind;
 use mimalloc::MiMalloc;
 
 /// Requests are allocated on one thread and freed on another, thousands at a time: with the
@@ -20,6 +22,10 @@ fn main() -> ExitCode {
         Err(error) => {
             // Also --help and --version, which are no errors and exit with 0.
             let _ = error.print();
+            if error.kind() == ErrorKind::DisplayVersion && env::args().any(|it| it == "--verbose")
+            {
+                let _ = write!(io::stdout(), "{}", birthmark::version::processor());
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };

@@ -22,6 +22,7 @@ use crate::issuer::Issuer;
 use crate::lots::Lots;
 use crate::permit::Officers;
 use crate::profile::{Profile, one_line};
+use crate::verification::Verification;
 use crate::weak_key::KnownBadKeys;
 
 pub use error::ConfigurationError;
@@ -43,6 +44,7 @@ pub struct Configuration {
     witnesses: Vec<WitnessAddress>,
     threads: Option<usize>,
     max_in_flight: Option<usize>,
+    verification: Verification,
     profiles: Vec<PathBuf>,
     officers: Option<Officers>,
     known_bad_keys: Option<PathBuf>,
@@ -84,14 +86,8 @@ impl Configuration {
             .map(|witness| WitnessAddress::new(&witness.url, &witness.vkey))
             .collect::<Result<_, _>>()
             .map_err(|problem| wrong(("log.witness", problem)))?;
-        let in_range = |count: usize| (1..=1024).contains(&count);
-        if raw.engine.threads.is_some_and(|threads| !in_range(threads)) {
-            return Err(ConfigurationError::Value {
-                path: path.to_owned(),
-                key: "engine.threads",
-                problem: "use 1 to 1024, or leave it out for one per core".to_owned(),
-            });
-        }
+        let verification = raw.engine.verification().map_err(wrong)?;
+        raw.engine.check_threads().map_err(wrong)?;
         let officers = officers(&raw).map_err(|problem| wrong(("engine.officers", problem)))?;
         let device_keys = raw.device_keys;
         let device_keys = device_keys
@@ -110,6 +106,7 @@ impl Configuration {
             witnesses,
             threads: raw.engine.threads,
             max_in_flight: raw.engine.max_in_flight,
+            verification,
             profiles: raw
                 .engine
                 .profiles
@@ -146,6 +143,7 @@ impl Configuration {
         station.device_keys = device_keys;
         station.threads = self.threads;
         station.max_in_flight = self.max_in_flight;
+        station.verification = self.verification;
         station.officers.clone_from(&self.officers);
         station.known_bad_keys = self.known_bad_keys()?;
         station.lots = self.lots()?;

@@ -1,16 +1,19 @@
 //! PKCS #10 certification requests: parse, then verify.
 
+use arrayvec::ArrayVec;
 use aws_lc_rs::signature::UnparsedPublicKey;
+use p256x8::{Digest, PublicKey, Signature, Verifier};
 
 use crate::der::reader::{self, Tlv, check_strict, whole_octets};
 use crate::der::tag;
 use crate::device_key::{GeneratedKey, NoKey};
-use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo};
+use crate::key::{DeviceKeyAlgorithm, SubjectPublicKeyInfo, sha256};
 use crate::name::Name;
 use crate::oid;
 use crate::pss;
 use crate::rejection::Rejection;
 use crate::requested_extensions::RequestedExtensions;
+use crate::verification::{BATCH_MAX, LaneItem, has_lanes};
 
 /// The largest request that is looked at. Real ones have 200 to 2,000 bytes, an ML-DSA-87 one about 8,000.
 pub const CSR_BYTES_MAX: usize = 64 * 1024;
@@ -82,9 +85,13 @@ impl<'a> CertificationRequest<'a> {
     }
 
     /// Proof of possession: the key in the request made its signature (RFC 2986 §4.2). Then, whether it is a key
-    /// that only its owner has.
-    fn verify(self) -> Result<VerifiedRequest<'a>, Rejection> {
-        check_signature(&self.key, self.signature_oid, self.info, self.signature)?;
+    /// that only its owner has. `proof` is the lanes' verdict, where they had the signature.
+    fn verify(self, proof: Option<bool>) -> Result<VerifiedRequest<'a>, Rejection> {
+        match proof {
+            Some(true) => {}
+            Some(false) => return Err(unproven(&self.key)),
+            None => check_signature(&self.key, self.signature_oid, self.info, self.signature)?,
+        }
         self.key.check_weakness()?;
         Ok(VerifiedRequest {
             subject: self.subject,
@@ -92,6 +99,23 @@ impl<'a> CertificationRequest<'a> {
             extensions: self.extensions,
             generated: false,
         })
+    }
+
+    pub(crate) fn is_p256_with_sha256(&self) -> bool {
+        self.key.algorithm == DeviceKeyAlgorithm::EcP256 && self.signature_oid == oid::ECDSA_SHA256
+    }
+
+    /// The signature as lanes take it. `None` for other algorithms, and for what only aws-lc-rs shall judge because it
+    /// is not in the usual form.
+    fn lane_item(&self) -> Option<LaneItem> {
+        let usual =
+            self.is_p256_with_sha256() && self.signature.len() <= self.key.signature_bytes_max();
+        if !usual {
+            return None;
+        }
+        let key = PublicKey::from_sec1(self.key.key)?;
+        let signature = Signature::from_der(self.signature)?;
+        Some((key, Digest(sha256(self.info)), signature))
     }
 }
 
@@ -141,8 +165,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Whether `key` made `signature` over `info`. A point that is not on its curve is told apart only where the
-/// signature does not verify, so that good requests do not pay for it: no signature verifies with such a point.
+/// Whether `key` made `signature` over `info`.
 pub(crate) fn check_signature(
     key: &SubjectPublicKeyInfo<'_>,
     signature_oid: &[u8],
@@ -156,11 +179,16 @@ pub(crate) fn check_signature(
         && UnparsedPublicKey::new(algorithm, key.key)
             .verify(info, signature)
             .is_ok();
-    if verified {
-        return Ok(());
+    if verified { Ok(()) } else { Err(unproven(key)) }
+}
+
+/// Why a signature does not verify. A point that is not on its curve is told apart only here, so that good requests do
+/// not pay for it: no signature verifies with such a point.
+fn unproven(key: &SubjectPublicKeyInfo<'_>) -> Rejection {
+    match key.check_point() {
+        Ok(()) => Rejection::ProofOfPossession,
+        Err(rejection) => rejection,
     }
-    key.check_point()?;
-    Err(Rejection::ProofOfPossession)
 }
 
 /// A request whose key is in the right hands: its signature was made by the key in it, or the engine made
@@ -189,15 +217,45 @@ impl<'a> VerifiedRequest<'a> {
     }
 }
 
-/// Verifies a chunk of requests. They go together so that a verifier with several lanes can take them
-/// side by side.
+/// Verifies requests. They go together so that a verifier with several lanes takes them side by side.
 pub(crate) fn verify_batch<'a>(
+    verifier: &Verifier,
     requests: Vec<Result<CertificationRequest<'a>, Rejection>>,
 ) -> Vec<Result<VerifiedRequest<'a>, Rejection>> {
+    let mut proofs = Vec::with_capacity(requests.len());
+    for chunk in requests.chunks(BATCH_MAX) {
+        proofs.extend(prove(verifier, chunk));
+    }
     requests
         .into_iter()
-        .map(|request| request.and_then(CertificationRequest::verify))
+        .zip(proofs)
+        .map(|(request, proof)| request.and_then(|request| request.verify(proof)))
         .collect()
+}
+
+/// The lanes' verdicts on up to [`BATCH_MAX`] requests; `None` for each that they do not take.
+fn prove(
+    verifier: &Verifier,
+    chunk: &[Result<CertificationRequest<'_>, Rejection>],
+) -> ArrayVec<Option<bool>, BATCH_MAX> {
+    let mut proofs: ArrayVec<_, BATCH_MAX> = chunk.iter().map(|_| None).collect();
+    if !has_lanes(verifier) {
+        return proofs;
+    }
+    let mut places: ArrayVec<usize, BATCH_MAX> = ArrayVec::new();
+    let mut items: ArrayVec<LaneItem, BATCH_MAX> = ArrayVec::new();
+    for (place, request) in chunk.iter().enumerate() {
+        if let Some(item) = request.as_ref().ok().and_then(|it| it.lane_item()) {
+            places.push(place);
+            items.push(item);
+        }
+    }
+    let mut verdicts = [false; BATCH_MAX];
+    verifier.verify_into(&items, &mut verdicts);
+    for (place, verdict) in places.into_iter().zip(verdicts) {
+        proofs[place] = Some(verdict);
+    }
+    proofs
 }
 
 /// Signature algorithms whose hash no longer binds a signature to what was signed: MD2 (RFC 6149), MD4 (RFC 6150),
@@ -262,7 +320,7 @@ pub(crate) fn signature_oid<'a>(
 pub(crate) fn parse_attributes<'a>(
     attributes: &Tlv<'a>,
 ) -> Result<RequestedExtensions<'a>, Rejection> {
-    let mut seen: arrayvec::ArrayVec<&[u8], ATTRIBUTES_MAX> = arrayvec::ArrayVec::new();
+    let mut seen: ArrayVec<&[u8], ATTRIBUTES_MAX> = ArrayVec::new();
     let mut previous: &[u8] = &[];
     let mut extensions = RequestedExtensions::default();
     let mut reader = attributes.reader();

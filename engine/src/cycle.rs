@@ -13,13 +13,12 @@ use crate::csr::{CertificateSigningRequestDer, CertificationRequest, VerifiedReq
 use crate::device_key::{GeneratedKey, KeptKey, Room, SpoolEntry, prove_possession};
 use crate::fault::Fault;
 use crate::lots::{LotOutcome, check_requester};
-use crate::pipeline::{Asker, ClaimedParts, DeviceSpki, PREPARE_BATCH, Pipeline, Submitted, Work};
+use crate::pipeline::{Asker, ClaimedParts, DeviceSpki, Pipeline, Submitted, Work};
 use crate::profile::Profile;
 use crate::reissue::{Candidate, Judge};
 use crate::rejection::Rejection;
 use crate::request::{IssueError, IssueResult, Request};
 use crate::serial_offer::{SerialOffer, SerialOutcome, SerialState};
-use crate::slots::Ticket;
 use crate::tbs::TbsCertificate;
 use crate::validate::{ValidatedRequest, check_data, check_permit_size, validate};
 use crate::weak_key::check_known;
@@ -48,16 +47,15 @@ struct Prepared {
 impl Pipeline {
     /// Steps 1 to 6 for a chunk of requests: parse, verify, validate, claim, prepare, reserve.
     pub(crate) fn prepare_batch(self: &Arc<Self>) {
-        let mut tickets = arrayvec::ArrayVec::<Ticket, PREPARE_BATCH>::new();
-        let mut chunk = Vec::with_capacity(PREPARE_BATCH);
-        while tickets.len() < PREPARE_BATCH
-            && let Some(ticket) = self.intake.pop()
-        {
-            if let Some(Work::Submitted(submitted)) = self.slots.take(ticket) {
-                tickets.push(ticket);
+        let mut tickets = self.take_requests();
+        let mut chunk = Vec::with_capacity(tickets.len());
+        tickets.retain(|ticket| match self.slots.take(*ticket) {
+            Some(Work::Submitted(submitted)) => {
                 chunk.push(submitted);
+                true
             }
-        }
+            _ => false,
+        });
         let intents = self.prepare_chunk(&chunk);
         let mut reservations = Vec::with_capacity(chunk.len());
         let mut made = Vec::new();
@@ -110,7 +108,7 @@ impl Pipeline {
             .iter()
             .map(|item| self.make_key(&item.request))
             .collect();
-        let verified = prove_possession(chunk, &keys, parse);
+        let verified = prove_possession(&self.verifier, chunk, &keys, parse);
         let mut intents: Vec<Option<Intent>> = Vec::with_capacity(chunk.len());
         let mut valid: Vec<Candidate<'_>> = Vec::with_capacity(chunk.len());
         let mut profiles = Vec::with_capacity(chunk.len());

@@ -28,6 +28,7 @@ use crate::request::{IssueResult, Request, SubmitError};
 use crate::serial_allocator::SerialAllocator;
 use crate::serial_domains::check_serial_domains;
 use crate::tbs::TbsTemplate;
+use crate::verification::{EngineObserver, SignatureVerifier, Verification};
 use crate::weak_key::KnownBadKeys;
 
 /// Certificates in flight unless the configuration says otherwise. At 20,000/s a certificate spends two
@@ -71,6 +72,10 @@ pub struct Station {
     pub threads: Option<usize>,
     /// Certificates in flight. Default: [`MAX_IN_FLIGHT_DEFAULT`].
     pub max_in_flight: Option<usize>,
+    /// How signatures are verified. Default: [`Verification::Auto`].
+    pub verification: Verification,
+    /// Who hears of the engine's events. Default: nobody.
+    pub observer: Option<Arc<dyn EngineObserver>>,
 }
 
 impl Station {
@@ -97,6 +102,8 @@ impl Station {
             device_keys: None,
             threads: None,
             max_in_flight: None,
+            verification: Verification::default(),
+            observer: None,
         }
     }
 }
@@ -204,6 +211,8 @@ impl Engine {
             device_keys,
             threads,
             max_in_flight,
+            verification,
+            observer,
         } = station;
         let max_in_flight = check_range(max_in_flight)?;
         check_profiles(&profiles, &issuer)?;
@@ -233,17 +242,12 @@ impl Engine {
             .thread_name(|number| format!("birthmark-work-{number}"))
             .build()
             .map_err(OpenError::Threads)?;
-        let profiles = profiles
-            .into_iter()
-            .map(|profile| BoundProfile {
-                template: TbsTemplate::new(&profile, &issuer),
-                serials: SerialAllocator::new(&profile),
-                profile,
-            })
-            .collect();
+        let profiles = bound(profiles, &issuer);
         let claims = Claims::new();
+        let verifier = SignatureVerifier::new(verification, &issuer, observer);
         let pipeline = Pipeline::new(
             issuer,
+            verifier,
             profiles,
             officers,
             known_bad_keys,
@@ -344,7 +348,15 @@ impl Engine {
     /// What was done since the engine was opened.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        self.pipeline().counters.read()
+        let mut metrics = self.pipeline().counters.read();
+        self.pipeline().verifier.count_into(&mut metrics);
+        metrics
+    }
+
+    /// How signatures are verified: as the configuration wants and the processor can.
+    #[must_use]
+    pub fn verification(&self) -> p256x8::Path {
+        self.pipeline().verifier.path()
     }
 
     /// The signer, as a person reads it.
@@ -368,7 +380,7 @@ impl Engine {
     /// Worker threads.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.pipeline().threads
+        self.pipeline().workers.threads()
     }
 
     /// The issuing CA's certificate, DER.
@@ -448,6 +460,16 @@ fn activated(activation: Activation, issuer: &Issuer, signer: &SigningPool) -> V
         signer: &signer.describe(),
     };
     record.encode()
+}
+
+/// Profiles with the parts that they share with the issuer.
+fn bound(profiles: Vec<Profile>, issuer: &Issuer) -> Vec<BoundProfile> {
+    let bind = |profile: Profile| BoundProfile {
+        template: TbsTemplate::new(&profile, issuer),
+        serials: SerialAllocator::new(&profile),
+        profile,
+    };
+    profiles.into_iter().map(bind).collect()
 }
 
 fn check_range(max_in_flight: Option<usize>) -> Result<u32, OpenError> {

@@ -3,12 +3,15 @@
 
 use birthmark_hsm::{SignInput, Signature};
 use birthmark_log::ReservationId;
+use p256x8::Digest;
 
 use crate::der::tag;
 use crate::der::writer::{Writer, length_octets};
 use crate::issuer::Issuer;
-use crate::lint::{Expectation, Finding, check_certificate};
+use crate::lint::rules::ISSUER_SIGNATURE;
+use crate::lint::{Expectation, Finding, check_but_signature, check_certificate};
 use crate::tbs::{HEADROOM, TbsCertificate};
+use crate::verification::SignatureVerifier;
 
 /// A TBS whose serial number and digest are durable in the log.
 #[derive(Debug)]
@@ -75,24 +78,77 @@ pub(crate) struct SignedCertificate {
 }
 
 impl SignedCertificate {
-    /// Verifies the signature and re-reads the encoding. On failure the TBS comes back as it was reserved:
-    /// it is signed again, or its reservation is closed as lost.
+    /// Re-reads the encoding. The signature is verified as well, unless the verifier takes it with others
+    /// ([`SignatureVerifier::certificates`]). On failure the TBS comes back as it was reserved: it is signed again, or its
+    /// reservation is closed as lost.
+    pub(crate) fn reread(
+        self,
+        expected: &Expectation<'_>,
+        verifier: &SignatureVerifier,
+    ) -> Result<RereadCertificate, (Finding, ReservedCertificate)> {
+        self.read(|der, serial| match verifier.has_issuer() {
+            true => check_but_signature(der, serial, expected),
+            false => check_certificate(der, serial, expected).map(|()| None),
+        })
+    }
+
+    /// Re-reads the encoding and verifies the signature, of one certificate.
     pub(crate) fn check(
         self,
         expected: &Expectation<'_>,
     ) -> Result<CheckedCertificate, (Finding, ReservedCertificate)> {
-        let Self {
-            mut reserved,
-            start,
-            tbs_end,
-        } = self;
-        let der = &reserved.tbs.buffer[start..];
-        match check_certificate(der, &reserved.tbs.serial, expected) {
-            Ok(()) => Ok(CheckedCertificate { reserved, start }),
-            Err(finding) => {
-                reserved.tbs.buffer.truncate(tbs_end);
-                Err((finding, reserved))
-            }
+        self.read(|der, serial| check_certificate(der, serial, expected).map(|()| None))?
+            .verified(true)
+    }
+
+    fn read(
+        self,
+        check: impl FnOnce(&[u8], &[u8]) -> Result<Option<(Digest, p256x8::Signature)>, Finding>,
+    ) -> Result<RereadCertificate, (Finding, ReservedCertificate)> {
+        let der = &self.reserved.tbs.buffer[self.start..];
+        match check(der, &self.reserved.tbs.serial) {
+            Ok(deferred) => Ok(RereadCertificate {
+                signed: self,
+                deferred,
+            }),
+            Err(finding) => Err((finding, self.undone())),
+        }
+    }
+
+    /// As it was reserved.
+    fn undone(mut self) -> ReservedCertificate {
+        self.reserved.tbs.buffer.truncate(self.tbs_end);
+        self.reserved
+    }
+}
+
+/// A certificate that is as its request, profile and issuer want it. Its signature may still have to be verified.
+#[derive(Debug)]
+pub(crate) struct RereadCertificate {
+    signed: SignedCertificate,
+    /// The signature, and the digest that it must verify for. `None` if it was verified.
+    deferred: Option<(Digest, p256x8::Signature)>,
+}
+
+impl RereadCertificate {
+    /// What is left to be verified with the issuer's key.
+    pub(crate) fn deferred(&self) -> Option<(Digest, p256x8::Signature)> {
+        self.deferred
+    }
+
+    /// Only what verified a signature may say that it `is_valid`.
+    pub(crate) fn verified(
+        self,
+        is_valid: bool,
+    ) -> Result<CheckedCertificate, (Finding, ReservedCertificate)> {
+        let Self { signed, .. } = self;
+        if is_valid {
+            Ok(CheckedCertificate {
+                start: signed.start,
+                reserved: signed.reserved,
+            })
+        } else {
+            Err((Finding::new(&ISSUER_SIGNATURE), signed.undone()))
         }
     }
 }

@@ -268,6 +268,14 @@ impl Issuer {
         &self.key_identifier
     }
 
+    /// The key, if it signs with ECDSA on P-256 and SHA-256.
+    pub(crate) fn p256_key(&self) -> Option<p256x8::PublicKey> {
+        match self.key_algorithm {
+            DeviceKeyAlgorithm::EcP256 => p256x8::PublicKey::from_sec1(&self.spki_key),
+            _ => None,
+        }
+    }
+
     pub(crate) fn subject(&self) -> &[u8] {
         &self.subject
     }

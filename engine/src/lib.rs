@@ -73,7 +73,9 @@ pub mod stages;
 mod tbs;
 mod template;
 mod validate;
+mod verification;
 mod weak_key;
+mod workers;
 
 pub use activation::{Activation, ActivationMisfit, UnknownActivation};
 pub use audit::{AuditError, certificate_serial, verify_issued};
@@ -98,4 +100,5 @@ pub use reissue::{REISSUES_MAX, Reissue};
 pub use rejection::{Action, Rejection};
 pub use reply::Pending;
 pub use request::{IssueError, IssueResult, IssueStatus, Issued, Request, RequestKey, SubmitError};
+pub use verification::{EngineEvent, EngineObserver, UnknownVerification, Verification};
 pub use weak_key::{KNOWN_BAD_KEYS_MAX, KnownBadKeys, KnownBadKeysError};

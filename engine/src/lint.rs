@@ -44,7 +44,9 @@ use issuer::IssuerFacts;
 use structure::Certificate;
 
 pub use issuer::{IssuerView, IssuerViewError};
-pub(crate) use release::{Expectation, check_certificate, check_issued, check_sample, reread};
+pub(crate) use release::{
+    Expectation, check_but_signature, check_certificate, check_issued, check_sample, reread,
+};
 pub use rules::RULES;
 
 /// Octets of the longest certificate that is read. The longest in use, with ML-DSA-87 twice, have under 8,000.

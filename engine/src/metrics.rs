@@ -18,6 +18,14 @@ pub struct Metrics {
     pub faults: u64,
     /// Reservations closed as lost, because the signer or the check failed.
     pub lost: u64,
+    /// Lanes that verified a signature. 0 where all are verified one by one.
+    pub lanes_filled: u64,
+    /// Lanes that ran, filled or not.
+    pub lanes_run: u64,
+    /// Signatures that were not valid on the lanes, and were verified again by aws-lc-rs.
+    pub lanes_asked_again: u64,
+    /// Of these, those that aws-lc-rs found valid: a fault of this machine, or of the program.
+    pub lanes_disagreements: u64,
 }
 
 /// The live counters behind [`Metrics`].
@@ -48,6 +56,7 @@ impl Counters {
             rejected: self.rejected.get(),
             faults: self.faults.get(),
             lost: self.lost.get(),
+            ..Metrics::default()
         }
     }
 }

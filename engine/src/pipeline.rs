@@ -1,12 +1,11 @@
 //! The issuance cycle as it runs: who does which step of [`crate::cycle`], and how work goes from one to
 //! the next.
 //!
-//! Workers of a private pool run [`Pipeline::drive`]: they take the most advanced work first, in small
+//! Workers of a private pool run [`Pipeline::drive`](crate::workers): they take the most advanced work first, in small
 //! batches. The log's thread and the signing sessions only move work from one queue to the next. No queue
 //! can overflow, because each holds as many tickets as there are slots.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use birthmark_hsm::{SignCompletion, SignError, Signature, SigningPool};
@@ -30,14 +29,9 @@ use crate::serial_allocator::SerialAllocator;
 use crate::serial_offer::SerialOffer;
 use crate::slots::{Slots, Ticket};
 use crate::tbs::{Serial, TbsCertificate, TbsTemplate};
+use crate::verification::SignatureVerifier;
 use crate::weak_key::KnownBadKeys;
-
-/// Requests that one worker takes at a time, from parse to prepare: about 0.7 ms of P-256 verification, so
-/// that finished signatures wait no longer than that; and two fillings of an eight-lane verifier.
-pub(crate) const PREPARE_BATCH: usize = 16;
-
-/// Finished signatures that one worker checks at a time.
-pub(crate) const CHECK_BATCH: usize = 16;
+use crate::workers::Workers;
 
 /// A profile with the encoded parts that it shares with its issuer.
 #[derive(Debug)]
@@ -51,6 +45,7 @@ pub(crate) struct BoundProfile {
 /// Everything that takes part in the cycle.
 pub(crate) struct Pipeline {
     pub(crate) issuer: Issuer,
+    pub(crate) verifier: SignatureVerifier,
     pub(crate) profiles: Vec<BoundProfile>,
     /// Whose permits count.
     pub(crate) officers: Option<Officers>,
@@ -69,10 +64,7 @@ pub(crate) struct Pipeline {
     pub(crate) to_sign: ArrayQueue<Ticket>,
     /// Signed, not yet checked.
     pub(crate) signed: ArrayQueue<Ticket>,
-    /// Workers running [`Pipeline::drive`].
-    drivers: AtomicUsize,
-    pub(crate) threads: usize,
-    workers: rayon::ThreadPool,
+    pub(crate) workers: Workers,
     pub(crate) relay: Arc<Relay>,
     pub(crate) counters: Counters,
 }
@@ -151,6 +143,7 @@ impl Pipeline {
     )]
     pub(crate) fn new(
         issuer: Issuer,
+        verifier: SignatureVerifier,
         profiles: Vec<BoundProfile>,
         officers: Option<Officers>,
         known_bad_keys: Option<KnownBadKeys>,
@@ -167,6 +160,7 @@ impl Pipeline {
         let queue = || ArrayQueue::new(slots.capacity());
         let pipeline = Arc::new(Self {
             issuer,
+            verifier,
             profiles,
             officers,
             known_bad_keys,
@@ -178,9 +172,7 @@ impl Pipeline {
             intake: queue(),
             to_sign: queue(),
             signed: queue(),
-            drivers: AtomicUsize::new(0),
-            threads: workers.current_num_threads(),
-            workers,
+            workers: Workers::new(workers),
             relay: relay.clone(),
             counters: Counters::default(),
             slots,
@@ -190,62 +182,6 @@ impl Pipeline {
             keys.spool.compact();
         }
         pipeline
-    }
-
-    /// Queues a ticket whose slot holds [`Work::Submitted`].
-    pub(crate) fn enqueue(self: &Arc<Self>, ticket: Ticket) {
-        let pushed = self.intake.push(ticket);
-        debug_assert!(pushed.is_ok(), "the queue holds every ticket");
-        self.wake();
-    }
-
-    /// Starts another worker if one is free.
-    pub(crate) fn wake(self: &Arc<Self>) {
-        if self.enter() {
-            let pipeline = self.clone();
-            self.workers.spawn(move || pipeline.drive());
-        }
-    }
-
-    /// Calls a worker for finished signatures. Those at work look within a batch's time; idle ones need a
-    /// call.
-    pub(crate) fn wake_for_check(self: &Arc<Self>) {
-        if self.drivers.load(Ordering::SeqCst) == 0 || self.signed.len() >= CHECK_BATCH {
-            self.wake();
-        }
-    }
-
-    fn enter(&self) -> bool {
-        let more = |drivers: usize| (drivers < self.threads).then_some(drivers + 1);
-        self.drivers
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, more)
-            .is_ok()
-    }
-
-    /// One worker's loop: the most advanced work first. Ends when there is none.
-    fn drive(self: &Arc<Self>) {
-        let mut prepared_last = false;
-        loop {
-            let full = self.signed.len() >= CHECK_BATCH;
-            let due = !self.signed.is_empty() && (prepared_last || self.intake.is_empty());
-            prepared_last = false;
-            if full || due && self.to_sign.is_empty() {
-                self.check_batch();
-            } else if !self.to_sign.is_empty() {
-                self.sign_batch();
-            } else if !self.intake.is_empty() {
-                self.prepare_batch();
-                prepared_last = true;
-            } else if self.signed.is_empty() {
-                self.drivers.fetch_sub(1, Ordering::SeqCst);
-                // Work that came between the look and the step down found all workers busy.
-                let idle =
-                    self.intake.is_empty() && self.to_sign.is_empty() && self.signed.is_empty();
-                if idle || !self.enter() {
-                    return;
-                }
-            }
-        }
     }
 
     /// Lets a request wait for the one that holds its key or identity. It keeps its slot, but is not in

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use birthmark_hsm::{Signature, SigningPool};
 use birthmark_log::ReservationId;
+use p256x8::Verifier;
 
 use crate::certificate::CertificateView;
 use crate::csr::{
@@ -35,7 +36,9 @@ pub fn parse_csr(bytes: &[u8]) -> bool {
 #[must_use]
 pub fn verify_csr(bytes: &[u8]) -> bool {
     let parsed = CertificateSigningRequestDer::new(bytes).and_then(CertificationRequest::parse);
-    verify_batch(vec![parsed]).iter().all(Result::is_ok)
+    verify_batch(&Verifier::scalar(), vec![parsed])
+        .iter()
+        .all(Result::is_ok)
 }
 
 /// Verifies a signature as a request's proof of possession is verified, with a SubjectPublicKeyInfo and an
@@ -133,7 +136,9 @@ impl Bench {
     pub fn verified(&self) -> Option<Verified<'_>> {
         let parsed =
             CertificateSigningRequestDer::new(&self.csr).and_then(CertificationRequest::parse);
-        let request = verify_batch(vec![parsed]).pop()?.ok()?;
+        let request = verify_batch(&Verifier::scalar(), vec![parsed])
+            .pop()?
+            .ok()?;
         let (_, values) = content(&request, &self.profile, &self.data, None).ok()?;
         Some(Verified { request, values })
     }
@@ -142,7 +147,7 @@ impl Bench {
     #[must_use]
     pub fn refuses(&self, csr: &[u8]) -> bool {
         let parsed = CertificateSigningRequestDer::new(csr).and_then(CertificationRequest::parse);
-        let verified = verify_batch(vec![parsed]).pop();
+        let verified = verify_batch(&Verifier::scalar(), vec![parsed]).pop();
         let validated = verified.and_then(Result::ok).and_then(|request| {
             check_known(None, &request.key).ok()?;
             let serial = SerialOffer::None;

@@ -187,14 +187,19 @@ fn limit(arguments: &LimitArguments, out: &mut dyn Write) -> Result<Outcome, Fai
         LimitError::NoRequest(_) => Failure::usage(&error),
         _ => Failure::fault(&error),
     };
-    let mut limit =
-        LimitLoop::start(engine.signing_pool(), &corpus, arguments.threads).map_err(failure)?;
+    let mut limit = LimitLoop::start(
+        engine.signing_pool(),
+        &corpus,
+        engine.verification(),
+        arguments.threads,
+    )
+    .map_err(failure)?;
     let bar = progress::bar("measuring", u64::from(arguments.slices));
     let mut slices = Vec::new();
     for _ in 0..arguments.slices.max(1) {
         slices.push(
             limit
-                .slice(Duration::from_secs_f64(arguments.seconds))
+                .both_slices(Duration::from_secs_f64(arguments.seconds))
                 .map_err(failure)?,
         );
         bar.inc(1);
@@ -203,6 +208,7 @@ fn limit(arguments: &LimitArguments, out: &mut dyn Write) -> Result<Outcome, Fai
     let report = LimitReport::new(
         &slices,
         limit.threads(),
+        engine.verification().name(),
         engine.describe_signer(),
         corpus.algorithm(),
     );

@@ -39,5 +39,5 @@ pub use corpus::{Corpus, CorpusError};
 pub use limit::{LimitError, LimitLoop, LimitReport, LimitSlice};
 pub use measure::{MeasureError, Mode, Options, measure};
 pub use ratio::Spread;
-pub use report::{Latency, Report};
+pub use report::{Lanes, Latency, Report};
 pub use tally::{DigestError, Expectation};

@@ -5,6 +5,10 @@
 //! configuration's own key, and verifies that signature (the issuer's key parsed once). Nothing
 //! is allocated or copied in the loop beyond what aws-lc-rs and the token do inside a call.
 //!
+//! There are two loops, and both run on the same threads in turn: one with aws-lc-rs alone, and the limit itself, which verifies as
+//! the engine does, P-256 signatures on lanes where the processor has them ([`lanes`]). Without lanes they are the same
+//! loop, and only one is run.
+//!
 //! A slow limit would flatter the engine. So the loop takes the cheapest way everywhere: the
 //! sample of requests is small enough for the caches, the digest is computed once for signing
 //! and verifying, and the thread count is the best of those tried.
@@ -17,7 +21,9 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::ParsedPublicKey;
 use birthmark_hsm::{KeyAlgorithm, OpenError, RawSigner, SignError, SigningPool};
+use p256x8::Path;
 
+mod lanes;
 mod report;
 mod sample;
 mod step;
@@ -27,6 +33,7 @@ pub use report::LimitReport;
 use crate::corpus::Corpus;
 use crate::process::ProcessorClock;
 use crate::{process, verification};
+use lanes::{Lanes, SharedLanes};
 pub(crate) use sample::Sample;
 use step::Step;
 
@@ -41,8 +48,8 @@ const TRIAL_ROUNDS: usize = 2;
 /// that computes on this machine only loses, and for one that does not, say how many.
 const THREADS_PER_CORE_MAX: usize = 4;
 
-/// How long the threads may take to end a slice: each finishes one certificate, which takes the
-/// slowest hardware about a second.
+/// How long the threads may take to end a slice: each finishes what it has in hand, which takes the
+/// slowest hardware about two seconds.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Why the limit cannot be measured.
@@ -95,6 +102,17 @@ pub struct LimitLoop {
     workers: Vec<Worker>,
     results: Receiver<Result<Shot, LimitError>>,
     threads: usize,
+    scalar_threads: usize,
+    lanes: bool,
+}
+
+/// What a slice verifies with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Lanes where there are any.
+    Fastest,
+    /// aws-lc-rs alone.
+    Scalar,
 }
 
 /// What one slice did.
@@ -114,10 +132,11 @@ pub struct LimitSlice {
 
 impl LimitLoop {
     /// Starts the threads and, unless `threads` says how many, finds the best number: the cores
-    /// for a software key, the cores and more for a token (whose calls may wait).
+    /// for a software key, the cores and more for a token (whose calls may wait). `path` is how the engine verifies.
     pub fn start(
         pool: &SigningPool,
         corpus: &Corpus,
+        path: Path,
         threads: Option<usize>,
     ) -> Result<LimitLoop, LimitError> {
         let candidates = match threads {
@@ -140,10 +159,22 @@ impl LimitLoop {
             }
         };
         let usable = signers.len();
-        let mut this = LimitLoop::spawn(signers, &sample, &issuer, pool.key_algorithm())?;
+        let lanes = SharedLanes::new(path, pool, corpus.algorithm());
+        let algorithm = pool.key_algorithm();
+        let mut this = LimitLoop::spawn(signers, &sample, &issuer, algorithm, lanes.as_ref())?;
         let candidates: Vec<usize> = candidates.into_iter().filter(|n| *n <= usable).collect();
-        this.threads = this.best_of(&candidates)?;
+        this.threads = this.best_of(&candidates, Way::Fastest)?;
+        this.scalar_threads = match this.lanes {
+            true => this.best_of(&candidates, Way::Scalar)?,
+            false => this.threads,
+        };
         Ok(this)
+    }
+
+    /// Whether lanes verify anything. Without them there is one loop, and [`Self::scalar_slice`] would be the same
+    /// as [`Self::slice`].
+    pub fn has_lanes(&self) -> bool {
+        self.lanes
     }
 
     /// How many threads the slices run on: the best that was found.
@@ -153,7 +184,25 @@ impl LimitLoop {
 
     /// Runs all threads for `duration`.
     pub fn slice(&mut self, duration: Duration) -> Result<LimitSlice, LimitError> {
-        self.shot(self.threads, duration)
+        self.shot(self.threads, duration, Way::Fastest)
+    }
+
+    /// The same with aws-lc-rs alone.
+    pub fn scalar_slice(&mut self, duration: Duration) -> Result<LimitSlice, LimitError> {
+        self.shot(self.scalar_threads, duration, Way::Scalar)
+    }
+
+    /// A slice of each loop, one after the other: with lanes and with aws-lc-rs alone. Without lanes one slice stands for both.
+    pub fn both_slices(
+        &mut self,
+        duration: Duration,
+    ) -> Result<(LimitSlice, LimitSlice), LimitError> {
+        let fastest = self.slice(duration)?;
+        let scalar = match self.lanes {
+            true => self.scalar_slice(duration)?,
+            false => fastest,
+        };
+        Ok((fastest, scalar))
     }
 
     fn spawn(
@@ -161,6 +210,7 @@ impl LimitLoop {
         sample: &Arc<Sample>,
         issuer: &ParsedPublicKey,
         algorithm: KeyAlgorithm,
+        lanes: Option<&SharedLanes>,
     ) -> Result<LimitLoop, LimitError> {
         let (result, results) = mpsc::channel();
         let mut workers = Vec::with_capacity(signers.len());
@@ -173,6 +223,7 @@ impl LimitLoop {
                 signer,
                 issuer.clone(),
                 algorithm,
+                lanes.cloned().map(Lanes::new),
             );
             workers.push(Worker::spawn(number, step, result.clone())?);
         }
@@ -180,17 +231,19 @@ impl LimitLoop {
             workers,
             results,
             threads,
+            scalar_threads: threads,
+            lanes: lanes.is_some(),
         })
     }
 
-    fn best_of(&mut self, candidates: &[usize]) -> Result<usize, LimitError> {
+    fn best_of(&mut self, candidates: &[usize], way: Way) -> Result<usize, LimitError> {
         let [first, _, ..] = candidates else {
             return Ok(candidates.first().copied().unwrap_or(1));
         };
         let mut best = (*first, 0.0);
         for _ in 0..TRIAL_ROUNDS {
             for threads in candidates {
-                let rate = self.shot(*threads, TRIAL)?.per_second;
+                let rate = self.shot(*threads, TRIAL, way)?.per_second;
                 if rate > best.1 {
                     best = (*threads, rate);
                 }
@@ -199,11 +252,17 @@ impl LimitLoop {
         Ok(best.0)
     }
 
-    fn shot(&mut self, threads: usize, duration: Duration) -> Result<LimitSlice, LimitError> {
+    fn shot(
+        &mut self,
+        threads: usize,
+        duration: Duration,
+        way: Way,
+    ) -> Result<LimitSlice, LimitError> {
         let threads = threads.clamp(1, self.workers.len());
         let gate = Arc::new(Gate {
             start: Barrier::new(threads + 1),
             stop: AtomicBool::new(false),
+            way,
         });
         for worker in &self.workers[..threads] {
             let sent = worker
@@ -290,6 +349,7 @@ struct Worker {
 struct Gate {
     start: Barrier,
     stop: AtomicBool,
+    way: Way,
 }
 
 struct Shot {
@@ -325,15 +385,30 @@ impl Worker {
 fn run_slice(step: &mut Step, gate: &Gate) -> Result<Shot, LimitError> {
     gate.start.wait();
     let begin = Instant::now();
-    let mut count = 0;
-    while !gate.stop.load(Ordering::Relaxed) {
-        step.certificate()?;
-        count += 1;
-    }
+    // Out of the step while it runs: both are borrowed for writing.
+    let mut lanes = step.lanes.take();
+    let used = lanes.as_mut().filter(|_| gate.way == Way::Fastest);
+    let count = certificates(step, used, &gate.stop);
+    step.lanes = lanes;
     Ok(Shot {
-        count,
+        count: count?,
         elapsed: begin.elapsed(),
     })
+}
+
+fn certificates(
+    step: &mut Step,
+    mut lanes: Option<&mut Lanes>,
+    stop: &AtomicBool,
+) -> Result<u64, LimitError> {
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        count += match &mut lanes {
+            Some(lanes) => lanes.certificates(step, stop)?,
+            None => step.certificate().map(|()| 1)?,
+        };
+    }
+    Ok(count)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::drive::{self, Clock, MonotonicClock, Stretch, Target};
 use crate::limit::LimitLoop;
 use crate::process::{self, ProcessorClock};
 use crate::ratio::{median, spread};
-use crate::report::{Latency, Report};
+use crate::report::{Lanes, Latency, Report};
 use crate::tally::{Answer, DigestError, Digests, Tally};
 
 mod engine_target;
@@ -74,6 +74,7 @@ pub fn measure(
         true => Some(LimitLoop::start(
             engine.signing_pool(),
             corpus,
+            engine.verification(),
             options.limit_threads,
         )?),
         false => None,
@@ -93,6 +94,7 @@ pub fn measure(
         unknown_profile: false,
     };
 
+    let before = engine.metrics();
     // 1. Warm up, apart.
     let default = (count / WARM_UP_PART).min(WARM_UP_MAX);
     let warm_up = options.warm_up.unwrap_or(default).min(count - 1);
@@ -111,7 +113,7 @@ pub fn measure(
         if let Some(limit) = &mut limit
             && options.mode == Mode::Closed
         {
-            slices.limits.push(limit.slice(limit_slice(slice.elapsed))?);
+            slices.add_limits(limit.both_slices(limit_slice(slice.elapsed))?);
         }
         if run.stopped {
             break;
@@ -120,7 +122,7 @@ pub fn measure(
     // In the open loop the engine runs in one piece, and the limit after it.
     if let (Some(limit), Mode::Open { .. }) = (&mut limit, options.mode) {
         for _ in 0..SLICES_MIN {
-            slices.limits.push(limit.slice(LIMIT_SLICE_MAX)?);
+            slices.add_limits(limit.both_slices(LIMIT_SLICE_MAX)?);
         }
     }
     run.tally.finish()?;
@@ -128,8 +130,8 @@ pub fn measure(
     if let Some(error) = run.digest_error {
         return Err(error.into());
     }
-    let threads = limit.as_ref().map(LimitLoop::threads);
-    Ok(run.report(count, &warm_up, &slices, threads))
+    let lanes = Lanes::between(&before, &engine.metrics());
+    Ok(run.report(count, &warm_up, &slices, limit.as_ref(), lanes))
 }
 
 /// The number of requests to drive, once the options fit the corpus.
@@ -236,7 +238,8 @@ impl Run<'_> {
         count: u64,
         warm_up: &Cost,
         slices: &Slices,
-        limit_threads: Option<usize>,
+        limit: Option<&LimitLoop>,
+        lanes: Lanes,
     ) -> Report {
         let total = &slices.total;
         let microseconds = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
@@ -254,15 +257,23 @@ impl Run<'_> {
             certificates_per_second: rate,
             certificates_per_hour: rate * 3600.0,
             limit_per_second: median(slices.limits.iter().map(|limit| limit.per_second)),
-            ratio_to_limit: median(slices.ratios()),
-            ratio_spread: spread(slices.ratios()),
+            scalar_limit_per_second: median(
+                slices.scalar_limits.iter().map(|limit| limit.per_second),
+            ),
+            ratio_to_limit: median(slices.ratios(&slices.limits)),
+            ratio_spread: spread(slices.ratios(&slices.limits)),
+            ratio_to_scalar_limit: median(slices.ratios(&slices.scalar_limits)),
             processor_us_per_certificate: total.processor_us(),
             limit_processor_us_per_certificate: median(
                 slices.limits.iter().filter_map(|limit| limit.processor_us),
             ),
-            processor_ratio_to_limit: median(slices.processor_ratios()),
+            processor_ratio_to_limit: median(slices.processor_ratios(&slices.limits)),
+            processor_ratio_to_scalar_limit: median(slices.processor_ratios(&slices.scalar_limits)),
             other_load_cores: total.cores(|used| used.others),
-            limit_threads,
+            limit_threads: limit.map(LimitLoop::threads),
+            limit_has_lanes: limit.map(LimitLoop::has_lanes),
+            verification: self.engine.verification().name(),
+            lanes,
             slices: slices.engine.len(),
             warm_up: warm_up.taken,
             offered_per_second: match self.mode {

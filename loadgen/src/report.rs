@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use birthmark_engine::Metrics;
 use serde::Serialize;
 
 use crate::ratio::Spread;
@@ -33,12 +34,18 @@ pub struct Report {
     pub certificates_per_second: f64,
     /// The same for an hour.
     pub certificates_per_hour: f64,
-    /// Median of the limit slices: what the cryptography alone would allow. None if not measured.
+    /// Median of the limit slices: what the cryptography alone would allow, verified as the engine verifies. None if not
+    /// measured.
     pub limit_per_second: Option<f64>,
+    /// The same with aws-lc-rs alone, measured in turn with the others. Equal to `limit_per_second` where nothing is verified
+    /// on lanes: then it is the same loop.
+    pub scalar_limit_per_second: Option<f64>,
     /// Median over slice pairs of engine rate over limit rate. None if not measured.
     pub ratio_to_limit: Option<f64>,
     /// Smallest and largest ratio of a pair.
     pub ratio_spread: Option<Spread>,
+    /// Median over slice pairs of engine rate over the rate of aws-lc-rs alone.
+    pub ratio_to_scalar_limit: Option<f64>,
     /// Processor time of this process for one certificate in microseconds, what generated the
     /// load included. None where the system does not say.
     pub processor_us_per_certificate: Option<f64>,
@@ -47,10 +54,19 @@ pub struct Report {
     /// Median over slice pairs of the limit's processor time over the engine's: the ratio that
     /// stays true when other programs use the machine too.
     pub processor_ratio_to_limit: Option<f64>,
+    /// The same for the loop of aws-lc-rs alone.
+    pub processor_ratio_to_scalar_limit: Option<f64>,
     /// Cores that other programs kept busy during the engine's slices.
     pub other_load_cores: Option<f64>,
     /// Threads of the limit loop: the best number found.
     pub limit_threads: Option<usize>,
+    /// Whether lanes verified anything in the limit loop. False: `scalar_limit_per_second` is the same loop.
+    pub limit_has_lanes: Option<bool>,
+    /// How the engine verifies P-256 signatures.
+    pub verification: &'static str,
+    /// What the engine's lanes did, warm-up included.
+    #[serde(flatten)]
+    pub lanes: Lanes,
     /// Engine slices measured.
     pub slices: usize,
     /// Requests answered before the clock started. They count as certificates, not in rates and
@@ -78,6 +94,33 @@ pub struct Report {
     pub signer: String,
     /// Whether each certificate was durable in the log before it was counted.
     pub durable: bool,
+}
+
+/// What the lanes of the engine's verifier did. All 0 where signatures are verified one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Lanes {
+    /// Share of the lanes that had a signature to verify, 0 to 1. None if none ran.
+    pub lane_occupancy: Option<f64>,
+    /// Signatures that were verified on lanes.
+    pub lanes_filled: u64,
+    /// Signatures that were not valid on the lanes and were verified again by aws-lc-rs.
+    pub lanes_asked_again: u64,
+    /// Of these, those that aws-lc-rs found valid: a fault.
+    pub lanes_disagreements: u64,
+}
+
+impl Lanes {
+    /// What was done between two readings of an engine's figures.
+    pub(crate) fn between(before: &Metrics, after: &Metrics) -> Lanes {
+        let lanes_filled = after.lanes_filled - before.lanes_filled;
+        let run = after.lanes_run - before.lanes_run;
+        Lanes {
+            lane_occupancy: (run > 0).then(|| lanes_filled as f64 / run as f64),
+            lanes_filled,
+            lanes_asked_again: after.lanes_asked_again - before.lanes_asked_again,
+            lanes_disagreements: after.lanes_disagreements - before.lanes_disagreements,
+        }
+    }
 }
 
 /// The text warns when other programs use more than this part of the cores: the ratio's own
@@ -186,6 +229,15 @@ impl Report {
             let threads = format!("cryptography alone, {threads} threads");
             line(f, "limit", format_args!("{limit}/s   ({threads})"))?;
         }
+        if let (Some(limit), Some(has_lanes)) = (self.scalar_limit_per_second, self.limit_has_lanes)
+        {
+            let limit = grouped(limit.round() as u64);
+            let note = match has_lanes {
+                true => "with aws-lc-rs alone",
+                false => "the same loop: no lanes",
+            };
+            line(f, "scalar limit", format_args!("{limit}/s   ({note})"))?;
+        }
         if let (Some(ratio), Some(Spread { min, max })) = (self.ratio_to_limit, self.ratio_spread) {
             line(
                 f,
@@ -193,13 +245,17 @@ impl Report {
                 format_args!("{ratio:.3}   ({min:.3} to {max:.3})"),
             )?;
         }
+        if let Some(ratio) = self.ratio_to_scalar_limit {
+            line(f, "ratio to scalar", format_args!("{ratio:.3}"))?;
+        }
         if let Some(own) = self.processor_us_per_certificate {
             let limit = match (
                 self.limit_processor_us_per_certificate,
                 self.processor_ratio_to_limit,
             ) {
                 (Some(limit), Some(ratio)) => {
-                    format!("   (limit {limit:.1} µs: ratio {ratio:.3})")
+                    let scalar = self.processor_ratio_to_scalar_limit.unwrap_or(ratio);
+                    format!("   (limit {limit:.1} µs: ratio {ratio:.3}, to scalar {scalar:.3})")
                 }
                 _ => String::new(),
             };
@@ -253,6 +309,21 @@ impl Report {
         };
         line(f, "cores", format_args!("{}{driver}", self.cores))?;
         line(f, "signer", &self.signer)?;
+        let lanes = &self.lanes;
+        let lanes = match lanes.lane_occupancy {
+            Some(occupancy) => format!(
+                "   ({:.1} % of the lanes filled, {} asked again, {} disagreements)",
+                occupancy * 100.0,
+                grouped(lanes.lanes_asked_again),
+                grouped(lanes.lanes_disagreements)
+            ),
+            None => String::new(),
+        };
+        line(
+            f,
+            "verification",
+            format_args!("{}{lanes}", self.verification),
+        )?;
         line(f, "durable", if self.durable { "yes" } else { "no" })
     }
 }
@@ -297,16 +368,27 @@ mod tests {
             certificates_per_second: 18_095.24,
             certificates_per_hour: 65_142_857.0,
             limit_per_second: Some(20_500.0),
+            scalar_limit_per_second: Some(8_200.0),
             ratio_to_limit: Some(0.8827),
             processor_us_per_certificate: Some(104.25),
             limit_processor_us_per_certificate: Some(95.81),
             processor_ratio_to_limit: Some(0.9191),
+            processor_ratio_to_scalar_limit: Some(2.2),
+            ratio_to_scalar_limit: Some(2.2068),
             other_load_cores: Some(0.31),
             ratio_spread: Some(Spread {
                 min: 0.85,
                 max: 0.91,
             }),
             limit_threads: Some(2),
+            limit_has_lanes: Some(true),
+            verification: "8 lanes (AVX-512 IFMA)",
+            lanes: Lanes {
+                lane_occupancy: Some(0.9876),
+                lanes_filled: 400_000,
+                lanes_asked_again: 3,
+                lanes_disagreements: 0,
+            },
             slices: 5,
             warm_up: 10_000,
             offered_per_second: None,
@@ -341,7 +423,14 @@ mod tests {
             "certificates_per_second",
             "certificates_per_hour",
             "limit_per_second",
+            "scalar_limit_per_second",
             "ratio_to_limit",
+            "ratio_to_scalar_limit",
+            "verification",
+            "lane_occupancy",
+            "lanes_filled",
+            "lanes_asked_again",
+            "lanes_disagreements",
             "latency_us",
             "syncs_per_second",
             "records_per_sync",
@@ -368,17 +457,32 @@ rejected          0
 time              10.50 s in 5 slices, after 10,000 to warm up
 rate              18,095/s   65.1 M/h
 limit             20,500/s   (cryptography alone, 2 threads)
+scalar limit      8,200/s   (with aws-lc-rs alone)
 ratio to limit    0.883   (0.850 to 0.910)
-processor time    104.2 µs a certificate   (limit 95.8 µs: ratio 0.919)
+ratio to scalar   2.207
+processor time    104.2 µs a certificate   (limit 95.8 µs: ratio 0.919, to scalar 2.200)
 busy elsewhere    0.31 cores   (other programs; trust the processor time, not the rates)
 latency           p50 0.900 ms   p90 12.0 ms   p99 110.0 ms   p99.9 1.20 s   max 1.50 s
 log               250 syncs/s   72.3 records per sync
 peak memory       64.0 MiB
 cores             2   (0.04 generated the load)
 signer            software P-256
+verification      8 lanes (AVX-512 IFMA)   (98.8 % of the lanes filled, 3 asked again, 0 disagreements)
 durable           yes
 "
         );
+    }
+
+    #[test]
+    fn without_lanes_the_text_says_that_there_is_one_loop() {
+        let mut report = report();
+        report.limit_has_lanes = Some(false);
+        report.scalar_limit_per_second = report.limit_per_second;
+        report.verification = "scalar (aws-lc-rs)";
+        report.lanes = Lanes::default();
+        let text = report.to_string();
+        assert!(text.contains("scalar limit      20,500/s   (the same loop: no lanes)\n"));
+        assert!(text.contains("verification      scalar (aws-lc-rs)\n"));
     }
 
     #[test]

@@ -170,6 +170,14 @@ fn a_run_and_its_retry() {
         "{report}"
     );
     assert!(number("limit_per_second") > 0.0 && number("ratio_to_limit") > 0.0);
+    let scalar = number("scalar_limit_per_second");
+    assert!(scalar > 0.0 && number("ratio_to_scalar_limit") > 0.0);
+    assert_eq!(number("lanes_disagreements"), 0.0);
+    // Every certificate is checked on lanes, where there are any.
+    match report["limit_has_lanes"].as_bool().unwrap() {
+        true => assert!(number("lanes_filled") >= 12_000.0 && number("lane_occupancy") <= 1.0),
+        false => assert_eq!(scalar, number("limit_per_second")),
+    }
     assert!(number("syncs_per_second") > 0.0 && number("records_per_sync") > 0.0);
     assert!(number("peak_rss_bytes") > 1e6);
     let latency = |key: &str| report["latency_us"][key].as_f64().unwrap();
@@ -260,6 +268,8 @@ fn the_limit_by_itself() {
             .is_some_and(|rate| rate > 0.0),
         "{report}"
     );
+    assert!(report["scalar_limit_per_second"].as_f64().unwrap() > 0.0);
+    assert!(!report["verification"].as_str().unwrap().is_empty());
     assert_eq!(
         (&report["slices"], &report["request_algorithm"]),
         (&3.into(), &"p256".into())

@@ -102,6 +102,7 @@ impl Layout<'_> {
         line("origin", self.origin);
         line("key", LOG_KEY_FILE);
         text.push_str("\n[engine]\n# threads = 2\n# max_in_flight = 2048\n");
+        text.push_str("# verification = \"scalar\"   # no vector instructions: aws-lc-rs alone\n");
         let profiles = PROFILES.map(|(file, _)| toml_string(file)).join(", ");
         let _ = writeln!(text, "profiles = [{profiles}]");
         text.push_str(

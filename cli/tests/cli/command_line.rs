@@ -17,6 +17,16 @@ fn usage() {
         assert_code(&birthmark(arguments, b""), 0);
     }
     assert!(text(&birthmark(&["--version"], b"").stdout).starts_with("birthmark 0."));
+    for verbose in [["--version", "--verbose"], ["--verbose", "--version"]] {
+        let output = birthmark(&verbose, b"");
+        assert_code(&output, 0);
+        let output = text(&output.stdout);
+        let lines: Vec<&str> = output.lines().collect();
+        let told = lines[2].strip_prefix("verification ").unwrap().trim();
+        assert!(lines[0].starts_with("birthmark 0.") && lines[1].starts_with("processor"));
+        assert!(["8 lanes (AVX-512 IFMA)", "scalar (aws-lc-rs)"].contains(&told));
+    }
+    assert_code(&birthmark(&["--verbose", "profile", "list"], b""), 2);
     for arguments in [
         &[][..],
         &["nonsense"],
@@ -190,6 +200,11 @@ fn demo_runs_twice_and_spares_other_directories() {
             "certificates_per_hour",
             "limit_per_second",
             "ratio_to_limit",
+            "scalar_limit_per_second",
+            "ratio_to_scalar_limit",
+            "verification",
+            "lanes_asked_again",
+            "lanes_disagreements",
             "latency_us",
             "syncs_per_second",
             "records_per_sync",
@@ -201,6 +216,10 @@ fn demo_runs_twice_and_spares_other_directories() {
             assert!(!report[key].is_null(), "{key} is missing: {report}");
         }
         assert_eq!(report["certificates"], 2000);
+        assert_eq!(report["lanes_disagreements"], 0);
+        let on_lanes = report["verification"].as_str().unwrap().contains("lanes");
+        assert_eq!(report["lanes_filled"].as_u64().unwrap() > 0, on_lanes);
+        assert_eq!(report["limit_has_lanes"], on_lanes);
         assert_eq!(
             (&report["durable"], &report["log_verified"]),
             (&true.into(), &true.into())

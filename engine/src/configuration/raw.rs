@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::activation::{Activation, UnknownActivation};
 use crate::device_key::RawDeviceKeys;
 use crate::permit::Officers;
+use crate::verification::{UnknownVerification, Verification};
 
 /// A configuration file as it is written. Unknown keys are refused.
 #[derive(Debug, Deserialize)]
@@ -76,6 +77,7 @@ pub(super) struct RawLots {
 pub(super) struct RawEngine {
     pub(super) threads: Option<usize>,
     pub(super) max_in_flight: Option<usize>,
+    pub(super) verification: Option<String>,
     pub(super) profiles: Vec<PathBuf>,
     #[serde(default)]
     pub(super) officers: Vec<String>,
@@ -84,6 +86,25 @@ pub(super) struct RawEngine {
 
 /// Limits in seconds that can be configured: as long as anybody waits for a machine at a line.
 const LIMIT_RANGE_S: RangeInclusive<u64> = 1..=3600;
+
+impl RawEngine {
+    pub(super) fn verification(&self) -> Result<Verification, (&'static str, String)> {
+        let text = self.verification.as_deref();
+        let verification = text.map(str::parse).transpose();
+        let wrong = |error: UnknownVerification| ("engine.verification", error.to_string());
+        Ok(verification.map_err(wrong)?.unwrap_or_default())
+    }
+
+    pub(super) fn check_threads(&self) -> Result<(), (&'static str, String)> {
+        match self.threads {
+            Some(threads) if !(1..=1024).contains(&threads) => {
+                let problem = "use 1 to 1024, or leave it out for one per core";
+                Err(("engine.threads", problem.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 impl RawIssuer {
     /// One signer or a list, with the key at fault otherwise.

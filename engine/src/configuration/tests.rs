@@ -5,11 +5,15 @@ use super::*;
 const TOKEN: &str = "pkcs11:token=t;object=k?module-path=/m.so";
 
 fn load(issuer: &str) -> Result<Configuration, ConfigurationError> {
+    load_with(issuer, "")
+}
+
+fn load_with(issuer: &str, engine: &str) -> Result<Configuration, ConfigurationError> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("birthmark.toml");
     let text = format!(
         "[issuer]\ncertificate = 'c.pem'\n{issuer}\n[log]\ndirectory = 'log'\n\
-         origin = 'o'\nkey = 'k'\n[engine]\nprofiles = []\n"
+         origin = 'o'\nkey = 'k'\n[engine]\nprofiles = []\n{engine}\n"
     );
     std::fs::write(&path, text).unwrap();
     Configuration::load(&path)
@@ -70,4 +74,23 @@ fn a_wrong_value_is_told_with_its_key() {
             other => panic!("{issuer}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn verification_is_automatic_unless_the_configuration_says_scalar() {
+    let signer = "signer = 'software:key.pem'";
+    let table = [
+        ("", Verification::Auto),
+        ("verification = 'auto'", Verification::Auto),
+        ("verification = 'scalar'", Verification::Scalar),
+    ];
+    for (engine, expected) in table {
+        assert_eq!(load_with(signer, engine).unwrap().verification, expected);
+    }
+    let told = load_with(signer, "verification = 'lanes'").unwrap_err();
+    let told = told.to_string();
+    assert!(
+        told.contains("engine.verification") && told.contains("scalar"),
+        "{told}"
+    );
 }

@@ -1,8 +1,10 @@
 //! Every reason to refuse a request before a profile looks at it, and that nothing else is refused.
 
+mod batches;
 mod drafts;
 
 use super::*;
+use crate::verification::Verification;
 use crate::weak_key::rsa_keys;
 
 pub(crate) use drafts::{Draft, RsaKey, der, sequence};
@@ -10,7 +12,9 @@ pub(crate) use drafts::{Draft, RsaKey, der, sequence};
 /// Parses and verifies.
 fn verified(csr: &[u8]) -> Result<(), Rejection> {
     let parsed = CertificateSigningRequestDer::new(csr).and_then(CertificationRequest::parse);
-    verify_batch(vec![parsed]).remove(0).map(drop)
+    verify_batch(&Verifier::scalar(), vec![parsed])
+        .remove(0)
+        .map(drop)
 }
 
 #[track_caller]

@@ -3,61 +3,87 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use birthmark_hsm::Signature;
 use birthmark_log::{Append, AppendError, Commit, Committed, RecordIndex};
 
 use crate::fault::Fault;
 use crate::hex;
-use crate::issuance::CheckedCertificate;
-use crate::lint::Expectation;
-use crate::pipeline::{Asker, CHECK_BATCH, Finished, Pipeline, Work};
+use crate::issuance::{CheckedCertificate, ReservedCertificate};
+use crate::lint::{Expectation, Finding};
+use crate::pipeline::{Asker, Finished, Pipeline, Work};
 use crate::profile::Profile;
 use crate::record::{DATA_KEY, DATA_LOT_NUMBER, DATA_PERMIT, IssuedRecord, KEY_GENERATED};
 use crate::request::{IssueError, IssueResult};
 use crate::slots::Ticket;
 
 impl Pipeline {
-    /// Steps 8 and 9: verify and re-read finished certificates, then append their records.
+    /// Steps 8 and 9: re-read finished certificates and verify their signatures, then append their records.
     pub(crate) fn check_batch(self: &Arc<Self>) {
-        let mut appends = Vec::with_capacity(CHECK_BATCH);
-        for _ in 0..CHECK_BATCH {
-            let Some(ticket) = self.signed.pop() else {
-                break;
-            };
+        let tickets = self.take_signed();
+        let mut appends = Vec::with_capacity(tickets.len());
+        let mut reread = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
             let Some(Work::Signed(reserved, signature, asker)) = self.slots.take(ticket) else {
                 continue;
             };
             let signed = reserved.signed(&signature, &self.issuer);
             let profile = &self.profiles[asker.claimed.profile].profile;
-            let checked = signed.check(&Expectation {
+            let expectation = Expectation {
                 issuer: &self.issuer,
                 spki: asker.spki(),
                 key_algorithm: asker.claimed.key_algorithm,
                 rules: profile.rules(),
-            });
+            };
+            match signed.reread(&expectation, &self.verifier) {
+                Ok(certificate) => reread.push((certificate, (ticket, signature, asker))),
+                Err((finding, reserved)) => {
+                    appends.extend(self.refused(ticket, &finding, reserved, signature, asker));
+                }
+            }
+        }
+        for (checked, (ticket, signature, asker)) in self.verifier.certificates(reread) {
             appends.extend(match checked {
                 Ok(checked) => {
                     self.pool.accept(&signature);
-                    let record = self.issued_record(&checked, profile, &asker);
-                    let reservation = checked.reservation();
-                    self.slots.put(ticket, Work::Appending(checked, asker));
-                    Some(Append {
-                        ticket,
-                        reservation,
-                        record,
-                    })
-                }
-                Err((finding, reserved)) if finding.is_wrong_signature() => {
-                    self.sign_again(ticket, reserved, signature, asker)
+                    Some(self.appending(ticket, checked, asker))
                 }
                 Err((finding, reserved)) => {
-                    let fault = Fault::Check(finding.to_string());
-                    Some(self.lose(ticket, &reserved, fault, asker))
+                    self.refused(ticket, &finding, reserved, signature, asker)
                 }
             });
         }
         if !appends.is_empty() {
             self.log.append(appends);
         }
+    }
+
+    /// Puts a checked certificate into its slot to wait for its record.
+    fn appending(&self, ticket: Ticket, checked: CheckedCertificate, asker: Asker) -> Append {
+        let profile = &self.profiles[asker.claimed.profile].profile;
+        let record = self.issued_record(&checked, profile, &asker);
+        let reservation = checked.reservation();
+        self.slots.put(ticket, Work::Appending(checked, asker));
+        Append {
+            ticket,
+            reservation,
+            record,
+        }
+    }
+
+    /// A certificate that must not be released: signed again where the signature alone is wrong, or lost.
+    fn refused(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        finding: &Finding,
+        reserved: ReservedCertificate,
+        signature: Signature,
+        asker: Asker,
+    ) -> Option<Append> {
+        if finding.is_wrong_signature() {
+            return self.sign_again(ticket, reserved, signature, asker);
+        }
+        let fault = Fault::Check(finding.to_string());
+        Some(self.lose(ticket, &reserved, fault, asker))
     }
 
     fn issued_record(

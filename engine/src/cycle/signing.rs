@@ -8,7 +8,7 @@ use birthmark_log::{Append, ReservationId};
 use crate::fault::Fault;
 use crate::issuance::ReservedCertificate;
 use crate::lint::rules::ISSUER_SIGNATURE;
-use crate::pipeline::{Asker, CHECK_BATCH, Pipeline, Work};
+use crate::pipeline::{Asker, Pipeline, Work};
 use crate::slots::Ticket;
 use crate::tbs::TbsCertificate;
 
@@ -24,9 +24,7 @@ impl Pipeline {
         self.slots
             .put(ticket, Work::Signing(tbs.reserved(reservation), asker));
         if self.pool.signs_inline() {
-            let pushed = self.to_sign.push(ticket);
-            debug_assert!(pushed.is_ok(), "the queue holds every ticket");
-            self.wake();
+            self.enqueue_signing(ticket);
         } else {
             self.submit_to_pool(ticket);
         }
@@ -34,7 +32,7 @@ impl Pipeline {
 
     /// Step 7 for a software key: signs on this worker. The completion queues the check.
     pub(crate) fn sign_batch(self: &Arc<Self>) {
-        for _ in 0..CHECK_BATCH {
+        for _ in 0..self.verifier.certificate_batch() {
             let Some(ticket) = self.to_sign.pop() else {
                 return;
             };
@@ -74,9 +72,7 @@ impl Pipeline {
             Ok(signature) => {
                 self.slots
                     .put(ticket, Work::Signed(reserved, signature, asker));
-                let pushed = self.signed.push(ticket);
-                debug_assert!(pushed.is_ok(), "the queue holds every ticket");
-                self.wake_for_check();
+                self.enqueue_signed(ticket);
             }
             Err(error) => {
                 let append = self.lose(ticket, &reserved, error.into(), asker);

@@ -9,7 +9,7 @@ use super::seal::{EncryptedKey, KeyDelivery, Sealers};
 use super::spool::{KeySpool, Room, SpoolEntry, SpoolError};
 use super::{Acknowledgement, Serial};
 use crate::claims::ClaimedRequest;
-use crate::csr::{CertificationRequest, VerifiedRequest, verify_batch};
+use crate::csr::{CertificationRequest, VerifiedRequest};
 use crate::engine::MAX_IN_FLIGHT_MAX;
 use crate::fault::Fault;
 use crate::index_keys::{SERIAL_SPACE, serial_index_key};
@@ -22,6 +22,7 @@ use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request, Requ
 use crate::slots::Ticket;
 use crate::tbs::{TbsCertificate, prepare};
 use crate::validate::{check_data, check_permit_size};
+use crate::verification::SignatureVerifier;
 
 /// What a station makes keys with.
 #[derive(Debug)]
@@ -243,6 +244,7 @@ impl Pipeline {
 /// Proves possession: by the signature of a device's own request, or by having made the key. The results are in
 /// the order of the chunk.
 pub(crate) fn prove_possession<'a>(
+    verifier: &SignatureVerifier,
     chunk: &'a [Submitted],
     keys: &'a [Result<Option<GeneratedKey>, IssueError>],
     parse: impl Fn(&'a Request) -> Result<CertificationRequest<'a>, Rejection>,
@@ -250,7 +252,7 @@ pub(crate) fn prove_possession<'a>(
     let own = chunk.iter().zip(keys);
     let own = own.filter(|(_, key)| matches!(key, Ok(None)));
     let parsed = own.map(|(item, _)| parse(&item.request)).collect();
-    let mut verified = verify_batch(parsed).into_iter();
+    let mut verified = verifier.requests(parsed).into_iter();
     let proven = keys.iter().map(|key| match key {
         Ok(Some(key)) => {
             VerifiedRequest::of_generated(key).map_err(|NoKey| IssueError::Fault(Fault::Random))

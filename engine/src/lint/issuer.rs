@@ -1,6 +1,9 @@
 //! The issuer, where its certificate is known: names, identifiers and the signature.
 
+use std::cell::Cell;
+
 use aws_lc_rs::signature::ParsedPublicKey;
+use p256x8::{Digest, Signature};
 
 use super::der::Value;
 use super::extensions::{self, Facts, usage};
@@ -8,6 +11,7 @@ use super::key::{KeyKind, Spki};
 use super::structure::Certificate;
 use super::{CONTINUE, Flow, Report, Rule, rules, time};
 use crate::issuer::{Issuer, SignatureForm};
+use crate::key::sha256;
 
 /// The certificate of an issuing CA, as far as certificates below it are held against it. Unlike
 /// [`Issuer`] it need not be fit to issue: what is wrong with it is a finding.
@@ -111,6 +115,8 @@ pub(super) struct IssuerFacts<'a> {
 enum Verifier<'a> {
     /// As the engine's issuer does, in one form.
     Form(&'a SignatureForm),
+    /// The same, with P-256 and SHA-256: the signature is laid aside, to be verified together with others.
+    Deferred(&'a SignatureForm, &'a Cell<Option<(Digest, Signature)>>),
     /// The same, and the signature is not looked at.
     Unverified(&'a SignatureForm),
     /// With its key and whatever algorithm fits.
@@ -138,6 +144,18 @@ impl<'a> IssuerFacts<'a> {
         Self {
             not_before_s: None,
             not_after_s: None,
+            ..Self::new(issuer, form)
+        }
+    }
+
+    /// The signature goes into `deferred`, unless it is in no usual form and was verified at once. The issuer's key is on P-256.
+    pub(super) fn deferring(
+        issuer: &'a Issuer,
+        form: &'a SignatureForm,
+        deferred: &'a Cell<Option<(Digest, Signature)>>,
+    ) -> Self {
+        Self {
+            verifier: Verifier::Deferred(form, deferred),
             ..Self::new(issuer, form)
         }
     }
@@ -194,14 +212,23 @@ fn check_signature<R: Report>(
     report: &mut R,
 ) -> Flow {
     match issuer.verifier {
-        Verifier::Form(form) | Verifier::Unverified(form) => {
+        Verifier::Form(form) | Verifier::Deferred(form, _) | Verifier::Unverified(form) => {
             // Equal inside and out, which was looked at before.
             let expected = algorithm.encoding == &form.algorithm[..];
             report.ensure(expected, &rules::ISSUER_ALGORITHM)?;
             let fits = signature.len() <= form.signature_bytes_max;
             report.ensure(fits, &rules::SIGNATURE_LENGTH)?;
-            let verified = matches!(issuer.verifier, Verifier::Unverified(_))
-                || form.key.verify_sig(tbs.encoding, signature).is_ok();
+            match issuer.verifier {
+                Verifier::Unverified(_) => return CONTINUE,
+                Verifier::Deferred(_, deferred) => {
+                    if let Some(signature) = Signature::from_der(signature) {
+                        deferred.set(Some((Digest(sha256(tbs.encoding)), signature)));
+                        return CONTINUE;
+                    }
+                }
+                _ => {}
+            }
+            let verified = form.key.verify_sig(tbs.encoding, signature).is_ok();
             report.ensure(verified, &rules::ISSUER_SIGNATURE)
         }
         Verifier::Key(kind, key) => {

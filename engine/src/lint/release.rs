@@ -1,7 +1,10 @@
 //! The check before release: the linter's rules, up to the first error.
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::ControlFlow;
+
+use p256x8::{Digest, Signature};
 
 use super::issuer::IssuerFacts;
 use super::{CONTINUE, Demands, Finding, FirstError, Flow, Report, RequestFacts, Rule, check};
@@ -28,6 +31,19 @@ pub(crate) fn check_certificate(
 ) -> Result<(), Finding> {
     let issuer = IssuerFacts::new(expected.issuer, expected.issuer.form());
     first_error(der, &demands(serial, expected, issuer))
+}
+
+/// The same for an issuer with a P-256 key, but the signature is left to whoever calls, with the digest that it must verify for.
+/// `None` where it was in no usual form, and verified here.
+pub(crate) fn check_but_signature(
+    der: &[u8],
+    serial: &[u8],
+    expected: &Expectation<'_>,
+) -> Result<Option<(Digest, Signature)>, Finding> {
+    let deferred = Cell::new(None);
+    let issuer = IssuerFacts::deferring(expected.issuer, expected.issuer.form(), &deferred);
+    first_error(der, &demands(serial, expected, issuer))?;
+    Ok(deferred.get())
 }
 
 /// The same without the signature: what a bench counts.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use p256x8::Verifier;
+
 use super::explain::{Statement, date};
 use super::{INDEFINITE, Profile};
 use crate::csr::{CertificateSigningRequestDer, CertificationRequest, verify_batch};
@@ -28,7 +30,7 @@ impl Profile {
     ) -> Result<Vec<Statement>, Rejection> {
         check_data(None, data)?;
         let parsed = CertificationRequest::parse(CertificateSigningRequestDer::new(csr)?);
-        let Some(verified) = verify_batch(vec![parsed]).pop() else {
+        let Some(verified) = verify_batch(&Verifier::scalar(), vec![parsed]).pop() else {
             return Err(Rejection::Empty);
         };
         let verified = verified?;

@@ -7,6 +7,7 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use birthmark_hsm::{DigestAlgorithm, KeyAlgorithm, RawSigner, SignInput, Signature};
 
 use super::LimitError;
+use super::lanes::Lanes;
 use super::sample::Sample;
 use crate::verification;
 
@@ -24,6 +25,8 @@ pub(super) struct Step {
     /// Counts into the message, so that no digest is signed twice.
     signed: u64,
     kind: Kind,
+    /// What the faster loop has besides.
+    pub(super) lanes: Option<Lanes>,
 }
 
 enum Kind {
@@ -42,6 +45,7 @@ impl Step {
         signer: RawSigner,
         issuer: ParsedPublicKey,
         algorithm: KeyAlgorithm,
+        lanes: Option<Lanes>,
     ) -> Step {
         // No two threads sign the same messages.
         let mut message = [0x5a; TBS_BYTES];
@@ -60,14 +64,33 @@ impl Step {
             message,
             signed: 0,
             kind,
+            lanes,
         }
     }
 
-    /// Verify a request, sign, verify the signature.
+    /// Verify a request, sign, verify the signature, with aws-lc-rs.
     #[inline]
     pub(super) fn certificate(&mut self) -> Result<(), LimitError> {
-        self.sample.verify(self.next)?;
-        self.next = (self.next + 1) % self.sample.len();
+        let request = self.next_request();
+        self.sample.verify(request)?;
+        let digest = self.sign()?;
+        self.verify_signature(digest.as_ref())
+    }
+
+    /// The requests, for the number of one.
+    pub(super) fn sample(&self) -> &Sample {
+        &self.sample
+    }
+
+    pub(super) fn next_request(&mut self) -> usize {
+        let request = self.next;
+        self.next = (request + 1) % self.sample.len();
+        request
+    }
+
+    /// Signs another message, or the same where it is no digest that is signed. Gives the digest.
+    #[inline]
+    pub(super) fn sign(&mut self) -> Result<Option<digest::Digest>, LimitError> {
         match &self.kind {
             Kind::Digest(algorithm) => {
                 self.signed = self.signed.wrapping_add(1);
@@ -84,16 +107,31 @@ impl Step {
                 self.signer
                     .sign(&input, &mut self.signature)
                     .map_err(LimitError::Sign)?;
-                self.issuer
-                    .verify_digest_sig(&digest, self.signature.as_bytes())
+                Ok(Some(digest))
             }
             Kind::Message(input) => {
                 self.signer
                     .sign(input, &mut self.signature)
                     .map_err(LimitError::Sign)?;
-                self.issuer
-                    .verify_sig(&self.message, self.signature.as_bytes())
+                Ok(None)
             }
+        }
+    }
+
+    /// The signature that was made last.
+    pub(super) fn signature(&self) -> &[u8] {
+        self.signature.as_bytes()
+    }
+
+    /// Verifies the signature that was made last.
+    #[inline]
+    pub(super) fn verify_signature(
+        &self,
+        digest: Option<&digest::Digest>,
+    ) -> Result<(), LimitError> {
+        match digest {
+            Some(digest) => self.issuer.verify_digest_sig(digest, self.signature()),
+            None => self.issuer.verify_sig(&self.message, self.signature()),
         }
         .map_err(|_| LimitError::WrongSignature)
     }

@@ -48,6 +48,8 @@ impl Cost {
 pub(super) struct Slices {
     pub(super) engine: Vec<Cost>,
     pub(super) limits: Vec<LimitSlice>,
+    /// Those of aws-lc-rs alone, each beside one of `limits`.
+    pub(super) scalar_limits: Vec<LimitSlice>,
     pub(super) total: Cost,
 }
 
@@ -68,10 +70,15 @@ impl Slices {
         self.engine.push(*cost);
     }
 
+    pub(super) fn add_limits(&mut self, (limit, scalar): (LimitSlice, LimitSlice)) {
+        self.limits.push(limit);
+        self.scalar_limits.push(scalar);
+    }
+
     /// Engine rate over limit rate of each pair: the machine's mood, which both slices of a pair
     /// share, cancels inside the pair.
-    pub(super) fn ratios(&self) -> Vec<f64> {
-        self.pairs()
+    pub(super) fn ratios(&self, limits: &[LimitSlice]) -> Vec<f64> {
+        self.pairs(limits)
             .filter(|(_, limit)| limit.per_second > 0.0)
             .map(|(engine, limit)| engine.certificates_per_second() / limit.per_second)
             .collect()
@@ -80,8 +87,8 @@ impl Slices {
     /// The same in processor time: the limit's for one certificate over the engine's. Other
     /// programs on the machine take wall time from either slice as the scheduler pleases (more
     /// threads get a larger share); processor time they hardly touch.
-    pub(super) fn processor_ratios(&self) -> Vec<f64> {
-        self.pairs()
+    pub(super) fn processor_ratios(&self, limits: &[LimitSlice]) -> Vec<f64> {
+        self.pairs(limits)
             .filter_map(|(engine, limit)| {
                 let engine = engine.processor_us().filter(|time| *time > 0.0)?;
                 Some(limit.processor_us? / engine)
@@ -91,10 +98,13 @@ impl Slices {
 
     /// Each engine slice with the limit slice after it; in the open loop the one engine slice
     /// with each of the limit's.
-    fn pairs(&self) -> impl Iterator<Item = (&Cost, &LimitSlice)> {
+    fn pairs<'a>(
+        &'a self,
+        limits: &'a [LimitSlice],
+    ) -> impl Iterator<Item = (&'a Cost, &'a LimitSlice)> {
         let last = self.engine.len().saturating_sub(1);
         let engine = move |place: usize| if last == 0 { 0 } else { place };
-        self.limits
+        limits
             .iter()
             .enumerate()
             .filter_map(move |(place, limit)| Some((self.engine.get(engine(place))?, limit)))
@@ -164,8 +174,8 @@ mod tests {
                 limit(10_000.0, 200.0),
             ],
         );
-        assert_eq!(slices.ratios(), [0.9, 0.9, 0.6]);
-        assert_eq!(median(slices.ratios()), Some(0.9));
+        assert_eq!(slices.ratios(&slices.limits), [0.9, 0.9, 0.6]);
+        assert_eq!(median(slices.ratios(&slices.limits)), Some(0.9));
         assert_eq!(slices.total.certificates_per_second(), 6_500.0);
     }
 
@@ -173,8 +183,8 @@ mod tests {
     fn processor_time_tells_a_crowded_machine_from_a_slow_engine() {
         // Others took half the machine from the engine's slice and nothing from the limit's.
         let slices = slices(&[engine(10_000, 2000)], &[limit(10_000.0, 190.0)]);
-        assert_eq!(slices.ratios(), [0.5]);
-        assert_eq!(slices.processor_ratios(), [0.95]);
+        assert_eq!(slices.ratios(&slices.limits), [0.5]);
+        assert_eq!(slices.processor_ratios(&slices.limits), [0.95]);
         assert_eq!(slices.total.cores(|used| used.others), Some(1.0));
         assert_eq!(slices.total.driver_cores(), Some(0.05));
     }
@@ -183,22 +193,22 @@ mod tests {
     fn one_engine_slice_stands_against_all_of_the_limit() {
         let limits = [10_000.0, 20_000.0, 12_500.0].map(|rate| limit(rate, 100.0));
         assert_eq!(
-            slices(&[engine(10_000, 4000)], &limits).ratios(),
+            slices(&[engine(10_000, 4000)], &limits).ratios(&limits),
             [0.5, 0.25, 0.4]
         );
     }
 
     #[test]
     fn nothing_measured_gives_no_ratio() {
-        assert!(slices(&[engine(10_000, 4000)], &[]).ratios().is_empty());
-        assert!(slices(&[], &[limit(1.0, 1.0)]).ratios().is_empty());
+        let ratios =
+            |engines: &[Cost], limits: &[LimitSlice]| slices(engines, limits).ratios(limits);
+        assert!(ratios(&[engine(10_000, 4000)], &[]).is_empty());
+        assert!(ratios(&[], &[limit(1.0, 1.0)]).is_empty());
         let mut unknown = engine(10, 4000);
         unknown.processor = None;
-        assert!(slices(&[unknown], &[limit(0.0, 1.0)]).ratios().is_empty());
-        assert!(
-            slices(&[unknown], &[limit(9.0, 1.0)])
-                .processor_ratios()
-                .is_empty()
-        );
+        assert!(ratios(&[unknown], &[limit(0.0, 1.0)]).is_empty());
+        let limits = [limit(9.0, 1.0)];
+        let unknown = slices(&[unknown], &limits);
+        assert!(unknown.processor_ratios(&limits).is_empty());
     }
 }

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use super::oracle::CURVE;
 use super::random::Random;
 use super::to_limbs;
-use crate::batch::{CHUNK, Checked, G_X, G_Y, Keys, VerifyChunk};
+use crate::batch::{CHUNK, Checked, Exceptional, G_X, G_Y, Keys, VerifyChunk};
 use crate::lanes::portable::Portable;
 use crate::lanes::{LANES, Lanes, Task, Work};
 use crate::table::{Comb, MakeComb};
@@ -104,6 +104,7 @@ fn run(items: &[Checked], keys: Keys<'_>, generator: &Comb) -> (u64, u64, u64) {
         items,
         keys,
         generator,
+        exceptional: Exceptional::Exact,
     }
     .run(Counted(Portable::ZERO));
     (verdicts, MADDS.get(), EXACT.get())

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use birthmark_engine::{Engine, IssueError, IssueStatus, Request};
+use birthmark_engine::{Engine, IssueError, IssueStatus, Request, Verification};
 use birthmark_hsm::{Pkcs11Uri, TokenState};
 use birthmark_test_token::TestHsm;
+use p256x8::Path;
 
 use crate::requests::device;
 use crate::station::{Entry, Factory};
@@ -97,8 +98,16 @@ fn a_token_that_is_killed_costs_no_request_and_no_serial_number() {
 /// certificate is signed elsewhere, and the token goes out until its signatures verify.
 #[test]
 fn wrong_signatures_cost_a_token_and_no_request() {
+    for verification in [Verification::Auto, Verification::Scalar] {
+        wrong_signatures_cost_a_token(verification);
+    }
+}
+
+fn wrong_signatures_cost_a_token(verification: Verification) {
     let world = World::new("probe_interval_max_s = 1");
-    let engine = world.factory.open();
+    let engine = world
+        .factory
+        .open_with(|station| station.verification = verification);
     world.command(
         0,
         "fault = { function = 'C_Sign', every = 1, signature = 'wrong' }",
@@ -142,8 +151,16 @@ fn wrong_signatures_cost_a_token_and_no_request() {
 /// With no other token to sign, requests fail at once and are not released.
 #[test]
 fn wrong_signatures_everywhere_are_told_to_the_line() {
+    for verification in [Verification::Auto, Verification::Scalar] {
+        wrong_signatures_are_told(verification);
+    }
+}
+
+fn wrong_signatures_are_told(verification: Verification) {
     let world = World::new("probe_interval_max_s = 1");
-    let engine = world.factory.open();
+    let engine = world
+        .factory
+        .open_with(|station| station.verification = verification);
     for hsm in 0..2 {
         let wrong = "fault = { function = 'C_Sign', every = 1, signature = 'wrong' }";
         world.command(hsm, wrong);
@@ -155,7 +172,14 @@ fn wrong_signatures_everywhere_are_told_to_the_line() {
         assert_eq!(fault.reason(), "signer-stopped", "{fault}");
         assert!(fault.to_string().contains("do not verify"), "{fault}");
     }
-    assert_eq!(engine.metrics().lost, 50);
+    let metrics = engine.metrics();
+    assert_eq!(metrics.lost, 50);
+    // Each wrong signature was held against aws-lc-rs too, which found none of them valid.
+    assert_eq!(
+        metrics.lanes_asked_again > 0,
+        engine.verification() == Path::Ifma
+    );
+    assert_eq!(metrics.lanes_disagreements, 0);
     engine.close().unwrap();
     assert_eq!(world.factory.assert_sound().len(), 50);
 }
