@@ -156,26 +156,24 @@ fn one_device_by_its_data_or_on_standard_input() {
     assert_eq!(lines(&incomplete)[0]["reason"], "field-count");
 }
 
+/// Makes an officer's key at `key`, and lets the configuration know the officer.
+fn make_officer(config: &str, key: &str) {
+    let keygen = ["officer", "keygen", "--name", "ada.example", "--out", key];
+    let made = birthmark(&keygen, b"");
+    assert_code(&made, 0);
+    let vkey = text(&made.stdout);
+    let vkey = vkey.trim();
+    let written = fs::read_to_string(config).unwrap();
+    let table = format!("[engine]\nofficers = [\"{vkey}\"]\n");
+    fs::write(config, written.replacen("[engine]\n", &table, 1)).unwrap();
+}
+
 #[test]
 fn a_permit_gets_a_device_that_lost_its_key_another() {
     let (factory, issue) = station();
     let file = |name: &str| factory.path(name).to_str().unwrap().to_owned();
     let (config, officer) = (file("ca/birthmark.toml"), file("ada.key"));
-    let keygen = [
-        "officer",
-        "keygen",
-        "--name",
-        "ada.example",
-        "--out",
-        &officer,
-    ];
-    let made = birthmark(&keygen, b"");
-    assert_code(&made, 0);
-    let vkey = text(&made.stdout);
-    let vkey = vkey.trim();
-    let written = fs::read_to_string(&config).unwrap();
-    let officers = format!("[engine]\nofficers = [\"{vkey}\"]\n");
-    fs::write(&config, written.replacen("[engine]\n", &officers, 1)).unwrap();
+    make_officer(&config, &officer);
     let profile = PROFILE.replace("base = ", "reissue = \"permit\"\nbase = ");
     factory.file("ca/profiles/made.toml", profile);
 
