@@ -13,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-targets="csr certificate lint profile pem corpus record note receipt bundle spool"
+targets="csr certificate lint profile pem corpus record note receipt bundle spool verify"
 # No input that has to be read in a moment may take longer.
 limits="-timeout=10 -rss_limit_mb=2048 -max_len=16384"
 
