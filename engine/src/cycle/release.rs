@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use birthmark_log::{Append, AppendError, Commit, Committed, RecordIndex};
 
+use crate::device_key::released;
 use crate::fault::Fault;
 use crate::hex;
 use crate::issuance::CheckedCertificate;
@@ -37,14 +38,7 @@ impl Pipeline {
             appends.extend(match checked {
                 Ok(checked) => {
                     self.pool.accept(&signature);
-                    let record = self.issued_record(&checked, profile, &asker);
-                    let reservation = checked.reservation();
-                    self.slots.put(ticket, Work::Appending(checked, asker));
-                    Some(Append {
-                        ticket,
-                        reservation,
-                        record,
-                    })
+                    Some(self.appending(ticket, checked, profile, asker))
                 }
                 Err((finding, reserved)) if finding.is_wrong_signature() => {
                     self.sign_again(ticket, reserved, signature, asker)
@@ -57,6 +51,28 @@ impl Pipeline {
         }
         if !appends.is_empty() {
             self.log.append(appends);
+        }
+    }
+
+    /// Puts a certificate into its slot to wait for its record, with its key as the line will get it.
+    fn appending(
+        &self,
+        ticket: Ticket,
+        checked: CheckedCertificate,
+        profile: &Profile,
+        mut asker: Asker,
+    ) -> Append {
+        if let Err(fault) = self.assemble_delivery(&checked, &mut asker) {
+            let fault = Fault::Check(format!("its key cannot be delivered: {fault}"));
+            return self.lose(ticket, &checked.refused(), fault, asker);
+        }
+        let record = self.issued_record(&checked, profile, &asker);
+        let reservation = checked.reservation();
+        self.slots.put(ticket, Work::Appending(checked, asker));
+        Append {
+            ticket,
+            reservation,
+            record,
         }
     }
 
@@ -114,8 +130,8 @@ impl Pipeline {
             }
             (Work::Appending(checked, mut asker), Ok(Committed::Appended(RecordIndex(index)))) => {
                 asker.claimed.lot.used();
-                let kept = asker.claimed.generated.as_ref();
-                let result = self.released(checked.logged(index), kept);
+                let kept = asker.claimed.generated.take();
+                let result = Ok(released(checked.logged(index), kept));
                 Some(asker.finished(ticket, result))
             }
             (Work::Losing(fault, asker), outcome) => {
