@@ -188,6 +188,11 @@ impl Sealers {
         }
     }
 
+    /// Lets the secret itself go where no key is delivered as `pkcs12`, the one way that needs it after the start.
+    pub(crate) fn forget_secret(&mut self) {
+        self.pkcs12 = None;
+    }
+
     /// Whether this station can deliver that way.
     pub(crate) fn can(&self, delivery: Delivery) -> bool {
         match delivery {
