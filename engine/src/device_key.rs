@@ -28,7 +28,7 @@ pub use station::DeviceKeysOpenError;
 
 pub(crate) use configuration::{DeviceKeyFiles, RawDeviceKeys};
 pub(crate) use generate::{GeneratedKey, NoKey};
-pub(crate) use making::{KeptKey, KeyMaker, are_recorded, prove_possession};
+pub(crate) use making::{KeptKey, KeyMaker, are_recorded, prove_possession, released};
 pub(crate) use policy::{GeneratedKeyRule, check_rule};
 use seal::NotSealed;
 pub(crate) use spool::{LogEnd, Room, SpoolEntry, SpoolSink};

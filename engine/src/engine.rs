@@ -21,15 +21,16 @@ use crate::metrics::Metrics;
 use crate::permit::Officers;
 use crate::pipeline::{BoundProfile, Pipeline, Relay, Submitted, Work};
 use crate::profile::Profile;
-use crate::record::ActivatedRecord;
-use crate::reissue::Reissue;
 use crate::reply::Pending;
 use crate::request::{IssueResult, Request, SubmitError};
 use crate::serial_allocator::SerialAllocator;
-use crate::serial_domains::check_serial_domains;
 use crate::tbs::TbsTemplate;
 use crate::verification::{EngineObserver, SignatureVerifier, Verification};
 use crate::weak_key::KnownBadKeys;
+
+mod checks;
+
+use checks::{activated, check_officers, check_profiles, check_range};
 
 /// Certificates in flight unless the configuration says otherwise. At 20,000/s a certificate spends two
 /// group commits of about 4 ms, its signature and its queues in flight: about 400 at a time. Five times that
@@ -451,17 +452,6 @@ impl Drop for Engine {
     }
 }
 
-/// The record of a start whose key is on tokens.
-fn activated(activation: Activation, issuer: &Issuer, signer: &SigningPool) -> Vec<u8> {
-    let record = ActivatedRecord {
-        time_ms: 0,
-        issuer: issuer.key_identifier(),
-        activation: activation.name(),
-        signer: &signer.describe(),
-    };
-    record.encode()
-}
-
 /// Profiles with the parts that they share with the issuer.
 fn bound(profiles: Vec<Profile>, issuer: &Issuer) -> Vec<BoundProfile> {
     let bind = |profile: Profile| BoundProfile {
@@ -470,65 +460,4 @@ fn bound(profiles: Vec<Profile>, issuer: &Issuer) -> Vec<BoundProfile> {
         profile,
     };
     profiles.into_iter().map(bind).collect()
-}
-
-fn check_range(max_in_flight: Option<usize>) -> Result<u32, OpenError> {
-    match max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT) {
-        count @ 1..=MAX_IN_FLIGHT_MAX => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
-        _ => Err(OpenError::Range {
-            key: "max_in_flight",
-            range: "1 to 65536",
-        }),
-    }
-}
-
-fn check_profiles(profiles: &[Profile], issuer: &Issuer) -> Result<(), OpenError> {
-    if profiles.is_empty() {
-        return Err(OpenError::Profiles(
-            "there is none; list at least one in engine.profiles".into(),
-        ));
-    }
-    for (number, profile) in profiles.iter().enumerate() {
-        if profiles[..number]
-            .iter()
-            .any(|other| other.name() == profile.name())
-        {
-            return Err(OpenError::Profiles(format!(
-                "two are named {:?}",
-                profile.name()
-            )));
-        }
-        profile
-            .check_issuer(issuer)
-            .and_then(|()| profile.check_samples(issuer))
-            .map_err(|problem| {
-                OpenError::Profiles(format!("profile {} {problem}", profile.name()))
-            })?;
-    }
-    check_serial_domains(profiles).map_err(OpenError::Profiles)
-}
-
-fn check_officers(
-    profiles: &[Profile],
-    officers: Option<&Officers>,
-    log_key: &LogKey,
-) -> Result<(), OpenError> {
-    let origin = log_key.verifier_key().name();
-    if let Some(officers) = officers
-        && officers.log() != origin
-    {
-        return Err(OpenError::OfficersOfOtherLog {
-            named: officers.log().to_owned(),
-            origin: origin.to_owned(),
-        });
-    }
-    let asking = profiles
-        .iter()
-        .find(|profile| profile.reissue() == Reissue::Permit);
-    match asking {
-        Some(profile) if officers.is_none() => Err(OpenError::NoOfficer {
-            profile: profile.name().to_owned(),
-        }),
-        _ => Ok(()),
-    }
 }

@@ -13,6 +13,10 @@ use crate::pss;
 use crate::rejection::Rejection;
 use crate::weak_key;
 
+mod ed25519;
+
+pub(crate) use ed25519::is_small_order;
+
 /// A kind of key that a profile can accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[non_exhaustive]
@@ -336,51 +340,6 @@ fn ec_algorithm(
             "the point is not an uncompressed point of its curve",
         )),
     }
-}
-
-/// The y coordinates of the eight points of small order on edwards25519, little-endian: 0, 1, -1, the two
-/// of order 8, and 0 and 1 again with the field's prime added, which some verifiers take. Anybody can sign for such a key (RFC 8032 §5.1 and its cofactor).
-const SMALL_ORDER_Y: [[u8; 32]; 7] = [
-    [0; 32],
-    little_endian_small(1),
-    [
-        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-        0xff, 0x7f,
-    ],
-    [
-        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
-        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
-        0xfc, 0x05,
-    ],
-    [
-        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
-        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
-        0x03, 0x7a,
-    ],
-    above_prime(0xed),
-    above_prime(0xee),
-];
-
-/// The numbers from the prime 2^255 - 19 on by their first octet.
-const fn above_prime(first: u8) -> [u8; 32] {
-    let mut bytes = [0xff; 32];
-    bytes[0] = first;
-    bytes[31] = 0x7f;
-    bytes
-}
-
-const fn little_endian_small(number: u8) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes[0] = number;
-    bytes
-}
-
-/// The sign of x, the top bit, does not matter.
-pub(crate) fn is_small_order(key: &[u8]) -> bool {
-    SMALL_ORDER_Y
-        .iter()
-        .any(|y| y[..31] == key[..31] && y[31] == key[31] & 0x7f)
 }
 
 /// `RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }`, RFC 8017 appendix A.1.1.

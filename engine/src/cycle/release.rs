@@ -6,6 +6,7 @@ use std::sync::Arc;
 use birthmark_hsm::Signature;
 use birthmark_log::{Append, AppendError, Commit, Committed, RecordIndex};
 
+use crate::device_key::released;
 use crate::fault::Fault;
 use crate::hex;
 use crate::issuance::{CheckedCertificate, ReservedCertificate};
@@ -57,8 +58,12 @@ impl Pipeline {
         }
     }
 
-    /// Puts a checked certificate into its slot to wait for its record.
-    fn appending(&self, ticket: Ticket, checked: CheckedCertificate, asker: Asker) -> Append {
+    /// Puts a certificate into its slot to wait for its record, with its key as the line will get it.
+    fn appending(&self, ticket: Ticket, checked: CheckedCertificate, mut asker: Asker) -> Append {
+        if let Err(fault) = self.assemble_delivery(&checked, &mut asker) {
+            let fault = Fault::Check(format!("its key cannot be delivered: {fault}"));
+            return self.lose(ticket, &checked.refused(), fault, asker);
+        }
         let profile = &self.profiles[asker.claimed.profile].profile;
         let record = self.issued_record(&checked, profile, &asker);
         let reservation = checked.reservation();
@@ -140,8 +145,8 @@ impl Pipeline {
             }
             (Work::Appending(checked, mut asker), Ok(Committed::Appended(RecordIndex(index)))) => {
                 asker.claimed.lot.used();
-                let kept = asker.claimed.generated.as_ref();
-                let result = self.released(checked.logged(index), kept);
+                let kept = asker.claimed.generated.take();
+                let result = Ok(released(checked.logged(index), kept));
                 Some(asker.finished(ticket, result))
             }
             (Work::Losing(fault, asker), outcome) => {

@@ -13,7 +13,7 @@ use crate::csr::{CertificationRequest, VerifiedRequest};
 use crate::engine::MAX_IN_FLIGHT_MAX;
 use crate::fault::Fault;
 use crate::index_keys::{SERIAL_SPACE, serial_index_key};
-use crate::issuance::LoggedCertificate;
+use crate::issuance::{CheckedCertificate, LoggedCertificate};
 use crate::pipeline::{Asker, BoundProfile, Finished, Pipeline, Submitted, Work};
 use crate::profile::Profile;
 use crate::record::Record;
@@ -37,6 +37,7 @@ pub(crate) struct KeyMaker {
 #[derive(Debug)]
 pub(crate) struct KeptKey {
     pub(crate) serial: Serial,
+    /// As the spool holds it, and once the certificate is checked as the line gets it.
     pub(crate) key: EncryptedKey,
 }
 
@@ -150,11 +151,11 @@ impl Pipeline {
                 let kept = keys.spool.get(certificate.serial());
                 let kept = kept.map_err(Fault::from)?;
                 Some(match kept {
-                    Some(key) => KeyDelivery::Encrypted(keys.sealers.release(
-                        key,
-                        &certificate,
-                        &self.issuer,
-                    )?),
+                    Some(key) => {
+                        let (device, serial) = (certificate.as_der(), certificate.serial());
+                        let key = keys.sealers.assemble(key, device, serial, &self.issuer)?;
+                        KeyDelivery::Encrypted(key)
+                    }
                     None if keys.spool.had_key_of(certificate.index()) => KeyDelivery::Acknowledged,
                     None => KeyDelivery::NotKept,
                 })
@@ -167,24 +168,20 @@ impl Pipeline {
         })
     }
 
-    /// The answer to a request whose certificate is now in the log.
-    pub(crate) fn released(
+    /// Puts what the line will get in the place of what the spool holds. Done by the worker that checked the
+    /// certificate: once it is in the log, the log's thread has nothing left to do but to hand it out.
+    pub(crate) fn assemble_delivery(
         &self,
-        certificate: LoggedCertificate,
-        kept: Option<&KeptKey>,
-    ) -> IssueResult {
-        let key = match (kept, &self.keys) {
-            (Some(kept), Some(keys)) => {
-                let key = kept.key.clone();
-                Some(keys.sealers.release(key, &certificate, &self.issuer)?)
-            }
-            _ => None,
-        };
-        Ok(Issued {
-            status: IssueStatus::Issued,
-            certificate,
-            key: key.map(KeyDelivery::Encrypted),
-        })
+        checked: &CheckedCertificate,
+        asker: &mut Asker,
+    ) -> Result<(), Fault> {
+        if let (Some(kept), Some(keys)) = (&mut asker.claimed.generated, &self.keys) {
+            let (spooled, device) = (kept.key.clone(), checked.der());
+            kept.key = keys
+                .sealers
+                .assemble(spooled, device, &kept.serial, &self.issuer)?;
+        }
+        Ok(())
     }
 
     /// Sends encrypted keys to the spool. Their work waits in its slots.
@@ -238,6 +235,15 @@ impl Pipeline {
         if let (Some(keys), Some(kept)) = (&self.keys, &asker.claimed.generated) {
             keys.spool.drop_key(kept.serial);
         }
+    }
+}
+
+/// The answer to a request whose certificate is now in the log.
+pub(crate) fn released(certificate: LoggedCertificate, kept: Option<KeptKey>) -> Issued {
+    Issued {
+        status: IssueStatus::Issued,
+        certificate,
+        key: kept.map(|kept| KeyDelivery::Encrypted(kept.key)),
     }
 }
 

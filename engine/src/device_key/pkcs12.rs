@@ -20,7 +20,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hmac, rand};
@@ -53,11 +53,14 @@ pub(super) const OVERHEAD_BYTES_MAX: usize = 64;
 /// MAC of a file is therefore ever a check.
 const CHECK_CONTEXT: &[u8] = b"birthmark spool";
 
-/// MAC keys that are remembered: one for each start that left keys waiting, at 100 octets. Older ones are derived
-/// again.
-const MAC_KEYS_MAX: usize = 64;
+/// MAC keys of earlier starts that are remembered: one for each start that left keys waiting, at some 100 octets.
+/// Older ones are derived again.
+const EARLIER_KEYS_MAX: usize = 1024;
 
 type Salt = [u8; SALT_BYTES];
+
+/// Octets of a MAC's key.
+type MacKey = Zeroizing<[u8; MAC_BYTES]>;
 
 /// Why no file can be assembled of what the spool holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +95,11 @@ pub(super) struct Sealer {
     secret: TransportSecret,
     /// Of what is sealed from now on.
     salt: Salt,
-    /// The newest last.
-    mac_keys: Mutex<Vec<(Salt, hmac::Key)>>,
+    /// Under that salt. Not behind the lock of the others: who makes new certificates waits for no old key.
+    own: OnceLock<hmac::Key>,
+    /// Under salts of earlier starts, the newest last. The lock is held for moments only: a key is derived in its
+    /// own cell, where nobody waits but who needs this one.
+    earlier: Mutex<Vec<(Salt, Arc<OnceLock<MacKey>>)>>,
 }
 
 /// Says nothing of the keys.
@@ -121,20 +127,21 @@ impl Sealer {
         Ok(Self {
             secret,
             salt,
-            mac_keys: Mutex::new(Vec::new()),
+            own: OnceLock::new(),
+            earlier: Mutex::new(Vec::new()),
         })
     }
 
     /// Derives the MAC's key now, so that no device waits for it.
     pub(super) fn derive(&self) {
-        self.mac_key(&self.salt);
+        self.own_key();
     }
 
     /// What the spool holds of an EncryptedPrivateKeyInfo:
     /// `SEQUENCE { EncryptedPrivateKeyInfo, macSalt OCTET STRING, check OCTET STRING }`. By the check a later start
     /// sees whether it has the same secret.
     pub(super) fn seal(&self, encrypted: &[u8]) -> Vec<u8> {
-        let check = check(&self.mac_key(&self.salt), encrypted);
+        let check = check(self.own_key(), encrypted);
         let mut der = Vec::with_capacity(encrypted.len() + OVERHEAD_BYTES_MAX);
         Writer::new(&mut der).nested(tag::SEQUENCE, |spooled| {
             spooled.raw(encrypted);
@@ -175,21 +182,33 @@ impl Sealer {
         Ok(file(&safe, &hmac::sign(&mac_key, &safe), &salt))
     }
 
-    /// The key of the MAC under a salt.
+    /// The key of the MAC under the salt of this start.
+    fn own_key(&self) -> &hmac::Key {
+        self.own
+            .get_or_init(|| keyed(&derive_mac_key(&self.secret, &self.salt)))
+    }
+
+    /// The key of the MAC under a salt. Takes about 0.2 s for one of an earlier start that is not remembered.
     fn mac_key(&self, salt: &Salt) -> hmac::Key {
-        // Held while a key is derived: whoever else waits for it would derive the same one.
-        let mut known = self.mac_keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, key)) = known.iter().find(|(of, _)| of == salt) {
-            return key.clone();
+        if *salt == self.salt {
+            return self.own_key().clone();
         }
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &*derive_mac_key(&self.secret, salt));
-        if known.len() == MAC_KEYS_MAX {
-            // Never the one of this start, which every new key needs.
-            let oldest = known.iter().position(|(of, _)| *of != self.salt);
-            known.remove(oldest.unwrap_or(0));
+        let cell = self.earlier_cell(salt);
+        keyed(cell.get_or_init(|| derive_mac_key(&self.secret, salt)))
+    }
+
+    /// Where the key under a salt of an earlier start is, or will be once it is derived.
+    fn earlier_cell(&self, salt: &Salt) -> Arc<OnceLock<MacKey>> {
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, cell)) = earlier.iter().find(|(of, _)| of == salt) {
+            return cell.clone();
         }
-        known.push((*salt, key.clone()));
-        key
+        if earlier.len() == EARLIER_KEYS_MAX {
+            earlier.remove(0);
+        }
+        let cell = Arc::default();
+        earlier.push((*salt, Arc::clone(&cell)));
+        cell
     }
 }
 
@@ -272,6 +291,10 @@ fn bag(
     });
 }
 
+fn keyed(key: &MacKey) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, &**key)
+}
+
 fn check(mac_key: &hmac::Key, encrypted: &[u8]) -> hmac::Tag {
     let mut context = hmac::Context::with_key(mac_key);
     context.update(CHECK_CONTEXT);
@@ -282,7 +305,7 @@ fn check(mac_key: &hmac::Key, encrypted: &[u8]) -> hmac::Tag {
 /// RFC 7292 appendix B.2 with SHA-256 and ID 3. The key is as long as the digest, so one block is all of it. The
 /// password is a BMPString with its two zero octets (appendix B.1); characters outside the BMP are surrogate
 /// pairs, as everybody writes them.
-fn derive_mac_key(secret: &TransportSecret, salt: &Salt) -> Zeroizing<[u8; MAC_BYTES]> {
+fn derive_mac_key(secret: &TransportSecret, salt: &Salt) -> MacKey {
     /// Octets of SHA-256's block: v.
     const BLOCK_BYTES: usize = 64;
     const MAC_ID: u8 = 3;
@@ -297,16 +320,24 @@ fn derive_mac_key(secret: &TransportSecret, salt: &Salt) -> Zeroizing<[u8; MAC_B
     input.extend(salt.iter().cycle().take(BLOCK_BYTES));
     input.extend(password.iter().cycle().take(repeated));
     let mut key = Zeroizing::new([0; MAC_BYTES]);
-    key.copy_from_slice(digest(&SHA256, &input).as_ref());
+    let mut next = digest(&SHA256, &input);
     for _ in 1..ITERATIONS.get() {
-        let next = digest(&SHA256, &*key);
         key.copy_from_slice(next.as_ref());
+        next = digest(&SHA256, &*key);
     }
+    key.copy_from_slice(next.as_ref());
+    // A Digest does not erase itself. One of something else takes its place, and its place on the stack below.
+    next = digest(&SHA256, &[]);
+    std::hint::black_box(&next);
     key
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     const ENCRYPTED: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x07];
@@ -367,22 +398,58 @@ mod tests {
     }
 
     #[test]
-    fn few_keys_are_remembered_and_always_the_one_of_this_start() {
+    fn a_new_key_waits_for_no_key_of_an_earlier_start() {
+        let sealer = Arc::new(sealer("a secret of one line"));
+        let (started, has_started) = mpsc::channel();
+        let (go_on, may_go_on) = mpsc::channel::<()>();
+        let cell = sealer.earlier_cell(&[1; SALT_BYTES]);
+        let deriving = thread::spawn(move || {
+            cell.get_or_init(|| {
+                started.send(()).unwrap();
+                let _ = may_go_on.recv();
+                Zeroizing::new([1; MAC_BYTES])
+            });
+        });
+        has_started.recv().unwrap();
+        // Another salt of an earlier start is not held up by the one that is being derived.
+        let other = sealer.earlier_cell(&[2; SALT_BYTES]);
+        other.get_or_init(|| Zeroizing::new([2; MAC_BYTES]));
+        sealer.mac_key(&[2; SALT_BYTES]);
+        // And this start's key does not even take the lock.
+        let (done, is_done) = mpsc::channel();
+        let held = sealer.earlier.lock().unwrap();
+        let issuing = thread::spawn({
+            let sealer = sealer.clone();
+            move || {
+                let spooled = sealer.seal(&ENCRYPTED);
+                let file = sealer.assemble(&spooled, CERTIFICATES);
+                done.send(file.is_ok()).unwrap();
+            }
+        });
+        let file = is_done.recv_timeout(Duration::from_secs(120));
+        drop(held);
+        assert_eq!(file, Ok(true), "a new key waits for the lock of old ones");
+        issuing.join().unwrap();
+        drop(go_on);
+        deriving.join().unwrap();
+    }
+
+    #[test]
+    fn few_keys_of_earlier_starts_are_remembered() {
         let sealer = sealer("a secret of one line");
-        sealer.derive();
-        {
-            let mut known = sealer.mac_keys.lock().unwrap();
-            let key = known[0].1.clone();
-            let others = (1..MAC_KEYS_MAX).map(|n| ([n as u8; SALT_BYTES], key.clone()));
-            known.extend(others);
+        let salt = |n: usize| {
+            let mut salt = [0; SALT_BYTES];
+            salt[..8].copy_from_slice(&n.to_be_bytes());
+            salt
+        };
+        let first = sealer.earlier_cell(&salt(0));
+        for n in 1..EARLIER_KEYS_MAX {
+            sealer.earlier_cell(&salt(n));
         }
-        sealer.mac_key(&[0xff; SALT_BYTES]);
-        let known = sealer.mac_keys.lock().unwrap();
-        assert_eq!(known.len(), MAC_KEYS_MAX);
-        assert_eq!(known[0].0, sealer.salt);
-        assert_eq!(
-            known[1].0, [2; SALT_BYTES],
-            "the oldest of the others is gone"
-        );
+        assert!(Arc::ptr_eq(&first, &sealer.earlier_cell(&salt(0))));
+        sealer.earlier_cell(&salt(EARLIER_KEYS_MAX));
+        let earlier = sealer.earlier.lock().unwrap();
+        assert_eq!(earlier.len(), EARLIER_KEYS_MAX);
+        assert_eq!(earlier[0].0, salt(1), "the oldest is gone");
     }
 }

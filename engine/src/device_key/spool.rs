@@ -247,6 +247,13 @@ impl KeySpool {
         self.shared.live.load(Ordering::SeqCst)
     }
 
+    /// Whether a key waits that is delivered that way.
+    pub(crate) fn has_waiting(&self, delivery: Delivery) -> bool {
+        let state = self.shared.lock();
+        let mut places = state.live.values();
+        places.any(|place| place.delivery == delivery)
+    }
+
     /// What waits, the oldest first: keys that were gathered out of older files, then the others.
     #[must_use]
     pub fn keys(&self) -> Vec<SpooledKey> {

@@ -52,7 +52,11 @@ impl From<NotSealed> for DeviceKeysOpenError {
 }
 
 /// A station's [`DeviceKeys`], if it has any, ready to encrypt.
-pub(crate) struct SealedStation(Option<(Sealers, SpoolOptions)>);
+pub(crate) struct SealedStation {
+    ready: Option<(Sealers, SpoolOptions)>,
+    /// Whether a profile delivers keys as `pkcs12`.
+    makes_pkcs12: bool,
+}
 
 impl SealedStation {
     /// Checks that every profile's keys can be delivered.
@@ -75,7 +79,9 @@ impl SealedStation {
         let rules = profiles
             .iter()
             .filter_map(|profile| Some((profile, profile.generated_key()?)));
+        let mut makes_pkcs12 = false;
         for (profile, rule) in rules {
+            makes_pkcs12 |= rule.delivery == Delivery::Pkcs12;
             if let Some(sealers) = sealers {
                 sealers.make_ready(rule.delivery);
             }
@@ -90,7 +96,10 @@ impl SealedStation {
                 });
             }
         }
-        Ok(Self(ready))
+        Ok(Self {
+            ready,
+            makes_pkcs12,
+        })
     }
 
     /// Opens the spool, and drops from it what a crash left without a record.
@@ -100,7 +109,7 @@ impl SealedStation {
         log: &Log,
         log_name: &str,
     ) -> Result<Option<KeyMaker>, DeviceKeysOpenError> {
-        let Some((sealers, spool)) = self.0 else {
+        let Some((sealers, spool)) = self.ready else {
             return Ok(None);
         };
         let spool = KeySpool::open_with(spool, relay.clone(), log, log_name)?;
@@ -111,6 +120,10 @@ impl SealedStation {
         };
         maker.dropped = maker.drop_unrecorded(log)?;
         maker.spool.bind(log, log_name)?;
+        // Who alone writes the spool is this engine: no such key comes to it later.
+        if !self.makes_pkcs12 && !maker.spool.has_waiting(Delivery::Pkcs12) {
+            maker.sealers.forget_secret();
+        }
         Ok(Some(maker))
     }
 }

@@ -43,7 +43,7 @@ pub(super) enum ValueForm {
     Any,
     /// The registration id of device clouds.
     RegistrationId,
-    /// `Mvid:XXXX`, and `Mpid:XXXX` too if `product`, inside the CN.
+    /// `Mvid:XXXX` inside the CN, and `Mpid:XXXX` too, which may be left out unless `product`.
     MatterIds {
         product: bool,
     },
@@ -110,7 +110,9 @@ fn check_registration_id(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Matter 1.x §6.2.2.2: the marks stand once each, followed by four upper-case hexadecimal digits.
+/// Matter 1.x §6.2.2.2: the marks stand once each, followed by four upper-case hexadecimal digits. Where the product
+/// may be left out its mark may be, but one that stands there is held to the same: the check before release
+/// ([`crate::lint`]) would refuse the certificate.
 fn check_matter_ids(text: &str, product: bool) -> Result<(), &'static str> {
     let holds = |mark: &str| {
         let mut parts = text.split(mark);
@@ -120,12 +122,17 @@ fn check_matter_ids(text: &str, product: bool) -> Result<(), &'static str> {
         let id = id.and_then(|rest| rest.as_bytes().get(..4));
         more.is_none() && id.is_some_and(|id| id.iter().all(hex))
     };
-    if holds("Mvid:") && (!product || holds("Mpid:")) {
-        Ok(())
-    } else {
+    let product_left_out = !product && !text.contains("Mpid:");
+    if !holds("Mvid:") {
         Err(
-            "the CN must hold Mvid: and Mpid:, each once, with four upper-case hexadecimal digits (Matter §6.2.2.2)",
+            "the CN must hold Mvid: once, with four upper-case hexadecimal digits (Matter §6.2.2.2)",
         )
+    } else if !(product_left_out || holds("Mpid:")) {
+        Err(
+            "the CN must hold Mpid: once, with four upper-case hexadecimal digits (Matter §6.2.2.2)",
+        )
+    } else {
+        Ok(())
     }
 }
 
@@ -346,6 +353,11 @@ mod tests {
             ("ACME Mvid:FF1 Mpid:00B1", true, false),
             ("ACME Mvid:fff1 Mpid:00B1", true, false),
             ("ACME Mvid: FFF1 Mpid:00B1", true, false),
+            ("ACME Mvid:FFF1 Mpid:00B1", false, true),
+            ("ACME Mvid:FFF1 Mpid:80", false, false),
+            ("ACME Mvid:FFF1 Mpid:", false, false),
+            ("ACME Mvid:FFF1 Mpid:00b1", false, false),
+            ("ACME Mvid:FFF1 Mpid:00B1 Mpid:00B1", false, false),
         ] {
             assert_eq!(check_matter_ids(text, product).is_ok(), fits, "{text}");
         }
