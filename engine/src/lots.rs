@@ -93,7 +93,7 @@ pub enum LotProblem {
     #[error("is for line {0:?}")]
     OtherLine(String),
     /// All its certificates were issued.
-    #[error("is used up: {quantity} certificates were issued for it")]
+    #[error("is used up: it authorizes {quantity} certificates, and as many or more were issued")]
     Exhausted {
         /// How many it authorizes.
         quantity: u64,

@@ -89,7 +89,7 @@ impl LotBook {
             let open = OpenLot {
                 digest: lot_digest(lot.name()),
                 // Which place it is matters to nobody: gaps come last, and a start looks for none.
-                walk: NumberWalk::new(lot.quantity(), 0),
+                walk: NumberWalk::quota(lot.quantity()),
                 lot,
             };
             by_name

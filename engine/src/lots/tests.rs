@@ -73,6 +73,14 @@ fn request() -> Request {
     request
 }
 
+/// What the request gets, as it goes back to the start while it waits, but not for ever.
+fn offer(book: &LotBook, used: &Used) -> LotOffer {
+    let ask = || book.offer(&request(), Some("SN01"), Some(BEGIN_S), used);
+    let turns = (0..100).map(|_| ask().unwrap());
+    let mut turns = turns.skip_while(|offer| matches!(offer, LotOffer::Waiting { .. }));
+    turns.next().unwrap_or_else(|| ask().unwrap())
+}
+
 /// The number of the refusal, if it is one.
 fn refused(offer: &LotOffer) -> Option<u16> {
     match offer {
@@ -252,10 +260,7 @@ fn a_lot_is_needed_only_where_the_station_says_so() {
 #[test]
 fn places_are_taken_once_and_come_back() {
     let (book, used) = (book(lot(LOT), true), Used::default());
-    let ask = || {
-        book.offer(&request(), Some("SN01"), Some(BEGIN_S), &used)
-            .unwrap()
-    };
+    let ask = || offer(&book, &used);
     let (first, mut second) = (ask(), ask());
     assert_eq!((first.number(), second.number()), (Some(0), Some(1)));
     let waiting = ask();
@@ -283,9 +288,7 @@ fn places_are_taken_once_and_come_back() {
     }
     // The next start, and a lot that was extended.
     let start = |text: &str| {
-        let book = tests::book(lot(text), true);
-        let offer = book.offer(&request(), Some("SN01"), Some(BEGIN_S), &used);
-        let offer = offer.unwrap();
+        let offer = offer(&tests::book(lot(text), true), &used);
         (offer.number(), refused(&offer))
     };
     assert_eq!(start(LOT), (None, Some(607)));
@@ -297,6 +300,19 @@ fn places_are_taken_once_and_come_back() {
         start(&LOT.replace("quantity = 2", "quantity = 1")),
         (None, Some(607))
     );
+}
+
+#[test]
+fn a_lowered_quantity_counts_what_was_issued_beyond_it() {
+    let used = Used::default();
+    [0, 2, 3, 5].into_iter().for_each(|number| used.add(number));
+    let start = |quantity: u64| {
+        let text = LOT.replace("quantity = 2", &format!("quantity = {quantity}"));
+        let book = book(lot(&text), true);
+        let offers: Vec<LotOffer> = (0..4).map(|_| offer(&book, &used)).collect();
+        offers.iter().filter_map(LotOffer::number).count()
+    };
+    assert_eq!([1, 2, 4, 5, 6, 7].map(start), [0, 0, 0, 1, 2, 3]);
 }
 
 #[test]
