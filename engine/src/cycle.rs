@@ -174,7 +174,7 @@ impl Pipeline {
         check_requester(request.requester.as_deref())?;
         if let Some(lots) = &self.lots {
             let identity = valid.identity.as_deref();
-            valid.lot = lots.offer(request, identity, now_s, &self.log)?;
+            valid.lot = lots.offer(request, identity, now_s, &self.log);
         }
         Ok((number, profile, valid))
     }

@@ -124,7 +124,7 @@ impl NumberWalk {
             return Ok(proposed);
         }
         if self.lock().walk.is_none() {
-            let walk = self.begin(&is_used)?;
+            let walk = self.begin(&is_used);
             self.lock().walk.get_or_insert(walk);
         }
         let mut used = 0;
@@ -147,7 +147,8 @@ impl NumberWalk {
             }
             state.out.remove(&number);
             if let Err(fault) = found {
-                state.returned.insert(number);
+                // Perhaps only this number cannot be looked up: others have their turn first.
+                state.last.insert(number);
                 return Err(fault);
             }
             used = number;
@@ -218,21 +219,22 @@ impl NumberWalk {
     /// Finds about where the last run was, in as many steps as the count has binary digits: numbers are handed out in
     /// order, so that used ones are nearly a prefix. What is out of order, because requests in flight end in any, is
     /// mostly no further behind than the most requests in flight; the second walk finds the rest.
-    fn begin(&self, is_used: impl Fn(u64) -> Result<bool, Fault>) -> Result<Walk, Fault> {
+    fn begin(&self, is_used: impl Fn(u64) -> Result<bool, Fault>) -> Walk {
         let (mut low, mut high) = (0, self.count);
         while low < high {
             let middle = low + (high - low) / 2;
-            match is_used(middle)? {
-                true => low = middle + 1,
-                false => high = middle,
+            // One that cannot be looked up only makes the start begin earlier.
+            match is_used(middle) {
+                Ok(true) => low = middle + 1,
+                Ok(false) | Err(_) => high = middle,
             }
         }
         let next = low.saturating_sub(self.back);
-        Ok(Walk {
+        Walk {
             next,
             end: self.count,
             before: next,
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -241,11 +243,8 @@ impl NumberWalk {
 
     /// Where the first walk begins.
     #[cfg(test)]
-    pub(crate) fn begins_at(
-        &self,
-        is_used: impl Fn(u64) -> Result<bool, Fault>,
-    ) -> Result<u64, Fault> {
-        Ok(self.begin(is_used)?.next)
+    pub(crate) fn begins_at(&self, is_used: impl Fn(u64) -> Result<bool, Fault>) -> u64 {
+        self.begin(is_used).next
     }
 }
 
@@ -368,6 +367,33 @@ mod tests {
             Ok(number < 1_000_000)
         });
         assert_eq!((taken, asked.get()), (Ok(Proposed::AllUsed), 10));
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_looked_up_holds_up_nobody() {
+        let broken = Cell::new(true);
+        let look_up = |number| match broken.get() && number % 4 == 1 {
+            true => Err(Fault::Log("broken".to_owned())),
+            false => Ok(false),
+        };
+        let walk = NumberWalk::new(6, 0);
+        let taken: Vec<_> = (0..8).map(|_| walk.take(look_up).ok()).collect();
+        let number = |number| Some(Proposed::Number(number));
+        // The last two asks find nothing but what cannot be looked up.
+        let expected = [
+            number(0),
+            None,
+            number(2),
+            number(3),
+            number(4),
+            None,
+            None,
+            None,
+        ];
+        assert_eq!(taken, expected);
+        broken.set(false);
+        assert_eq!(walk.take(look_up), Ok(Proposed::Number(1)));
+        assert_eq!(walk.take(look_up), Ok(Proposed::Number(5)));
     }
 
     #[derive(Debug, Clone, Copy)]

@@ -43,6 +43,8 @@ pub(crate) enum LotOffer {
         other: u64,
     },
     Refused(Box<Rejection>),
+    /// No place could be looked for.
+    Failed(Fault),
 }
 
 /// A place in a lot, held for one certificate. Dropping it gives it back, unless it was used.
@@ -110,12 +112,12 @@ impl LotBook {
         identity: Option<&str>,
         now_s: Option<u64>,
         history: &H,
-    ) -> Result<LotOffer, Fault> {
+    ) -> LotOffer {
         let Some(name) = request.lot.as_deref() else {
-            return Ok(match self.required {
+            return match self.required {
                 false => LotOffer::None,
                 true => LotOffer::Refused(Box::new(Rejection::LotNeeded)),
-            });
+            };
         };
         let refused = |problem| {
             LotOffer::Refused(Box::new(Rejection::Lot {
@@ -124,25 +126,26 @@ impl LotBook {
             }))
         };
         let Some(open) = self.lots.get(name) else {
-            return Ok(refused(LotProblem::Unknown));
+            return refused(LotProblem::Unknown);
         };
         if let Err(problem) = open.lot.authorizes(request, identity, now_s) {
-            return Ok(refused(problem));
+            return refused(problem);
         }
-        Ok(match open.take(history)? {
-            Proposed::Number(number) => LotOffer::Place(LotPlace {
+        match open.take(history) {
+            Ok(Proposed::Number(number)) => LotOffer::Place(LotPlace {
                 lot: open.clone(),
                 number,
                 used: false,
             }),
-            Proposed::AllOut(other) => LotOffer::Waiting {
+            Ok(Proposed::AllOut(other)) => LotOffer::Waiting {
                 lot: open.clone(),
                 other,
             },
-            Proposed::AllUsed => refused(LotProblem::Exhausted {
+            Ok(Proposed::AllUsed) => refused(LotProblem::Exhausted {
                 quantity: open.lot.quantity,
             }),
-        })
+            Err(fault) => LotOffer::Failed(fault),
+        }
     }
 }
 
@@ -208,7 +211,7 @@ impl LotOffer {
         match self {
             Self::Place(place) => Some(place.lot.key(place.number)),
             Self::Waiting { lot, other } => Some(lot.key(*other)),
-            Self::None | Self::Refused(_) => None,
+            Self::None | Self::Refused(_) | Self::Failed(_) => None,
         }
     }
 
@@ -250,6 +253,7 @@ impl LotOutcome {
                 claimed.claim,
                 IssueError::Rejected(*rejection),
             )),
+            LotOffer::Failed(fault) => Ok(Self::Refused(claimed.claim, IssueError::Fault(fault))),
         }
     }
 }

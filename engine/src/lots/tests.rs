@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -46,7 +46,7 @@ fn book(lot: Lot, required: bool) -> LotBook {
 
 /// An index of places in the lot `WO-4711`.
 #[derive(Default)]
-struct Used(RefCell<HashSet<IndexKey>>);
+struct Used(RefCell<HashSet<IndexKey>>, Cell<bool>);
 
 impl Used {
     fn add(&self, number: u64) {
@@ -57,7 +57,10 @@ impl Used {
 
 impl History for Used {
     fn newest(&self, _: usize, key: &IndexKey) -> Result<Option<u64>, Fault> {
-        Ok(self.0.borrow().contains(key).then_some(0))
+        match self.1.get() {
+            true => Err(Fault::Log("broken".to_owned())),
+            false => Ok(self.0.borrow().contains(key).then_some(0)),
+        }
     }
 
     fn record(&self, _: u64) -> Result<Vec<u8>, Fault> {
@@ -76,9 +79,9 @@ fn request() -> Request {
 /// What the request gets, as it goes back to the start while it waits, but not for ever.
 fn offer(book: &LotBook, used: &Used) -> LotOffer {
     let ask = || book.offer(&request(), Some("SN01"), Some(BEGIN_S), used);
-    let turns = (0..100).map(|_| ask().unwrap());
+    let turns = (0..100).map(|_| ask());
     let mut turns = turns.skip_while(|offer| matches!(offer, LotOffer::Waiting { .. }));
-    turns.next().unwrap_or_else(|| ask().unwrap())
+    turns.next().unwrap_or_else(ask)
 }
 
 /// The number of the refusal, if it is one.
@@ -222,7 +225,7 @@ fn a_lot_authorizes_what_it_says_and_nothing_else() {
         change(&mut request);
         let used = Used::default();
         let offer = book(lot(text), true).offer(&request, identity, now_s, &used);
-        refused(&offer.unwrap())
+        refused(&offer)
     };
     let (same, now) = (|_: &mut Request| {}, Some(BEGIN_S));
     let closed = format!("closed = true\n{LOT}");
@@ -254,7 +257,7 @@ fn a_lot_is_needed_only_where_the_station_says_so() {
     let mut request = request();
     request.lot = None;
     let offer = book(lot(LOT), false).offer(&request, None, None, &Used::default());
-    assert!(matches!(offer.unwrap(), LotOffer::None));
+    assert!(matches!(offer, LotOffer::None));
 }
 
 #[test]
@@ -313,6 +316,16 @@ fn a_lowered_quantity_counts_what_was_issued_beyond_it() {
         offers.iter().filter_map(LotOffer::number).count()
     };
     assert_eq!([1, 2, 4, 5, 6, 7].map(start), [0, 0, 0, 1, 2, 3]);
+}
+
+/// Whether the request was answered before is looked at first, so that a fault is no more than an offer.
+#[test]
+fn a_place_that_cannot_be_looked_for_is_a_fault_after_the_claim() {
+    let (book, used) = (book(lot(LOT), true), Used::default());
+    used.1.set(true);
+    assert!(matches!(offer(&book, &used), LotOffer::Failed(_)));
+    used.1.set(false);
+    assert_eq!(offer(&book, &used).number(), Some(0));
 }
 
 #[test]
