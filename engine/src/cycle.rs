@@ -82,7 +82,7 @@ impl Pipeline {
                     }
                 }
                 Intent::Release(claim, error) => {
-                    self.finish(vec![(ticket, claim, submitted.reply, Err(error))]);
+                    self.refuse(ticket, claim, submitted, error);
                 }
                 Intent::Again(claim) => {
                     if let Some(claim) = claim {
