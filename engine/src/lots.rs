@@ -58,6 +58,9 @@ pub struct Lot {
     not_after_s: Option<u64>,
     closed: bool,
     serials: Option<LotSerials>,
+    /// The file, and the line of `serial` in it.
+    path: PathBuf,
+    serial_line: usize,
 }
 
 /// Which devices a lot is for, by their identities.

@@ -72,21 +72,14 @@ impl Drop for LotPlace {
 }
 
 impl LotBook {
-    /// Every lot that is open must be for a profile that the station has.
+    /// Every lot that is open must be for a profile that the station has, and restrict no serial numbers that this
+    /// hands out: it would go on proposing those that the lot is not for.
     pub(crate) fn new(lots: Lots, profiles: &[Profile]) -> Result<Self, String> {
         let Lots { required, lots } = lots;
         let mut by_name = HashMap::with_capacity(lots.len());
         for lot in lots {
-            let known = profiles
-                .iter()
-                .any(|profile| profile.name() == lot.profile());
-            if !known && !lot.is_closed() {
-                return Err(format!(
-                    "lot {:?} is for profile {}, which the station does not have; list it in engine.profiles, or \
-                     close the lot",
-                    lot.name(),
-                    lot.profile()
-                ));
+            if !lot.is_closed() {
+                lot.check_profile(profiles)?;
             }
             let open = OpenLot {
                 digest: lot_digest(lot.name()),
@@ -167,6 +160,27 @@ impl OpenLot {
 }
 
 impl Lot {
+    fn check_profile(&self, profiles: &[Profile]) -> Result<(), String> {
+        let mut profiles = profiles.iter();
+        let Some(profile) = profiles.find(|profile| profile.name() == self.profile) else {
+            return Err(format!(
+                "lot {:?} is for profile {}, which the station does not have; list it in engine.profiles, or close \
+                 the lot",
+                self.name, self.profile
+            ));
+        };
+        match self.serials.is_some() && profile.serials().is_some() {
+            true => Err(format!(
+                "lot {}:{}: serial: profile {} hands out serial numbers itself; write these numbers in the profile's \
+                 [serial], in a profile of their own if need be, and take them out of the lot",
+                self.path.display(),
+                self.serial_line,
+                self.profile
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// All but the quantity. Without a time the clock cannot be right, and nothing is issued anyway.
     fn authorizes(
         &self,

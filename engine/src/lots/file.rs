@@ -96,7 +96,14 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lot, LotsError> {
         }
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    check(raw, folder).map_err(|fault| located(text, path, fault))
+    let serial_line = locate::line_of(text, "serial");
+    check(raw, folder)
+        .map(|lot| Lot {
+            path: path.to_owned(),
+            serial_line,
+            ..lot
+        })
+        .map_err(|fault| located(text, path, fault))
 }
 
 fn located(text: &str, path: &Path, fault: Fault) -> LotsError {
@@ -144,6 +151,8 @@ fn check(raw: RawLot, folder: &Path) -> Checked<Lot> {
         not_after_s,
         closed: raw.closed,
         serials: serial.transpose()?.map(LotSerials),
+        path: PathBuf::new(),
+        serial_line: 1,
     })
 }
 

@@ -343,6 +343,30 @@ fn an_open_lot_is_for_a_profile_that_there_is() {
 }
 
 #[test]
+fn a_lot_restricts_no_serial_numbers_that_its_profile_hands_out() {
+    let text = IDEVID_TOML
+        .replace(
+            "name = \"idevid\"",
+            "name = \"idevid\"\nidentity_domain = \"d\"",
+        )
+        .replace("{csr.subject.serialNumber}", "{serial}");
+    let text = format!("{text}\n[serial]\nfrom = \"SN01\"\nto = \"SN99\"\n");
+    let profile = Profile::parse(&text, Path::new("idevid.toml")).unwrap();
+    let open = |text: &str| {
+        let lots = Lots::new(vec![lot(text)], false);
+        LotBook::new(lots, std::slice::from_ref(&profile)).map(|_| ())
+    };
+    let error = open(LOT).unwrap_err();
+    assert!(
+        error.starts_with("lot lot.toml:8: serial: profile idevid hands out serial numbers itself"),
+        "{error}"
+    );
+    assert_eq!(open(&format!("closed = true\n{LOT}")), Ok(()));
+    let any = LOT.split("\n[serial]").next().unwrap();
+    assert_eq!(open(any), Ok(()));
+}
+
+#[test]
 fn a_place_is_no_identity_and_no_other_lots_place() {
     use crate::index_keys::identity_index_key;
     let place = |lot: &str, number| lot_index_key(&lot_digest(lot), number);
