@@ -131,7 +131,7 @@ fn check(raw: RawLot, folder: &Path) -> Checked<Lot> {
         return fault("profile", "names no profile");
     }
     if !(1..=LOT_QUANTITY_MAX).contains(&raw.quantity) {
-        return fault("quantity", "must be 1 to 1000000000");
+        return fault("quantity", "must be 1 to 10000000");
     }
     let time = |key, time: Option<Datetime>| time.map(|time| seconds(key, time)).transpose();
     let not_before_s = time("not_before", raw.not_before)?;

@@ -140,10 +140,10 @@ fn faults_name_line_and_key() {
         ),
         (
             with("quantity = 2", "quantity = 0"),
-            "lot.toml:3: quantity: must be 1 to 1000000000",
+            "lot.toml:3: quantity: must be 1 to 10000000",
         ),
         (
-            with("quantity = 2", "quantity = 1000000001"),
+            with("quantity = 2", "quantity = 10000001"),
             "lot.toml:3: quantity: must be",
         ),
         (
