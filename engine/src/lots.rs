@@ -8,7 +8,7 @@
 //! quantity = 5000
 //! line = "line-3"                      # whoever asks, without it
 //! not_before = 2026-03-01T06:00:00Z    # certificates are made from here
-//! not_after = 2026-03-31T22:00:00Z     # to here
+//! not_after = 2026-03-31T22:00:00Z     # to here; both hold when a request is prepared, and signing and logging follow
 //! closed = false
 //!
 //! [serial]                             # the device's identity; or list = "FILE", or pattern = "SN[0-9]{6}"
@@ -145,6 +145,12 @@ pub enum LotsError {
     #[error("lots {path}: over {LOTS_MAX} files; move those of closed lots away", path = path.display())]
     TooMany {
         /// The directory.
+        path: PathBuf,
+    },
+    /// A pipe, a device or a directory.
+    #[error("lot {path}: is no file; move it away, or give it another ending", path = path.display())]
+    NoFile {
+        /// What it is.
         path: PathBuf,
     },
     /// Longer than any lot.

@@ -63,8 +63,13 @@ pub(super) fn read_directory(directory: &Path) -> Result<Vec<Lot>, LotsError> {
     let mut lots: Vec<Lot> = Vec::with_capacity(paths.len());
     let mut names: HashMap<String, PathBuf> = HashMap::with_capacity(paths.len());
     for path in paths {
+        // To open a pipe waits for somebody who writes.
+        let metadata = fs::metadata(&path).map_err(|source| failed(&path, source))?;
+        if !metadata.is_file() {
+            return Err(LotsError::NoFile { path });
+        }
         let mut text = String::new();
-        // What a pipe holds shows only as it is read.
+        // It may grow meanwhile.
         fs::File::open(&path)
             .and_then(|file| {
                 let bytes = LOT_FILE_BYTES_MAX as u64 + 1;
@@ -163,6 +168,9 @@ fn check_name(key: &str, name: &str) -> Checked<()> {
     }
     if name.chars().any(char::is_control) {
         return fault(key, "has a control character");
+    }
+    if name.trim() != name {
+        return fault(key, "begins or ends with a blank");
     }
     Ok(())
 }

@@ -190,6 +190,17 @@ fn faults_name_line_and_key() {
 }
 
 #[test]
+fn names_begin_and_end_with_no_blank() {
+    for (text, told) in [
+        (LOT.replace("WO-4711", " WO-4711"), "lot.toml:1: name"),
+        (LOT.replace("line-3", "line-3\u{a0}"), "lot.toml:4: line"),
+    ] {
+        let told = format!("{told}: begins or ends with a blank");
+        assert!(fault(&text).contains(&told), "{told}");
+    }
+}
+
+#[test]
 fn a_directory_holds_one_file_for_each_lot() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -215,6 +226,12 @@ fn a_directory_holds_one_file_for_each_lot() {
             .to_string()
             .contains("has over 65536 bytes")
     );
+    std::fs::remove_file(folder.path().join("c.toml")).unwrap();
+    let pipe = folder.path().join("c.toml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("c.toml: is no file"), "{error}");
     assert!(Lots::read(&folder.path().join("none"), false).is_err());
 }
 
