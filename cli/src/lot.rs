@@ -112,7 +112,7 @@ struct LotView<'a> {
     /// Certificates that took a place.
     used: u64,
     left: u64,
-    /// Certificates that name the lot and were issued before it was declared.
+    /// Certificates that name the lot and took no place: it was not declared, or `[lots]` was switched off.
     uncounted: u64,
     not_before: Option<String>,
     not_after: Option<String>,
@@ -267,7 +267,7 @@ impl LotView<'_> {
         }
         if self.uncounted > 0 {
             text.push_str(&format!(
-                "uncounted   {} certificates name it that were issued before it was declared\n",
+                "uncounted   {} certificates name it without a place: issued while it was not declared\n",
                 grouped(self.uncounted)
             ));
         }

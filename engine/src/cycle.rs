@@ -80,7 +80,7 @@ impl Pipeline {
                     }
                 }
                 Intent::Release(claim, error) => {
-                    self.finish(vec![(ticket, claim, submitted.reply, Err(error))]);
+                    self.refuse(ticket, claim, submitted, error);
                 }
                 Intent::Again(claim) => {
                     if let Some(claim) = claim {
@@ -172,7 +172,7 @@ impl Pipeline {
         check_requester(request.requester.as_deref())?;
         if let Some(lots) = &self.lots {
             let identity = valid.identity.as_deref();
-            valid.lot = lots.offer(request, identity, now_s, &self.log)?;
+            valid.lot = lots.offer(request, identity, now_s, &self.log);
         }
         Ok((number, profile, valid))
     }

@@ -8,7 +8,7 @@
 //! quantity = 5000
 //! line = "line-3"                      # whoever asks, without it
 //! not_before = 2026-03-01T06:00:00Z    # certificates are made from here
-//! not_after = 2026-03-31T22:00:00Z     # to here
+//! not_after = 2026-03-31T22:00:00Z     # to here; both hold when a request is prepared, and signing and logging follow
 //! closed = false
 //!
 //! [serial]                             # the device's identity; or list = "FILE", or pattern = "SN[0-9]{6}"
@@ -37,8 +37,9 @@ pub(crate) use authorization::{LotBook, LotOffer, LotOutcome, check_requester};
 pub const LOT_BYTES_MAX: usize = 128;
 /// Lots of one station: more orders than a factory has open.
 pub const LOTS_MAX: usize = 10_000;
-/// Most certificates of one lot.
-pub const LOT_QUANTITY_MAX: u64 = 1_000_000_000;
+/// Most certificates of one lot. A lot that is used up and asked for all the same looks up each of its places once a
+/// start, about 6 µs each: a minute for this many, spread over the requests that ask.
+pub const LOT_QUANTITY_MAX: u64 = 10_000_000;
 
 /// The lots of a station, and whether requests must name one.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +59,9 @@ pub struct Lot {
     not_after_s: Option<u64>,
     closed: bool,
     serials: Option<LotSerials>,
+    /// The file, and the line of `serial` in it.
+    path: PathBuf,
+    serial_line: usize,
 }
 
 /// Which devices a lot is for, by their identities.
@@ -93,7 +97,7 @@ pub enum LotProblem {
     #[error("is for line {0:?}")]
     OtherLine(String),
     /// All its certificates were issued.
-    #[error("is used up: {quantity} certificates were issued for it")]
+    #[error("is used up: it authorizes {quantity} certificates, and as many or more were issued")]
     Exhausted {
         /// How many it authorizes.
         quantity: u64,
@@ -141,6 +145,12 @@ pub enum LotsError {
     #[error("lots {path}: over {LOTS_MAX} files; move those of closed lots away", path = path.display())]
     TooMany {
         /// The directory.
+        path: PathBuf,
+    },
+    /// A pipe, a device or a directory.
+    #[error("lot {path}: is no file; move it away, or give it another ending", path = path.display())]
+    NoFile {
+        /// What it is.
         path: PathBuf,
     },
     /// Longer than any lot.

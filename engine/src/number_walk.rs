@@ -4,19 +4,32 @@
 //! (the caller's `is_used`); this only proposes. It goes through the numbers in order, passes over those that the
 //! index knows, and takes back those whose requests came to nothing. So a crash, at any moment, loses no number and
 //! gives none twice.
+//!
+//! The count of a quota may be lowered from one start to the next, below numbers that were used. Those are looked up
+//! once a start, from the count up to the first [`GAPS_MAX`] in a row that are free: no row of free numbers below a
+//! used one is as long. For the walk goes in order, from a number that is the first or follows a used one, and at any
+//! time no more than that of what it has passed are neither used nor to be proposed first. As many free numbers as
+//! were found used there are then held back.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::engine::MAX_IN_FLIGHT_MAX;
 use crate::fault::Fault;
 
 /// Numbers that are looked up for one request at a time, each one read of the index and perhaps of a record.
 pub(crate) const PROBES_MAX: usize = 1_024;
 
+/// Numbers that the walk has passed and that are held or set aside, at most: with fewer, what is in flight would have
+/// to wait.
+pub(crate) const GAPS_MAX: u64 = MAX_IN_FLIGHT_MAX as u64;
+
 /// The numbers of one range.
 #[derive(Debug)]
 pub(crate) struct NumberWalk {
     count: u64,
+    /// [`GAPS_MAX`], but for tests.
+    gaps_max: u64,
     /// How far before the end of what is used a start begins.
     back: u64,
     state: Mutex<State>,
@@ -26,6 +39,10 @@ pub(crate) struct NumberWalk {
 /// bound, the second walk, `last`, or `out`.
 #[derive(Debug, Default)]
 struct State {
+    /// What a quota has beyond its count; `None` where the count is never lowered.
+    beyond: Option<Beyond>,
+    /// Free numbers that are not handed out because as many beyond the count are used.
+    held_back: u64,
     /// Where the walk is; `None` before the first request.
     walk: Option<Walk>,
     /// Taken back, to be proposed first.
@@ -42,10 +59,20 @@ struct State {
 pub(crate) enum Proposed {
     /// This one, which is out until it is given back or used.
     Number(u64),
-    /// None is free, but those that are out may come back: one of them. Or none was found yet, and this one is used.
+    /// None is free, but those that are out may come back: one of them. Or none was found yet, and this one is used or
+    /// is beyond the count.
     AllOut(u64),
     /// All are used.
     AllUsed,
+}
+
+/// The used numbers from the count on, as far as they were looked up.
+#[derive(Debug, Clone, Copy)]
+struct Beyond {
+    next: u64,
+    /// Free ones in a row before `next`.
+    free: u64,
+    used: u64,
 }
 
 /// The first walk goes from near the last number that was used to the end, the second through what is before it, where
@@ -64,8 +91,26 @@ impl NumberWalk {
     pub(crate) fn new(count: u64, back: u64) -> Self {
         Self {
             count,
+            gaps_max: GAPS_MAX,
             back,
             state: Mutex::default(),
+        }
+    }
+
+    /// As many numbers as the count says, in all: those that were used beyond it, when it was higher, are taken off.
+    /// A start looks for no gaps.
+    pub(crate) fn quota(count: u64) -> Self {
+        let beyond = Some(Beyond {
+            next: count,
+            free: 0,
+            used: 0,
+        });
+        Self {
+            state: Mutex::new(State {
+                beyond,
+                ..State::default()
+            }),
+            ..Self::new(count, 0)
         }
     }
 
@@ -75,25 +120,35 @@ impl NumberWalk {
         &self,
         is_used: impl Fn(u64) -> Result<bool, Fault>,
     ) -> Result<Proposed, Fault> {
+        if let Some(proposed) = self.look_beyond(&is_used)? {
+            return Ok(proposed);
+        }
         if self.lock().walk.is_none() {
-            let walk = self.begin(&is_used)?;
+            let walk = self.begin(&is_used);
             self.lock().walk.get_or_insert(walk);
         }
         let mut used = 0;
         for _ in 0..PROBES_MAX {
-            let number = match self.lock().propose() {
+            let number = match self.lock().propose(self.gaps_max) {
                 Ok(number) => number,
                 Err(Some(out)) => return Ok(Proposed::AllOut(out)),
                 Err(None) => return Ok(Proposed::AllUsed),
             };
             let found = is_used(number);
-            if let Ok(false) = found {
-                return Ok(Proposed::Number(number));
-            }
             let mut state = self.lock();
+            if let Ok(false) = found {
+                if state
+                    .beyond
+                    .is_none_or(|beyond| state.held_back >= beyond.used)
+                {
+                    return Ok(Proposed::Number(number));
+                }
+                state.held_back += 1;
+            }
             state.out.remove(&number);
             if let Err(fault) = found {
-                state.returned.insert(number);
+                // Perhaps only this number cannot be looked up: others have their turn first.
+                state.last.insert(number);
                 return Err(fault);
             }
             used = number;
@@ -120,24 +175,66 @@ impl NumberWalk {
         self.lock().out.remove(&number);
     }
 
+    /// Looks up more of what a quota has beyond its count. What came of asking, unless all of that is known and
+    /// something may be left.
+    fn look_beyond(
+        &self,
+        is_used: impl Fn(u64) -> Result<bool, Fault>,
+    ) -> Result<Option<Proposed>, Fault> {
+        let Some(mut beyond) = self.lock().beyond else {
+            return Ok(None);
+        };
+        let first = beyond.next;
+        let known = |beyond: &Beyond| beyond.used >= self.count || beyond.free >= self.gaps_max;
+        let mut looked = Ok(());
+        for _ in 0..PROBES_MAX {
+            if known(&beyond) {
+                break;
+            }
+            match is_used(beyond.next) {
+                Ok(true) => (beyond.used, beyond.free) = (beyond.used + 1, 0),
+                Ok(false) => beyond.free += 1,
+                Err(fault) => {
+                    looked = Err(fault);
+                    break;
+                }
+            }
+            beyond.next += 1;
+        }
+        if beyond.next > first {
+            // Nobody takes these numbers: whoever looks finds the same, and the one who came further counts.
+            let mut state = self.lock();
+            if state.beyond.is_some_and(|other| other.next < beyond.next) {
+                state.beyond = Some(beyond);
+            }
+        }
+        looked?;
+        Ok(match known(&beyond) {
+            false => Some(Proposed::AllOut(beyond.next)),
+            true if beyond.used >= self.count => Some(Proposed::AllUsed),
+            true => None,
+        })
+    }
+
     /// Finds about where the last run was, in as many steps as the count has binary digits: numbers are handed out in
     /// order, so that used ones are nearly a prefix. What is out of order, because requests in flight end in any, is
     /// mostly no further behind than the most requests in flight; the second walk finds the rest.
-    fn begin(&self, is_used: impl Fn(u64) -> Result<bool, Fault>) -> Result<Walk, Fault> {
+    fn begin(&self, is_used: impl Fn(u64) -> Result<bool, Fault>) -> Walk {
         let (mut low, mut high) = (0, self.count);
         while low < high {
             let middle = low + (high - low) / 2;
-            match is_used(middle)? {
-                true => low = middle + 1,
-                false => high = middle,
+            // One that cannot be looked up only makes the start begin earlier.
+            match is_used(middle) {
+                Ok(true) => low = middle + 1,
+                Ok(false) | Err(_) => high = middle,
             }
         }
         let next = low.saturating_sub(self.back);
-        Ok(Walk {
+        Walk {
             next,
             end: self.count,
             before: next,
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -146,19 +243,20 @@ impl NumberWalk {
 
     /// Where the first walk begins.
     #[cfg(test)]
-    pub(crate) fn begins_at(
-        &self,
-        is_used: impl Fn(u64) -> Result<bool, Fault>,
-    ) -> Result<u64, Fault> {
-        Ok(self.begin(is_used)?.next)
+    pub(crate) fn begins_at(&self, is_used: impl Fn(u64) -> Result<bool, Fault>) -> u64 {
+        self.begin(is_used).next
     }
 }
 
 impl State {
     /// Takes the next number out. The error is one of those that are out, if any is.
-    fn propose(&mut self) -> Result<u64, Option<u64>> {
+    fn propose(&mut self, gaps_max: u64) -> Result<u64, Option<u64>> {
         let returned = self.returned.pop_first();
-        let number = returned.or_else(|| self.next_of_walk());
+        let gaps = (self.out.len() + self.last.len()) as u64;
+        let number = returned.or_else(|| match gaps < gaps_max {
+            true => self.next_of_walk(),
+            false => None,
+        });
         match number.or_else(|| self.last.pop_first()) {
             Some(number) => {
                 self.out.insert(number);
@@ -189,6 +287,8 @@ impl State {
 mod tests {
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -245,5 +345,112 @@ mod tests {
         assert_eq!(walk.take(none), Ok(Proposed::Number(0)));
         walk.used(0);
         assert_eq!(walk.take(none), Ok(Proposed::AllUsed));
+    }
+
+    #[test]
+    fn what_was_used_beyond_a_lowered_count_is_taken_off() {
+        // Ten were used, with two gaps below the new count and some above it.
+        let used: BTreeSet<u64> = [0, 1, 3, 5, 6, 7, 10, 11, 14, 17].into();
+        for (count, left) in [(8, 0), (10, 0), (11, 1), (12, 2), (18, 8), (1, 0)] {
+            let used = RefCell::new(used.clone());
+            let taken = drain(&NumberWalk::quota(count), &used);
+            assert_eq!(taken.len(), left, "{count}: {taken:?}");
+        }
+    }
+
+    #[test]
+    fn a_count_far_below_what_was_used_asks_no_more_than_it() {
+        let walk = NumberWalk::quota(10);
+        let asked = Cell::new(0);
+        let taken = walk.take(|number| {
+            asked.set(asked.get() + 1);
+            Ok(number < 1_000_000)
+        });
+        assert_eq!((taken, asked.get()), (Ok(Proposed::AllUsed), 10));
+    }
+
+    #[test]
+    fn a_number_that_cannot_be_looked_up_holds_up_nobody() {
+        let broken = Cell::new(true);
+        let look_up = |number| match broken.get() && number % 4 == 1 {
+            true => Err(Fault::Log("broken".to_owned())),
+            false => Ok(false),
+        };
+        let walk = NumberWalk::new(6, 0);
+        let taken: Vec<_> = (0..8).map(|_| walk.take(look_up).ok()).collect();
+        let number = |number| Some(Proposed::Number(number));
+        // The last two asks find nothing but what cannot be looked up.
+        let expected = [
+            number(0),
+            None,
+            number(2),
+            number(3),
+            number(4),
+            None,
+            None,
+            None,
+        ];
+        assert_eq!(taken, expected);
+        broken.set(false);
+        assert_eq!(walk.take(look_up), Ok(Proposed::Number(1)));
+        assert_eq!(walk.take(look_up), Ok(Proposed::Number(5)));
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Take,
+        Use(usize),
+        GiveBack(usize),
+        SetAside(usize),
+        /// The process dies, and the next has this quota.
+        Start(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            12 => Just(Step::Take),
+            6 => (0usize..8).prop_map(Step::Use),
+            2 => (0usize..8).prop_map(Step::GiveBack),
+            1 => (0usize..8).prop_map(Step::SetAside),
+            1 => (1u64..60).prop_map(Step::Start),
+        ];
+        proptest::collection::vec(step, 0..300)
+    }
+
+    proptest! {
+        /// However the quota changes from start to start: what is used never grows beyond it, and reaches it.
+        #[test]
+        fn a_quota_is_met_exactly(steps in steps(), count in 1u64..60, gaps_max in 1u64..6) {
+            let start = |count| NumberWalk { gaps_max, ..NumberWalk::quota(count) };
+            let used = RefCell::new(BTreeSet::new());
+            let (mut walk, mut count, mut before) = (start(count), count, 0);
+            let mut out = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Take => {
+                        let taken = walk.take(|number| Ok(used.borrow().contains(&number)));
+                        if let Ok(Proposed::Number(number)) = taken {
+                            out.push(number);
+                        }
+                    }
+                    Step::Use(at) if at < out.len() => {
+                        let number = out.remove(at);
+                        prop_assert!(used.borrow_mut().insert(number), "{} twice", number);
+                        walk.used(number);
+                        prop_assert!(used.borrow().len() as u64 <= count.max(before));
+                    }
+                    Step::GiveBack(at) if at < out.len() => walk.give_back(out.remove(at)),
+                    Step::SetAside(at) if at < out.len() => walk.set_aside(out.remove(at)),
+                    Step::Start(quota) => {
+                        out.clear();
+                        (walk, count, before) = (start(quota), quota, used.borrow().len() as u64);
+                    }
+                    _ => {}
+                }
+            }
+            out.into_iter().for_each(|number| walk.give_back(number));
+            drain(&walk, &used);
+            prop_assert_eq!(used.borrow().len() as u64, count.max(before));
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::permit::Officers;
 use crate::profile::Profile;
 use crate::reissue::Replacement;
 use crate::reply::Reply;
-use crate::request::{IssueResult, IssueStatus, Issued, Request};
+use crate::request::{IssueError, IssueResult, IssueStatus, Issued, Request};
 use crate::serial_allocator::SerialAllocator;
 use crate::serial_offer::SerialOffer;
 use crate::slots::{Slots, Ticket};
@@ -234,6 +234,27 @@ impl Pipeline {
         }
     }
 
+    /// Refuses a request for which nothing was made yet, and with it those that waited for it and say the same word for
+    /// word. The others are judged on their own: what refused this one, such as its lot, need not be theirs.
+    pub(crate) fn refuse(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        claim: Claim,
+        submitted: Submitted,
+        error: IssueError,
+    ) {
+        let waiters = self.claims.finish(std::iter::once(claim));
+        for waiter in waiters.into_iter().flatten() {
+            if waiter.same && says_the_same(&waiter.request, &submitted.request) {
+                self.log.in_flight().add(1);
+                self.answer(waiter.ticket, &waiter.reply, Err(error.clone()));
+            } else {
+                self.unpark(waiter);
+            }
+        }
+        self.answer(ticket, &submitted.reply, Err(error));
+    }
+
     /// Answers requests whose claims end here, and those that waited for them.
     pub(crate) fn finish(self: &Arc<Self>, finished: Vec<Finished>) {
         let (claims, answers): (Vec<_>, Vec<_>) = finished
@@ -317,6 +338,11 @@ impl SignCompletion for Relay {
             pipeline.signed(ticket, outcome);
         }
     }
+}
+
+/// Whether two requests with one identity are alike in what that does not cover.
+fn says_the_same(one: &Request, other: &Request) -> bool {
+    one.lot == other.lot && one.requester == other.requester && one.data == other.data
 }
 
 /// The answer that a waiter for the same request gets.

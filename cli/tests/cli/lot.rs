@@ -219,4 +219,21 @@ fn without_lots_a_lot_is_a_name() {
         shown.contains("state       exhausted") && shown.contains("uncounted   2 certificates"),
         "{shown}"
     );
+    // Switched off for a while, it is a name again.
+    let declared = fs::read_to_string(&path).unwrap();
+    fs::write(
+        &path,
+        declared.replace("[lots]\ndirectory = \"lots\"\n", ""),
+    )
+    .unwrap();
+    let issued = factory.issue(&["--quiet", "--lot", "anything", "-"], &requests(3, 1));
+    assert_code(&issued, 0);
+    fs::write(&path, declared).unwrap();
+    let shown = text(&lot(&factory, &["show", "anything"]).stdout);
+    let told =
+        "uncounted   3 certificates name it without a place: issued while it was not declared";
+    assert!(
+        shown.contains("used        1\n") && shown.contains(told),
+        "{shown}"
+    );
 }

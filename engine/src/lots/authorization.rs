@@ -43,6 +43,8 @@ pub(crate) enum LotOffer {
         other: u64,
     },
     Refused(Box<Rejection>),
+    /// No place could be looked for.
+    Failed(Fault),
 }
 
 /// A place in a lot, held for one certificate. Dropping it gives it back, unless it was used.
@@ -70,26 +72,19 @@ impl Drop for LotPlace {
 }
 
 impl LotBook {
-    /// Every lot that is open must be for a profile that the station has.
+    /// Every lot that is open must be for a profile that the station has, and restrict no serial numbers that this
+    /// hands out: it would go on proposing those that the lot is not for.
     pub(crate) fn new(lots: Lots, profiles: &[Profile]) -> Result<Self, String> {
         let Lots { required, lots } = lots;
         let mut by_name = HashMap::with_capacity(lots.len());
         for lot in lots {
-            let known = profiles
-                .iter()
-                .any(|profile| profile.name() == lot.profile());
-            if !known && !lot.is_closed() {
-                return Err(format!(
-                    "lot {:?} is for profile {}, which the station does not have; list it in engine.profiles, or \
-                     close the lot",
-                    lot.name(),
-                    lot.profile()
-                ));
+            if !lot.is_closed() {
+                lot.check_profile(profiles)?;
             }
             let open = OpenLot {
                 digest: lot_digest(lot.name()),
                 // Which place it is matters to nobody: gaps come last, and a start looks for none.
-                walk: NumberWalk::new(lot.quantity(), 0),
+                walk: NumberWalk::quota(lot.quantity()),
                 lot,
             };
             by_name
@@ -110,12 +105,12 @@ impl LotBook {
         identity: Option<&str>,
         now_s: Option<u64>,
         history: &H,
-    ) -> Result<LotOffer, Fault> {
+    ) -> LotOffer {
         let Some(name) = request.lot.as_deref() else {
-            return Ok(match self.required {
+            return match self.required {
                 false => LotOffer::None,
                 true => LotOffer::Refused(Box::new(Rejection::LotNeeded)),
-            });
+            };
         };
         let refused = |problem| {
             LotOffer::Refused(Box::new(Rejection::Lot {
@@ -124,25 +119,26 @@ impl LotBook {
             }))
         };
         let Some(open) = self.lots.get(name) else {
-            return Ok(refused(LotProblem::Unknown));
+            return refused(LotProblem::Unknown);
         };
         if let Err(problem) = open.lot.authorizes(request, identity, now_s) {
-            return Ok(refused(problem));
+            return refused(problem);
         }
-        Ok(match open.take(history)? {
-            Proposed::Number(number) => LotOffer::Place(LotPlace {
+        match open.take(history) {
+            Ok(Proposed::Number(number)) => LotOffer::Place(LotPlace {
                 lot: open.clone(),
                 number,
                 used: false,
             }),
-            Proposed::AllOut(other) => LotOffer::Waiting {
+            Ok(Proposed::AllOut(other)) => LotOffer::Waiting {
                 lot: open.clone(),
                 other,
             },
-            Proposed::AllUsed => refused(LotProblem::Exhausted {
+            Ok(Proposed::AllUsed) => refused(LotProblem::Exhausted {
                 quantity: open.lot.quantity,
             }),
-        })
+            Err(fault) => LotOffer::Failed(fault),
+        }
     }
 }
 
@@ -164,6 +160,27 @@ impl OpenLot {
 }
 
 impl Lot {
+    fn check_profile(&self, profiles: &[Profile]) -> Result<(), String> {
+        let mut profiles = profiles.iter();
+        let Some(profile) = profiles.find(|profile| profile.name() == self.profile) else {
+            return Err(format!(
+                "lot {:?} is for profile {}, which the station does not have; list it in engine.profiles, or close \
+                 the lot",
+                self.name, self.profile
+            ));
+        };
+        match self.serials.is_some() && profile.serials().is_some() {
+            true => Err(format!(
+                "lot {}:{}: serial: profile {} hands out serial numbers itself; write these numbers in the profile's \
+                 [serial], in a profile of their own if need be, and take them out of the lot",
+                self.path.display(),
+                self.serial_line,
+                self.profile
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// All but the quantity. Without a time the clock cannot be right, and nothing is issued anyway.
     fn authorizes(
         &self,
@@ -208,7 +225,7 @@ impl LotOffer {
         match self {
             Self::Place(place) => Some(place.lot.key(place.number)),
             Self::Waiting { lot, other } => Some(lot.key(*other)),
-            Self::None | Self::Refused(_) => None,
+            Self::None | Self::Refused(_) | Self::Failed(_) => None,
         }
     }
 
@@ -250,6 +267,7 @@ impl LotOutcome {
                 claimed.claim,
                 IssueError::Rejected(*rejection),
             )),
+            LotOffer::Failed(fault) => Ok(Self::Refused(claimed.claim, IssueError::Fault(fault))),
         }
     }
 }

@@ -63,8 +63,13 @@ pub(super) fn read_directory(directory: &Path) -> Result<Vec<Lot>, LotsError> {
     let mut lots: Vec<Lot> = Vec::with_capacity(paths.len());
     let mut names: HashMap<String, PathBuf> = HashMap::with_capacity(paths.len());
     for path in paths {
+        // To open a pipe waits for somebody who writes.
+        let metadata = fs::metadata(&path).map_err(|source| failed(&path, source))?;
+        if !metadata.is_file() {
+            return Err(LotsError::NoFile { path });
+        }
         let mut text = String::new();
-        // What a pipe holds shows only as it is read.
+        // It may grow meanwhile.
         fs::File::open(&path)
             .and_then(|file| {
                 let bytes = LOT_FILE_BYTES_MAX as u64 + 1;
@@ -96,7 +101,14 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Lot, LotsError> {
         }
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    check(raw, folder).map_err(|fault| located(text, path, fault))
+    let serial_line = locate::line_of(text, "serial");
+    check(raw, folder)
+        .map(|lot| Lot {
+            path: path.to_owned(),
+            serial_line,
+            ..lot
+        })
+        .map_err(|fault| located(text, path, fault))
 }
 
 fn located(text: &str, path: &Path, fault: Fault) -> LotsError {
@@ -124,7 +136,7 @@ fn check(raw: RawLot, folder: &Path) -> Checked<Lot> {
         return fault("profile", "names no profile");
     }
     if !(1..=LOT_QUANTITY_MAX).contains(&raw.quantity) {
-        return fault("quantity", "must be 1 to 1000000000");
+        return fault("quantity", "must be 1 to 10000000");
     }
     let time = |key, time: Option<Datetime>| time.map(|time| seconds(key, time)).transpose();
     let not_before_s = time("not_before", raw.not_before)?;
@@ -144,6 +156,8 @@ fn check(raw: RawLot, folder: &Path) -> Checked<Lot> {
         not_after_s,
         closed: raw.closed,
         serials: serial.transpose()?.map(LotSerials),
+        path: PathBuf::new(),
+        serial_line: 1,
     })
 }
 
@@ -154,6 +168,9 @@ fn check_name(key: &str, name: &str) -> Checked<()> {
     }
     if name.chars().any(char::is_control) {
         return fault(key, "has a control character");
+    }
+    if name.trim() != name {
+        return fault(key, "begins or ends with a blank");
     }
     Ok(())
 }

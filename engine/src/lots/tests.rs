@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -46,7 +46,7 @@ fn book(lot: Lot, required: bool) -> LotBook {
 
 /// An index of places in the lot `WO-4711`.
 #[derive(Default)]
-struct Used(RefCell<HashSet<IndexKey>>);
+struct Used(RefCell<HashSet<IndexKey>>, Cell<bool>);
 
 impl Used {
     fn add(&self, number: u64) {
@@ -57,7 +57,10 @@ impl Used {
 
 impl History for Used {
     fn newest(&self, _: usize, key: &IndexKey) -> Result<Option<u64>, Fault> {
-        Ok(self.0.borrow().contains(key).then_some(0))
+        match self.1.get() {
+            true => Err(Fault::Log("broken".to_owned())),
+            false => Ok(self.0.borrow().contains(key).then_some(0)),
+        }
     }
 
     fn record(&self, _: u64) -> Result<Vec<u8>, Fault> {
@@ -71,6 +74,14 @@ fn request() -> Request {
     request.lot = Some("WO-4711".to_owned());
     request.requester = Some("line-3".to_owned());
     request
+}
+
+/// What the request gets, as it goes back to the start while it waits, but not for ever.
+fn offer(book: &LotBook, used: &Used) -> LotOffer {
+    let ask = || book.offer(&request(), Some("SN01"), Some(BEGIN_S), used);
+    let turns = (0..100).map(|_| ask());
+    let mut turns = turns.skip_while(|offer| matches!(offer, LotOffer::Waiting { .. }));
+    turns.next().unwrap_or_else(ask)
 }
 
 /// The number of the refusal, if it is one.
@@ -129,10 +140,10 @@ fn faults_name_line_and_key() {
         ),
         (
             with("quantity = 2", "quantity = 0"),
-            "lot.toml:3: quantity: must be 1 to 1000000000",
+            "lot.toml:3: quantity: must be 1 to 10000000",
         ),
         (
-            with("quantity = 2", "quantity = 1000000001"),
+            with("quantity = 2", "quantity = 10000001"),
             "lot.toml:3: quantity: must be",
         ),
         (
@@ -179,6 +190,17 @@ fn faults_name_line_and_key() {
 }
 
 #[test]
+fn names_begin_and_end_with_no_blank() {
+    for (text, told) in [
+        (LOT.replace("WO-4711", " WO-4711"), "lot.toml:1: name"),
+        (LOT.replace("line-3", "line-3\u{a0}"), "lot.toml:4: line"),
+    ] {
+        let told = format!("{told}: begins or ends with a blank");
+        assert!(fault(&text).contains(&told), "{told}");
+    }
+}
+
+#[test]
 fn a_directory_holds_one_file_for_each_lot() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -204,6 +226,12 @@ fn a_directory_holds_one_file_for_each_lot() {
             .to_string()
             .contains("has over 65536 bytes")
     );
+    std::fs::remove_file(folder.path().join("c.toml")).unwrap();
+    let pipe = folder.path().join("c.toml");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("c.toml: is no file"), "{error}");
     assert!(Lots::read(&folder.path().join("none"), false).is_err());
 }
 
@@ -214,7 +242,7 @@ fn a_lot_authorizes_what_it_says_and_nothing_else() {
         change(&mut request);
         let used = Used::default();
         let offer = book(lot(text), true).offer(&request, identity, now_s, &used);
-        refused(&offer.unwrap())
+        refused(&offer)
     };
     let (same, now) = (|_: &mut Request| {}, Some(BEGIN_S));
     let closed = format!("closed = true\n{LOT}");
@@ -246,16 +274,13 @@ fn a_lot_is_needed_only_where_the_station_says_so() {
     let mut request = request();
     request.lot = None;
     let offer = book(lot(LOT), false).offer(&request, None, None, &Used::default());
-    assert!(matches!(offer.unwrap(), LotOffer::None));
+    assert!(matches!(offer, LotOffer::None));
 }
 
 #[test]
 fn places_are_taken_once_and_come_back() {
     let (book, used) = (book(lot(LOT), true), Used::default());
-    let ask = || {
-        book.offer(&request(), Some("SN01"), Some(BEGIN_S), &used)
-            .unwrap()
-    };
+    let ask = || offer(&book, &used);
     let (first, mut second) = (ask(), ask());
     assert_eq!((first.number(), second.number()), (Some(0), Some(1)));
     let waiting = ask();
@@ -283,9 +308,7 @@ fn places_are_taken_once_and_come_back() {
     }
     // The next start, and a lot that was extended.
     let start = |text: &str| {
-        let book = tests::book(lot(text), true);
-        let offer = book.offer(&request(), Some("SN01"), Some(BEGIN_S), &used);
-        let offer = offer.unwrap();
+        let offer = offer(&tests::book(lot(text), true), &used);
         (offer.number(), refused(&offer))
     };
     assert_eq!(start(LOT), (None, Some(607)));
@@ -300,6 +323,29 @@ fn places_are_taken_once_and_come_back() {
 }
 
 #[test]
+fn a_lowered_quantity_counts_what_was_issued_beyond_it() {
+    let used = Used::default();
+    [0, 2, 3, 5].into_iter().for_each(|number| used.add(number));
+    let start = |quantity: u64| {
+        let text = LOT.replace("quantity = 2", &format!("quantity = {quantity}"));
+        let book = book(lot(&text), true);
+        let offers: Vec<LotOffer> = (0..4).map(|_| offer(&book, &used)).collect();
+        offers.iter().filter_map(LotOffer::number).count()
+    };
+    assert_eq!([1, 2, 4, 5, 6, 7].map(start), [0, 0, 0, 1, 2, 3]);
+}
+
+/// Whether the request was answered before is looked at first, so that a fault is no more than an offer.
+#[test]
+fn a_place_that_cannot_be_looked_for_is_a_fault_after_the_claim() {
+    let (book, used) = (book(lot(LOT), true), Used::default());
+    used.1.set(true);
+    assert!(matches!(offer(&book, &used), LotOffer::Failed(_)));
+    used.1.set(false);
+    assert_eq!(offer(&book, &used).number(), Some(0));
+}
+
+#[test]
 fn an_open_lot_is_for_a_profile_that_there_is() {
     let profile = Profile::parse(IDEVID_TOML, Path::new("idevid.toml")).unwrap();
     let other = LOT.replace("\"idevid\"", "\"gone\"");
@@ -311,6 +357,30 @@ fn an_open_lot_is_for_a_profile_that_there_is() {
     let error = open(&other).unwrap_err();
     assert!(error.contains("\"WO-4711\" is for profile gone"), "{error}");
     assert_eq!(open(&closed), Ok(()));
+}
+
+#[test]
+fn a_lot_restricts_no_serial_numbers_that_its_profile_hands_out() {
+    let text = IDEVID_TOML
+        .replace(
+            "name = \"idevid\"",
+            "name = \"idevid\"\nidentity_domain = \"d\"",
+        )
+        .replace("{csr.subject.serialNumber}", "{serial}");
+    let text = format!("{text}\n[serial]\nfrom = \"SN01\"\nto = \"SN99\"\n");
+    let profile = Profile::parse(&text, Path::new("idevid.toml")).unwrap();
+    let open = |text: &str| {
+        let lots = Lots::new(vec![lot(text)], false);
+        LotBook::new(lots, std::slice::from_ref(&profile)).map(|_| ())
+    };
+    let error = open(LOT).unwrap_err();
+    assert!(
+        error.starts_with("lot lot.toml:8: serial: profile idevid hands out serial numbers itself"),
+        "{error}"
+    );
+    assert_eq!(open(&format!("closed = true\n{LOT}")), Ok(()));
+    let any = LOT.split("\n[serial]").next().unwrap();
+    assert_eq!(open(any), Ok(()));
 }
 
 #[test]

@@ -235,6 +235,36 @@ fn answers_stay_whatever_becomes_of_the_lot() {
     assert_places(&factory, 3);
 }
 
+/// The same devices at once under a lot that there is not, and under the right one, which never is in the way.
+#[test]
+fn a_wrong_lot_is_told_to_nobody_else() {
+    const DEVICES: u64 = 320;
+    let factory = station(Signer::P256, "quantity = 320");
+    let engine = factory.open();
+    // One worker has those of one lot while the next has those of the other.
+    let numbers: Vec<u64> = (0..DEVICES).collect();
+    let requests = numbers.chunks(16).flat_map(|numbers| {
+        ["WO-9", "WO-1"].into_iter().flat_map(move |lot| {
+            numbers.iter().map(move |number| {
+                let mut request = of_lot(device(*number));
+                request.lot = Some(lot.to_owned());
+                request
+            })
+        })
+    });
+    let requests: Vec<Request> = requests.collect();
+    let lots: Vec<Option<String>> = requests.iter().map(|request| request.lot.clone()).collect();
+    for (result, lot) in engine.issue_batch(requests).into_iter().zip(lots) {
+        match (lot.as_deref(), result) {
+            (_, Ok(_)) => {}
+            (Some("WO-9"), result) => assert_eq!(reason(result), "lot-unknown"),
+            (_, result) => panic!("{result:?}"),
+        }
+    }
+    engine.close().unwrap();
+    assert_places(&factory, DEVICES);
+}
+
 #[test]
 fn a_reissue_takes_a_place_too() {
     let factory = station(Signer::P256, "quantity = 2");
