@@ -46,33 +46,32 @@ fn a_lot_is_used_up_and_its_answers_stay() {
     let of_lot = ["--quiet", "--lot", "WO-1", "--line", "line-3", "-"];
     let issued = factory.issue(&of_lot, &requests(0, 5));
     assert_code(&issued, 1);
-    let statuses = column(&issued, "status");
-    assert_eq!(
-        statuses,
-        ["issued", "issued", "issued", "rejected", "rejected"]
-    );
-    let refused = &lines(&issued)[4];
+    // Which of those that came together gets a place is nobody's promise.
+    let refused: Vec<_> = lines(&issued)
+        .into_iter()
+        .filter(|line| line["status"] == "rejected")
+        .collect();
+    assert_eq!(refused.len(), 2);
     assert_eq!(
         (
-            refused["reason"].as_str(),
-            refused["number"].as_u64(),
-            refused["action"].as_str()
+            refused[1]["reason"].as_str(),
+            refused[1]["number"].as_u64(),
+            refused[1]["action"].as_str()
         ),
         (Some("lot-exhausted"), Some(607), Some("STOP"))
     );
     // Retries of all three, under a lot that is closed by now.
     declare(&factory, "WO-1", "quantity = 3\nclosed = true");
-    let again = factory.issue(&of_lot, &requests(0, 4));
+    let again = factory.issue(&of_lot, &requests(0, 5));
     assert_code(&again, 1);
-    assert_eq!(
-        column(&again, "status")[..3],
-        ["existing", "existing", "existing"]
-    );
-    assert_eq!(
-        column(&again, "certificate")[..3],
-        column(&issued, "certificate")[..3]
-    );
-    assert_eq!(column(&again, "reason")[3], "lot-closed");
+    for (before, now) in lines(&issued).iter().zip(lines(&again)) {
+        if before["status"] == "issued" {
+            assert_eq!(now["status"], "existing");
+            assert_eq!(now["certificate"], before["certificate"]);
+        } else {
+            assert_eq!(now["reason"], "lot-closed");
+        }
+    }
     for (arguments, reason) in [
         (&["-"][..], "lot-needed"),
         (&["--lot", "WO-3", "-"], "lot-unknown"),
