@@ -65,7 +65,8 @@ pub struct Counts {
     pub scalar: u64,
     /// Signatures that were not valid on the lanes, and were verified again.
     pub asked_again: u64,
-    /// Of these, those that aws-lc-rs found valid: a fault of the lanes, or of the processor.
+    /// Of these, those that aws-lc-rs found valid and the lanes did not with all their formulas: a fault of the lanes, or of
+    /// the processor.
     pub disagreements: u64,
 }
 
@@ -158,11 +159,17 @@ impl Verifier {
         if let Some(lanes) = lanes {
             lanes.verify_own(items, verdicts, Exceptional::NotValid);
         }
-        self.settle(lanes.is_some(), verdicts, |i| {
+        let ask = |i: usize| {
             let (key, digest, signature) = &items[i];
             let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.as_sec1());
             aws_digest(digest)
                 .is_some_and(|digest| key.verify_digest(&digest, signature.as_fixed()).is_ok())
+        };
+        let Some(lanes) = lanes else {
+            return self.ask_for_all(verdicts, ask);
+        };
+        self.settle(verdicts, ask, |i, verdict| {
+            lanes.verify(&items[i..=i], verdict);
         });
     }
 
@@ -190,39 +197,59 @@ impl Verifier {
         if let Some((lanes, prepared)) = lanes {
             lanes.verify_with(prepared, items, verdicts, Exceptional::NotValid);
         }
-        self.settle(lanes.is_some(), verdicts, |i| {
+        let ask = |i: usize| {
             let (digest, signature) = &items[i];
             aws_digest(digest).is_some_and(|digest| {
                 key.scalar
                     .verify_digest_sig(&digest, signature.as_fixed())
                     .is_ok()
             })
+        };
+        let Some((lanes, prepared)) = lanes else {
+            return self.ask_for_all(verdicts, ask);
+        };
+        self.settle(verdicts, ask, |i, verdict| {
+            lanes.verify_prepared(prepared, &items[i..=i], verdict);
         });
     }
 
-    /// Asks aws-lc-rs for every verdict, or for those that the lanes did not find valid, and counts.
-    fn settle(&self, lanes_ran: bool, verdicts: &mut [bool], ask: impl Fn(usize) -> bool) {
-        let add = |counter: &AtomicU64, count: usize| {
-            counter.fetch_add(count as u64, Ordering::Relaxed);
-        };
-        let count = verdicts.len();
-        if !lanes_ran {
-            add(&self.counters.scalar, count);
-            for (i, verdict) in verdicts.iter_mut().enumerate() {
-                *verdict = ask(i);
-            }
-            return;
-        }
-        add(&self.counters.lanes_filled, count);
-        add(&self.counters.lanes_run, count.next_multiple_of(LANES));
+    /// Asks aws-lc-rs for every verdict.
+    fn ask_for_all(&self, verdicts: &mut [bool], ask: impl Fn(usize) -> bool) {
+        add(&self.counters.scalar, verdicts.len());
         for (i, verdict) in verdicts.iter_mut().enumerate() {
-            if !*verdict {
-                *verdict = ask(i);
-                add(&self.counters.asked_again, 1);
-                add(&self.counters.disagreements, usize::from(*verdict));
+            *verdict = ask(i);
+        }
+    }
+
+    /// Asks aws-lc-rs for the verdicts that the lanes did not find valid, and counts. `exact` has the lanes verify one
+    /// item with all their formulas.
+    fn settle(
+        &self,
+        verdicts: &mut [bool],
+        ask: impl Fn(usize) -> bool,
+        exact: impl Fn(usize, &mut [bool]),
+    ) {
+        add(&self.counters.lanes_filled, verdicts.len());
+        let lanes_run = verdicts.len().next_multiple_of(LANES);
+        add(&self.counters.lanes_run, lanes_run);
+        for (i, verdict) in verdicts.iter_mut().enumerate() {
+            if *verdict {
+                continue;
+            }
+            *verdict = ask(i);
+            add(&self.counters.asked_again, 1);
+            if *verdict {
+                // An exceptional case is no disagreement: the lanes had not said their last word.
+                let mut again = [false];
+                exact(i, &mut again);
+                add(&self.counters.disagreements, usize::from(!again[0]));
             }
         }
     }
+}
+
+fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
 }
 
 fn aws_digest(digest: &Digest) -> Option<AwsDigest> {

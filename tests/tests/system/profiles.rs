@@ -533,9 +533,13 @@ fn certificates_over_a_limit_of_size_are_refused_before_anything_is_reserved() {
         .map(|number| format!("URI:urn:{number:02}:{}", "x".repeat(2_028)))
         .collect();
     let names = format!("subjectAltName={}", names.join(","));
-    for (profile, subject, names) in [("tiny", "/CN=x", None), ("long", "/CN=x", Some(&names))] {
+    for (profile, names, expected) in [
+        ("tiny", None, (412, "certificate-too-large", "REWORK")),
+        // So many names never get as far.
+        ("long", Some(&names), (104, "over-limit", "REWORK")),
+    ] {
         let more = names.map_or(vec![], |names| vec!["-addext", names]);
-        let csr = request(&factory, P256, subject, &more);
+        let csr = request(&factory, P256, "/CN=x", &more);
         let before = engine.metrics().lost;
         let rejection = rejection(engine.issue(Request::new(csr, profile)));
         assert_eq!(
@@ -544,7 +548,7 @@ fn certificates_over_a_limit_of_size_are_refused_before_anything_is_reserved() {
                 rejection.reason(),
                 rejection.action().to_string().as_str()
             ),
-            (412, "certificate-too-large", "REWORK"),
+            expected,
             "{profile}: {rejection}"
         );
         assert_eq!(engine.metrics().lost, before);
