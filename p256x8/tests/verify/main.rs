@@ -3,7 +3,6 @@
 //! | module | what it shows |
 //! | --- | --- |
 //! | `wycheproof` | Project Wycheproof's verdicts |
-//! | `cavp` | NIST's verdicts; wants a file |
 //! | `random_samples` | aws-lc-rs's verdicts on random signatures, valid and mutated |
 //! | `edges` | aws-lc-rs's and a plain oracle's verdicts on signatures made to meet every exceptional case |
 //! | `positions` | a verdict is its own in every lane, at every place in a batch of any length |
@@ -15,7 +14,6 @@
 // All of this is test code; the exemption in clippy.toml sees only what is marked `#[test]`.
 #![allow(clippy::unwrap_used)]
 
-mod cavp;
 mod comparison;
 mod constructed;
 mod edges;

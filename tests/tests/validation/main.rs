@@ -3,6 +3,7 @@
 //!
 //! | module | what it shows |
 //! | --- | --- |
+//! | `cavp` | NIST's verdicts about P-256 signatures are the lanes' |
 //! | `certificates` | each single fault of a certificate is caught by its rule |
 //! | `ml_dsa` | certificates and requests of ML-DSA that pyca makes, as RFC 9881 has them |
 //! | `oracles` | what the engine issues passes pkilint, pyca, zlint, OpenSSL and GnuTLS |
@@ -15,6 +16,7 @@
 // All of this crate is test code; the exemption in clippy.toml sees only what is marked `#[test]`.
 #![allow(clippy::unwrap_used)]
 
+mod cavp;
 mod certificates;
 mod ml_dsa;
 mod oracles;

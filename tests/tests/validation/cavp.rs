@@ -1,17 +1,15 @@
-//! NIST's CAVP vectors of ECDSA verification (FIPS 186-3 SigVer), P-256. pyca's test vectors, which `tests/oracles/install.sh`
-//! brings, have the file. It is named to the test, which is ignored otherwise:
-//!
-//! ```text
-//! CAVP_SIGVER=$(find $PWD/target/oracles -path '*/ECDSA/FIPS_186-3/SigVer.rsp' -print -quit) \
-//!     cargo test --package p256x8 --test verify -- --ignored cavp
-//! ```
+//! NIST's CAVP vectors of ECDSA verification (FIPS 186-3 SigVer), P-256, of pyca's test vectors: verified on lanes, on the
+//! lanes in plain Rust and by aws-lc-rs.
 
 use std::fs;
 
 use aws_lc_rs::digest::{Algorithm, SHA224, SHA256, SHA384, SHA512, digest};
+use birthmark_tests::oracle::Oracles;
+use p256x8::{Digest, LaneVerifier, PublicKey, Signature, Verifier};
 
-use super::paths::PATHS;
-use super::sample::Sample;
+use crate::report;
+
+type Item = (PublicKey, Digest, Signature);
 
 /// Each line is `NAME = VALUE`.
 fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
@@ -38,10 +36,10 @@ fn algorithm(section: &str) -> Option<&'static Algorithm> {
     }
 }
 
-/// The samples of the file with their verdicts.
-fn read(file: &str) -> Vec<(Sample, bool)> {
+/// The signatures of the file with their verdicts.
+fn read(file: &str) -> Vec<(Item, bool)> {
     let (mut hash, mut numbers, mut message) = (None, Vec::new(), Vec::new());
-    let mut samples = Vec::new();
+    let mut items = Vec::new();
     for line in file.lines().map(str::trim) {
         if line.starts_with('[') {
             hash = algorithm(line);
@@ -54,28 +52,32 @@ fn read(file: &str) -> Vec<(Sample, bool)> {
         {
             numbers.extend(octets(digits, 32));
         } else if let Some((result, hash)) = value(line, "Result").zip(hash) {
-            let mut sample = Sample {
-                key: numbers[..65].try_into().unwrap(),
-                digest: [0; 32],
-                signature: numbers[65..].try_into().unwrap(),
-            };
             // A short digest is the number that it is; of a long one the first 32 octets count.
             let hashed = digest(hash, &message);
             let hashed = &hashed.as_ref()[..hashed.as_ref().len().min(32)];
-            sample.digest[32 - hashed.len()..].copy_from_slice(hashed);
-            samples.push((sample, result.starts_with('P')));
+            let mut number = [0; 32];
+            number[32 - hashed.len()..].copy_from_slice(hashed);
+            let key = PublicKey::from_sec1(&numbers[..65]).unwrap();
+            let signature = Signature::from_fixed(numbers[65..].try_into().unwrap());
+            items.push(((key, Digest(number), signature), result.starts_with('P')));
         }
     }
-    samples
+    items
 }
 
 #[test]
-#[ignore = "wants the path of CAVP's SigVer.rsp in CAVP_SIGVER"]
-fn cavp() {
-    let path = std::env::var_os("CAVP_SIGVER").unwrap();
-    let file = fs::read_to_string(path).unwrap();
-    let (samples, expected): (Vec<_>, Vec<bool>) = read(&file).into_iter().unzip();
-    assert_eq!(samples.len(), 60);
+fn nist_and_the_lanes_agree() {
+    let path = "asymmetric/ECDSA/FIPS_186-3/SigVer.rsp";
+    let file = fs::read_to_string(Oracles::get().vectors().join(path)).unwrap();
+    let (items, expected): (Vec<_>, Vec<bool>) = read(&file).into_iter().unzip();
+    assert_eq!(items.len(), 60);
     assert!(expected.contains(&true) && expected.contains(&false));
-    assert_eq!(PATHS.verdicts(&samples), expected);
+    for verifier in [Verifier::new(), Verifier::scalar()] {
+        assert_eq!(verifier.verify_batch(&items).as_slice(), expected);
+        assert_eq!(verifier.counts().disagreements, 0);
+    }
+    let mut verdicts = vec![false; items.len()];
+    LaneVerifier::portable().verify(&items, &mut verdicts);
+    assert_eq!(verdicts, expected);
+    report(format_args!("{} of NIST's P-256 signatures", items.len()));
 }
