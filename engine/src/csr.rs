@@ -321,15 +321,15 @@ pub(crate) fn parse_attributes<'a>(
     attributes: &Tlv<'a>,
 ) -> Result<RequestedExtensions<'a>, Rejection> {
     let mut seen: ArrayVec<&[u8], ATTRIBUTES_MAX> = ArrayVec::new();
-    let mut previous: &[u8] = &[];
+    let mut previous: Option<&[u8]> = None;
     let mut extensions = RequestedExtensions::default();
     let mut reader = attributes.reader();
     while !reader.is_empty() {
         let attribute = reader.expect(tag::SEQUENCE, "an attribute that is not a SEQUENCE")?;
-        if previous > attribute.encoding {
+        if previous.is_some_and(|previous| previous > attribute.encoding) {
             return Err(Rejection::Malformed("a SET out of order"));
         }
-        previous = attribute.encoding;
+        previous = Some(attribute.encoding);
         let mut fields = attribute.reader();
         let oid = fields
             .expect(tag::OID, "an attribute without a type")?

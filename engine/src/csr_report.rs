@@ -18,7 +18,7 @@ use crate::oid;
 use crate::profile::Profile;
 use crate::rejection::Rejection;
 use crate::requested_extensions::{RequestedExtension, RequestedExtensions};
-use crate::template::brings_serial;
+use crate::template::{FieldValues, brings_serial};
 use crate::validate::{check_data, check_issuer_key, check_no_ca, content};
 use crate::weak_key::{KnownBadKeys, check_known};
 
@@ -232,7 +232,8 @@ impl CsrReport {
             .serials()
             .filter(|_| !brings_serial(&request));
         let serial = proposed.map(|serials| serials.text(0));
-        let content = content(&request, policy.profile, policy.data, serial.as_deref());
+        let (profile, values) = (policy.profile, &mut FieldValues::new());
+        let content = content(&request, profile, policy.data, serial.as_deref(), values);
         self.find(content.map(drop));
     }
 }

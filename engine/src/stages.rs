@@ -139,7 +139,8 @@ impl Bench {
         let request = verify_batch(&Verifier::scalar(), vec![parsed])
             .pop()?
             .ok()?;
-        let (_, values) = content(&request, &self.profile, &self.data, None).ok()?;
+        let mut values = FieldValues::new();
+        content(&request, &self.profile, &self.data, None, &mut values).ok()?;
         Some(Verified { request, values })
     }
 

@@ -288,18 +288,21 @@ impl Fields {
         taken.next().is_some_and(|serial| serial) && taken.all(|serial| serial)
     }
 
-    /// Finds every field's value, each exactly once. `serial` is the number that is handed out to the request.
+    /// Finds every field's value, each exactly once, in place of what is in `values`. `serial` is the number that is
+    /// handed out to the request.
     pub(crate) fn values<'a>(
         &self,
         profile: &Profile,
         request: &VerifiedRequest<'a>,
         data: &'a BTreeMap<String, String>,
         serial: Option<&str>,
-    ) -> Result<FieldValues<'a>, Rejection> {
-        let values = self.sources.iter();
-        values
-            .map(|source| source.value(profile, request, data, serial))
-            .collect()
+        values: &mut FieldValues<'a>,
+    ) -> Result<(), Rejection> {
+        values.clear();
+        for source in &self.sources {
+            values.push(source.value(profile, request, data, serial)?);
+        }
+        Ok(())
     }
 }
 

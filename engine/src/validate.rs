@@ -63,7 +63,8 @@ pub(crate) fn validate<'a>(
     let key_fingerprint = request.key.fingerprint();
     check_issuer_key(&key_fingerprint, issuer)?;
     check_no_ca(request, profile)?;
-    let (content, mut values) = match content(request, profile, data, serial.text()) {
+    let mut values = FieldValues::new();
+    let content = match content(request, profile, data, serial.text(), &mut values) {
         Ok(content) => content,
         Err(rejection) => {
             if let Rejection::FieldValue { .. } = rejection {
@@ -128,28 +129,31 @@ pub(crate) struct Content {
     copied_names: Vec<u8>,
 }
 
-/// Names and other content, of a request whose key does. `serial` is the number that is handed out to it.
+/// Names and other content, of a request whose key does. `serial` is the number that is handed out to it. `values`
+/// takes what the profile's fields come to.
 pub(crate) fn content<'a>(
     request: &VerifiedRequest<'a>,
     profile: &Profile,
     data: &'a BTreeMap<String, String>,
     serial: Option<&str>,
-) -> Result<(Content, FieldValues<'a>), Rejection> {
-    let values = profile.fields.values(profile, request, data, serial)?;
+    values: &mut FieldValues<'a>,
+) -> Result<Content, Rejection> {
+    profile
+        .fields
+        .values(profile, request, data, serial, values)?;
     let mut text = String::new();
-    let subject = encode_subject(profile, &values, &mut text)?;
-    let identity = render_identity(profile, &values, &mut text)?;
-    let (alt_names, copied_names) = encode_alt_names(request, profile, &values, &mut text)?;
+    let subject = encode_subject(profile, values, &mut text)?;
+    let identity = render_identity(profile, values, &mut text)?;
+    let (alt_names, copied_names) = encode_alt_names(request, profile, values, &mut text)?;
     profile
         .requested
         .check_required(&request.extensions, &request.key, alt_names.as_deref())?;
-    let content = Content {
+    Ok(Content {
         identity,
         subject,
         alt_names,
         copied_names,
-    };
-    Ok((content, values))
+    })
 }
 
 /// Bounds on what the line adds, before any of it is looked at.

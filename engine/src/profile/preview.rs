@@ -13,7 +13,7 @@ use crate::hex;
 use crate::name::{AttributeType, Name, text};
 use crate::oid;
 use crate::rejection::Rejection;
-use crate::template::brings_serial;
+use crate::template::{FieldValues, brings_serial};
 use crate::validate::{Content, check_data, check_no_ca, content};
 
 impl Profile {
@@ -39,7 +39,8 @@ impl Profile {
         // Which number is free only the log knows: the first stands for it.
         let serials = self.serials().filter(|_| !brings_serial(&verified));
         let serial = serials.map(|serials| serials.text(0));
-        let (content, _) = content(&verified, self, data, serial.as_deref())?;
+        let values = &mut FieldValues::new();
+        let content = content(&verified, self, data, serial.as_deref(), values)?;
         let mut statements = vec![
             ("identity", content.identity.clone().unwrap_or_default()),
             ("key", verified.key.algorithm.name().to_owned()),
