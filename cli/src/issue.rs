@@ -6,6 +6,7 @@
 
 mod line;
 mod permits;
+mod source;
 mod summary;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,8 +14,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use birthmark_engine::record::Record;
@@ -27,14 +27,14 @@ use indicatif::ProgressBar;
 
 use crate::command::{CommandError, Exit};
 use crate::console::Console;
-use crate::devices::{DeviceData, DeviceItem, DeviceLists};
 use crate::events::Events;
 use crate::hsm;
-use crate::input::{InputError, InputItem, InputRejection, Inputs};
+use crate::input::InputRejection;
 use crate::interrupt::Interrupt;
 
 use line::Line;
 use permits::Permits;
+use source::{Asked, Item, Source, read_ahead};
 use summary::{End, Tally, exit, report};
 
 pub use permits::{PERMITS_MAX, PermitsError};
@@ -44,18 +44,11 @@ pub use permits::{PERMITS_MAX, PermitsError};
 /// output does not empty the engine.
 const WINDOWS_IN_ORDER: usize = 2;
 
-/// Requests read ahead of the engine. Enough that a slow disk does not show, and at 64 KiB each
-/// still only 16 MiB in the worst case.
-const READ_AHEAD: usize = 256;
-
 /// How often an idle run looks whether it was interrupted.
 const IDLE_CHECK: Duration = Duration::from_millis(100);
 
 /// Output buffer: some forty certificates. It is written out whenever the run would wait.
 const OUTPUT_BUFFER_BYTES: usize = 64 * 1024;
-
-/// What the one device of `--generate` without a list is called in the results.
-const ONE_DEVICE: &str = "device";
 
 /// What to issue, from the command line.
 #[derive(Clone, Debug)]
@@ -168,28 +161,6 @@ fn check_profile(station: &Station, name: &str) -> Result<(), CommandError> {
         name: name.to_owned(),
         known: names.join(", "),
     })
-}
-
-/// Where the run's requests come from.
-enum Source {
-    Requests(Inputs),
-    Devices(DeviceLists),
-    /// The one that `--data` describes.
-    OneDevice,
-}
-
-/// What an input asks for.
-#[derive(Clone)]
-enum Asked {
-    Csr(Vec<u8>),
-    /// A key that the engine makes, for a device with these values besides the run's.
-    Key(DeviceData),
-}
-
-/// One request as it was found.
-struct Item {
-    name: String,
-    asked: Result<Asked, InputRejection>,
 }
 
 /// A request whose result is not yet written.
@@ -464,43 +435,3 @@ impl<W: Write> Issuing<'_, W> {
 
 /// The reader has sent everything.
 struct InputsEnded;
-
-/// Starts the thread that reads the inputs. It ends when the receiver is dropped.
-fn read_ahead(source: Source) -> Receiver<Item> {
-    let (sender, receiver) = mpsc::sync_channel(READ_AHEAD);
-    thread::spawn(move || {
-        let send = |name, asked| match sender.send(Item { name, asked }) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        };
-        let _ = match source {
-            Source::Requests(inputs) => {
-                inputs.read(&mut |InputItem { name, request }| send(name, request.map(Asked::Csr)))
-            }
-            Source::Devices(lists) => {
-                lists.read(&mut |DeviceItem { name, data }| send(name, data.map(Asked::Key)))
-            }
-            Source::OneDevice => send(ONE_DEVICE.to_owned(), Ok(Asked::Key(DeviceData::default()))),
-        };
-    });
-    receiver
-}
-
-impl Source {
-    fn open(plan: &IssuePlan) -> Result<Source, InputError> {
-        Ok(match (plan.generate, plan.inputs.as_slice()) {
-            (false, inputs) => Source::Requests(Inputs::open(inputs)?),
-            (true, []) => Source::OneDevice,
-            (true, lists) => Source::Devices(DeviceLists::open(lists)?),
-        })
-    }
-
-    /// How many requests there are, where that is known.
-    fn len_known(&self) -> Option<u64> {
-        match self {
-            Source::Requests(inputs) => inputs.len_known(),
-            Source::Devices(_) => None,
-            Source::OneDevice => Some(1),
-        }
-    }
-}
