@@ -32,6 +32,8 @@ const URI: u8 = 0x86;
 const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
 const MICROSOFT: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x01, 0x0e];
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 const SERIAL_NUMBER: &[u8] = &[0x55, 0x04, 0x05];
 
 /// Octets that the frame around a filling may have. An ML-DSA-87 key and signature take twice as many.
@@ -274,13 +276,80 @@ fn unwanted() -> Vec<(&'static str, Vec<u8>)> {
 fn requested_uris(count: usize) -> Vec<Vec<u8>> {
     let uris = (1..=count).map(|number| {
         let last = if number == count { "Q" } else { "z" };
-        let uri = format!("urn:a{number:02}:{}{last}", "z".repeat(2000));
-        der(URI, uri.as_bytes())
+        format!("urn:a{number:02}:{}{last}", "z".repeat(2000))
     });
+    vec![asking_for(uris)]
+}
+
+/// These URIs in an extension request.
+fn asking_for(uris: impl Iterator<Item = String>) -> Vec<u8> {
+    let uris = uris.map(|uri| der(URI, uri.as_bytes()));
     let uris = der(SEQUENCE, &uris.collect::<Vec<_>>().concat());
     let names = [der(OID, SUBJECT_ALT_NAME), der(OCTET_STRING, &uris)].concat();
     let request = der(SEQUENCE, &der(SEQUENCE, &names));
-    vec![attribute(EXTENSION_REQUEST, &request)]
+    attribute(EXTENSION_REQUEST, &request)
+}
+
+/// As many octets of names as are looked at, each of them by all patterns of [`profile_of_tables`], and the largest
+/// attribute beside them. A requested name ends in one of `ends`, and the last pattern wants this to begin with an "a".
+fn many_names(algorithm: KeyAlgorithm, ends: [&str; 2]) -> Vec<u8> {
+    let mut request = Info::of(algorithm);
+    let organization = format!("urn:{}", letters(URI_BYTES, 1)).into_bytes();
+    let common_name = vec![b'b'; 255];
+    request.subject = name(
+        [(COMMON_NAME, common_name), (ORGANIZATION, organization)]
+            .into_iter()
+            .map(|(oid, text)| (oid.to_vec(), text)),
+    );
+    let uris = ends.into_iter().zip([2, 3]);
+    let uris = uris.map(|(end, seed)| format!("urn:{}{end}", letters(URI_BYTES - 7, seed)));
+    let filling = FILLING_BYTES - 2 * FRAME_BYTES;
+    // In this order, as a SET OF has them (X.690 §11.6).
+    request.attributes = vec![
+        asking_for(uris),
+        attribute(&[0x2a, 1], &der(OCTET_STRING, &vec![0; filling])),
+    ];
+    request.signed()
+}
+
+/// Letters of the longest URI behind its scheme.
+const URI_BYTES: usize = 2048 - "urn:".len();
+
+/// So many letters a and b in no order (Marsaglia's xorshift).
+fn letters(count: usize, mut seed: u64) -> String {
+    let letter = |_| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        if seed >> 40 & 1 == 0 { 'a' } else { 'b' }
+    };
+    (0..count).map(letter).collect()
+}
+
+/// The dearest profile that was found among those that load: patterns for all names that there may be. Those for requested
+/// names remember which of the last octets were an "a", so that text without order visits all rows of tables of 17 and 9 KB, which have
+/// all the octets that a profile's tables may have together.
+fn profile_of_tables() -> String {
+    let mut profile = "name = \"t\"\nbase = \"custom\"\nidentity = \"{csr.key.id}\"\n\
+        [validity]\nhours = 8\n[key]\nalgorithms = [\"p521\", \"rsa\"]\n\
+        [extensions]\nkey_usage = [\"digitalSignature\"]\n"
+        .to_owned();
+    for number in 0..16 {
+        profile += &format!(
+            "[[subject]]\noid = \"1.2.3.{number}\"\nstring = \"utf8\"\nvalue = \"{{csr.subject.CN}}\"\npattern = 'b*x?'\n\
+             [[subject_alt_name]]\ntype = \"uri\"\nvalue = \"{{csr.subject.O}}\"\npattern = 'urn:[ab]*x?'\n"
+        );
+    }
+    let patterns = (0..16).map(|number| match number {
+        0..12 => format!("'urn:[ab]*a[ab]{{7}}x{{{number}}}c'"),
+        12..15 => format!("'urn:[ab]*a[ab]{{6}}x{{{number}}}c'"),
+        _ => "'urn:[ab]*a[ab]{6}'".to_owned(),
+    });
+    let patterns = patterns.collect::<Vec<_>>().join(", ");
+    profile
+        + &format!(
+            "[requested_extensions.subject_alt_name]\npolicy = \"allow\"\nuri = [{patterns}]\n"
+        )
 }
 
 /// The `idevid` profile for all keys, with as many patterns for requested names as there may be, of which only the last fits.
@@ -312,6 +381,16 @@ fn hostile(c: &mut Criterion) {
     for (name, csr) in unwanted() {
         assert!(stages::verify_csr(&csr), "{name}");
         group.bench_function(name, |b| {
+            b.iter_custom(|times| cpu_time(times, || bench.refuses(black_box(&csr))));
+        });
+    }
+    let (bench, _) = ca.stages_of(&profile_of_tables()).unwrap();
+    for algorithm in [KeyAlgorithm::EcP521, KeyAlgorithm::Rsa4096] {
+        let (fits, differs) = ("abbbbbb", "bbbbbbb");
+        let csr = many_names(algorithm, [fits, differs]);
+        assert!(stages::verify_csr(&csr), "{algorithm}");
+        assert!(!bench.refuses(&many_names(algorithm, [fits, fits])));
+        group.bench_function(format!("URIs in the largest tables, {algorithm}"), |b| {
             b.iter_custom(|times| cpu_time(times, || bench.refuses(black_box(&csr))));
         });
     }

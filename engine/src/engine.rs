@@ -14,7 +14,7 @@ use crate::checkpoint::LogKey;
 use crate::claims::Claims;
 use crate::device_key::{DeviceKeys, DeviceKeysOpenError, SealedStation};
 use crate::fault::Fault;
-use crate::index_keys::record_keys;
+use crate::index_keys::RecordKeyExtractor;
 use crate::issuer::{Issuer, IssuerError};
 use crate::lots::{LotBook, Lots};
 use crate::metrics::Metrics;
@@ -233,7 +233,7 @@ impl Engine {
         let log = Log::open(
             &log_directory,
             log_options,
-            Arc::new(record_keys),
+            Arc::new(RecordKeyExtractor),
             Arc::new(log_key),
             relay.clone(),
         )?;

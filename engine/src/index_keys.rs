@@ -1,6 +1,6 @@
 //! The log's key spaces: what a record claims for ever, what a request asks for, and serial numbers.
 
-use birthmark_log::{ExtractError, IndexKey, RecordKeys, SECOND_SLOT};
+use birthmark_log::{ExtractError, IndexKey, KeyExtractor, RecordKeys, SECOND_SLOT};
 
 use crate::audit::certificate_serial;
 use crate::key::sha256;
@@ -20,6 +20,24 @@ pub(crate) const LOT_SLOT: usize = SECOND_SLOT;
 
 /// [`KIND_OFFICER`] as records that are not decoded carry it.
 const KIND_OFFICER_ACT: u64 = KIND_OFFICER as u64;
+
+/// Which keys [`record_keys`] finds: 1 has the serial number and the place in a lot besides key and identity. It is raised with
+/// every change of what is found or of how it is derived; the test `the_version_of_the_keys_is_raised_when_they_change` notices.
+const KEYS_VERSION: u32 = 1;
+
+/// [`record_keys`] with its version, as the log takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordKeyExtractor;
+
+impl KeyExtractor for RecordKeyExtractor {
+    fn keys(&self, record: &[u8]) -> Result<RecordKeys, ExtractError> {
+        record_keys(record)
+    }
+
+    fn version(&self) -> u32 {
+        KEYS_VERSION
+    }
+}
 
 /// The index keys of a record. They come from the record alone, domains included: what a device was issued
 /// stays claimed whatever becomes of its profile.
@@ -129,4 +147,72 @@ pub(crate) fn lot_index_key(lot_digest: &[u8; 32], number: u64) -> IndexKey {
     place[1..33].copy_from_slice(lot_digest);
     place[33..].copy_from_slice(&number.to_be_bytes());
     IndexKey(sha256(&place))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::hex;
+    use crate::record::{DATA_IDENTITY_DOMAIN, DATA_KEY_DOMAIN, DATA_LOT_NUMBER, LostRecord};
+
+    /// Serial number 0x00abcd in as little of a certificate as it is found in.
+    const CERTIFICATE: [u8; 14] = [
+        0x30, 0x0c, 0x30, 0x0a, 0xa0, 3, 2, 1, 2, 2, 3, 0, 0xab, 0xcd,
+    ];
+
+    /// All keys of records with everything that there are keys of, in and out of domains.
+    fn sample() -> Vec<u8> {
+        let issued = |data: BTreeMap<&str, &str>| {
+            let record = IssuedRecord {
+                time_ms: 0,
+                issuer: &[1; 20],
+                profile: "idevid",
+                profile_digest: &[2; 32],
+                lot: Some("lot-7"),
+                requester: None,
+                request_id: &[3; 32],
+                key_fingerprint: &[4; 32],
+                identity: Some("Sn-1"),
+                replaces: None,
+                data,
+                certificate: &CERTIFICATE,
+            };
+            record.encode()
+        };
+        let in_domains = [(DATA_KEY_DOMAIN, "keys"), (DATA_IDENTITY_DOMAIN, "devices")];
+        let lost = LostRecord {
+            time_ms: 0,
+            issuer: &[1; 20],
+            serial: &[5; 16],
+            tbs_digest: &[6; 32],
+        };
+        let records = [
+            issued(BTreeMap::from([(DATA_LOT_NUMBER, "9")])),
+            issued(BTreeMap::from(in_domains)),
+            lost.encode(),
+        ];
+        let keys = records
+            .iter()
+            .flat_map(|record| record_keys(record).unwrap());
+        let mut all = Vec::new();
+        for key in keys {
+            all.push(u8::from(key.is_some()));
+            all.extend(key.map(|key| key.0).unwrap_or_default());
+        }
+        all
+    }
+
+    #[test]
+    fn the_version_of_the_keys_is_raised_when_they_change() {
+        // Other keys than these? Raise KEYS_VERSION too: indexes on disks have the old ones.
+        assert_eq!(
+            (KEYS_VERSION, hex::encode(&sha256(&sample())).as_str()),
+            (
+                1,
+                "5c239e4ccec47800dacdeb67e0c89ce3c96e49e751ca1c08c19f0713d025523c"
+            )
+        );
+    }
 }

@@ -39,7 +39,7 @@ pub(crate) use alt_names::AltNameForm;
 pub use explain::Statement;
 pub(crate) use extensions::{StaticValue, static_values};
 pub(crate) use names::SubjectAttribute;
-pub(crate) use pattern::Pattern;
+pub(crate) use pattern::{Pattern, PatternTables};
 pub(crate) use raw::RawSerial;
 pub use ready::{READY_MADE, ReadyMade};
 pub(crate) use requested::RequestedPolicy;

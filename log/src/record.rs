@@ -99,6 +99,12 @@ pub trait KeyExtractor: Send + Sync {
     /// When the record cannot be read. An append is refused for this item alone; at open it
     /// stops the start.
     fn keys(&self, record: &[u8]) -> Result<RecordKeys, ExtractError>;
+
+    /// Raised with every release that finds other keys in a record than the one before. The index on the disk says which
+    /// version it has; one of another version is made anew when the log is opened. 0 stands for all from before there were versions.
+    fn version(&self) -> u32 {
+        0
+    }
 }
 
 impl<F> KeyExtractor for F

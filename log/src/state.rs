@@ -191,4 +191,8 @@ impl RecordSource for Source {
             read => Ok(leaf_hash(&read?).0),
         }
     }
+
+    fn keys_version(&self) -> u32 {
+        self.keys.version()
+    }
 }

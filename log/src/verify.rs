@@ -158,7 +158,7 @@ impl State {
         let signed = signed_checkpoint(&**storage, dir, verification.vkey)?;
         let size = signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
         let index = match verification.keys {
-            Some(_) => verify_index(&**storage, dir)?,
+            Some(keys) => verify_index(&**storage, dir, keys.version())?,
             None => None,
         };
         Ok(State {
@@ -274,14 +274,18 @@ fn signed_checkpoint(
 }
 
 /// Reads the files of the index; again when a writer has merged them meanwhile.
-fn verify_index(storage: &dyn Storage, dir: &Path) -> Result<Option<index::Verified>, VerifyError> {
+fn verify_index(
+    storage: &dyn Storage,
+    dir: &Path,
+    keys_version: u32,
+) -> Result<Option<index::Verified>, VerifyError> {
     for _ in 1..WALK_TRIES {
-        match index::verify(storage, &index_dir(dir)) {
+        match index::verify(storage, &index_dir(dir), keys_version) {
             Err(_) if has_writer(storage, dir) => thread::sleep(WALK_AGAIN_AFTER),
             verified => return verified,
         }
     }
-    index::verify(storage, &index_dir(dir))
+    index::verify(storage, &index_dir(dir), keys_version)
 }
 
 /// The index must hold the keys of the records that it covers, and nothing else. That cannot be told

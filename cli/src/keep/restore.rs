@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use birthmark_engine::record::Record;
-use birthmark_engine::{Configuration, Issuer, LogKey, record_keys, verify_issued};
+use birthmark_engine::{Configuration, Issuer, LogKey, RecordKeyExtractor, verify_issued};
 use birthmark_hsm::KeyAlgorithm;
 use birthmark_log::keep::{RestorePlan, RestoreReport, restore};
 use birthmark_log::tlog::{CheckpointSigner, VerifierKey};
@@ -135,7 +135,7 @@ fn make(
     let plan = RestorePlan {
         old_key: &old.key,
         signer: Arc::new(LogKey::read(&files.key, origin)?),
-        keys: Arc::new(record_keys),
+        keys: Arc::new(RecordKeyExtractor),
         record: Some(&check),
         options: Options {
             accept_clock: arguments.accept_clock,

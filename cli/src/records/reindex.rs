@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use birthmark_engine::record_keys;
+use birthmark_engine::RecordKeyExtractor;
 use birthmark_log::LogReader;
 
 use super::log_directory;
@@ -21,7 +21,7 @@ pub fn reindex(dir: &Path, console: &mut Console<'_>) -> Result<Exit, CommandErr
     let total = LogReader::open(&dir)?.len();
     let bar = console.bar("indexing", "records", Some(total));
     let start = Instant::now();
-    let indexed = birthmark_log::reindex(&dir, Arc::new(record_keys), &mut |records| {
+    let indexed = birthmark_log::reindex(&dir, Arc::new(RecordKeyExtractor), &mut |records| {
         bar.set_position(records);
     });
     bar.finish_and_clear();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use birthmark_engine::record::Record;
-use birthmark_engine::{AuditError, Configuration, Issuer, record_keys, verify_issued};
+use birthmark_engine::{AuditError, Configuration, Issuer, RecordKeyExtractor, verify_issued};
 use birthmark_log::tlog::VerifierKey;
 use birthmark_log::{
     ExtractError, LogReader, Progress, RecordIndex, Verification, VerifyError, VerifyReport,
@@ -113,7 +113,7 @@ impl Audit<'_> {
             bar.set_position(progress.records);
         };
         let verification = Verification {
-            keys: Some(&record_keys),
+            keys: Some(&RecordKeyExtractor),
             vkey: self.vkey,
             record: self.issuers.is_some().then_some(&sound),
             threads: self.threads,

@@ -10,7 +10,7 @@ use toml::value::{Datetime, Offset};
 
 use super::{Devices, LOT_BYTES_MAX, LOT_QUANTITY_MAX, LOTS_MAX, Lot, LotSerials, LotsError};
 use crate::profile::locate::{self, Checked, Fault, fault};
-use crate::profile::{Pattern, RawSerial, check_serials};
+use crate::profile::{PatternTables, RawSerial, check_serials};
 
 /// Octets of one lot's file. Real ones have under 1,000.
 pub(super) const LOT_FILE_BYTES_MAX: usize = 64 * 1024;
@@ -184,7 +184,9 @@ fn check_devices(raw: RawLotSerial, folder: &Path) -> Checked<Devices> {
     } = raw;
     match pattern {
         Some(pattern) if from.is_none() && to.is_none() && list.is_none() => {
-            Pattern::new("serial.pattern", &pattern).map(Devices::Pattern)
+            PatternTables::default()
+                .pattern("serial.pattern", &pattern)
+                .map(Devices::Pattern)
         }
         Some(_) => fault("serial", "needs from and to, or list, or pattern"),
         None => check_serials(&RawSerial { from, to, list }, folder).map(Devices::Serials),

@@ -8,6 +8,7 @@ use super::extensions::{Extensions, check_extensions};
 use super::key_usage;
 use super::locate::{Checked, Fault, fault};
 use super::names::{NameReader, SubjectAttribute, ValueForm};
+use super::pattern::PatternTables;
 use super::raw::{RawKey, RawPolicy, RawProfile};
 use super::requested::{RequestedPolicy, check_requested};
 use super::rules::{CertificateRules, MatterIdsRule, Presence};
@@ -37,9 +38,11 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32], folder: &Path) -> Checked
     let reissue = check_reissue(raw.reissue.as_deref())?;
     let key = check_key(raw.base, &raw.key)?;
     let (mut fields, mut warnings) = (Fields::default(), Vec::new());
+    let mut patterns = PatternTables::default();
     let mut reader = NameReader {
         fields: &mut fields,
         warnings: &mut warnings,
+        patterns: &mut patterns,
     };
     let identity_text = identity_text(&raw);
     let serials = serials_of(&raw, folder)?;
@@ -65,7 +68,8 @@ pub(super) fn check(raw: RawProfile, digest: [u8; 32], folder: &Path) -> Checked
         );
     }
     let has_names = !alt_names.is_empty();
-    let requested = check_requested(&raw.requested_extensions, &extensions, has_names)?;
+    let wishes = &raw.requested_extensions;
+    let requested = check_requested(wishes, &extensions, has_names, &mut patterns)?;
     let residency = raw.base.rules().residency;
     let generated_key = check_generated_key(&raw, &key.algorithms, reissue, &fields)?;
     warnings.extend(unproven_residency(residency, &extensions));

@@ -3,7 +3,7 @@
 
 use super::alt_names::{AltName, AltNameForm, registered_id};
 use super::locate::{Checked, Fault, fault};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, PatternTables};
 use super::raw::{AltNameType, RawAltName, RawHardwareModuleName, RawProfile, RawSubjectAttribute};
 use crate::der::tag;
 use crate::der::writer::Writer;
@@ -140,6 +140,7 @@ fn check_matter_ids(text: &str, product: bool) -> Result<(), &'static str> {
 pub(super) struct NameReader<'a> {
     pub(super) fields: &'a mut Fields,
     pub(super) warnings: &'a mut Vec<String>,
+    pub(super) patterns: &'a mut PatternTables,
 }
 
 impl NameReader<'_> {
@@ -147,6 +148,12 @@ impl NameReader<'_> {
         self.fields
             .template(text)
             .or_else(|error| fault(key, error.to_string()))
+    }
+
+    fn pattern(&mut self, key: &str, written: Option<&str>) -> Checked<Option<Pattern>> {
+        written
+            .map(|text| self.patterns.pattern(key, text))
+            .transpose()
     }
 
     /// `forms` gives what an attribute's value must look like, by its name.
@@ -166,7 +173,7 @@ impl NameReader<'_> {
                 kind,
                 oid,
                 value: self.template(&key("value"), &entry.value)?,
-                pattern: pattern(&key("pattern"), entry.pattern.as_deref())?,
+                pattern: self.pattern(&key("pattern"), entry.pattern.as_deref())?,
                 form: ValueForm::Any,
                 encoded: None,
             };
@@ -250,7 +257,7 @@ impl NameReader<'_> {
         let mut name = AltName {
             form,
             value: self.template(value_key, value)?,
-            pattern: pattern(pattern_key, written)?,
+            pattern: self.pattern(pattern_key, written)?,
             encoded: None,
         };
         if let Some(constant) = name.value.constant() {
@@ -320,10 +327,6 @@ fn attribute_kind(
         }
         _ => fault(key("type"), "an attribute has either a type or an oid"),
     }
-}
-
-fn pattern(key: &str, written: Option<&str>) -> Checked<Option<Pattern>> {
-    written.map(|text| Pattern::new(key, text)).transpose()
 }
 
 /// Puts a key before what is wrong with its value.

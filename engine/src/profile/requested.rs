@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::alt_names::AltNameForm;
 use super::extensions::Extensions;
 use super::locate::{Checked, fault};
-use super::pattern::Pattern;
+use super::pattern::{Pattern, PatternTables};
 use super::raw::{RawPolicy, RawRequested};
 use crate::der::tag;
 use crate::der::writer::Writer;
@@ -19,8 +19,8 @@ use crate::requested_extensions::RequestedExtensions;
 /// Patterns of one kind of name.
 const PATTERNS_MAX: usize = 16;
 
-/// Octets of all requested names that are held against patterns: twice the longest URI. Each octet is looked at once by each
-/// of up to 16 patterns, 64 KiB of them for milliseconds. Devices ask for one to four names of under 100 octets.
+/// Octets of all requested names that are held against patterns: twice the longest URI. Each of up to 16 patterns takes a step
+/// for each octet. Devices ask for one to four names of under 100 octets.
 const REQUESTED_NAMES_BYTES_MAX: usize = 4_096;
 
 /// Extensions by the names that profiles give them.
@@ -227,6 +227,7 @@ pub(super) fn check_requested(
     raw: &BTreeMap<String, RawRequested>,
     extensions: &Extensions,
     has_alt_names: bool,
+    tables: &mut PatternTables,
 ) -> Checked<RequestedPolicy> {
     let mut policy = RequestedPolicy::default();
     for (name, rule) in raw {
@@ -257,10 +258,10 @@ pub(super) fn check_requested(
             }),
             RawPolicy::Allow if oid == oid::SUBJECT_ALT_NAME && any_pattern => {
                 policy.names = Some(AllowedNames {
-                    dns: patterns_of(&key, "dns", &rule.dns)?,
-                    uri: patterns_of(&key, "uri", &rule.uri)?,
-                    ip: patterns_of(&key, "ip", &rule.ip)?,
-                    email: patterns_of(&key, "email", &rule.email)?,
+                    dns: patterns_of(tables, &key, "dns", &rule.dns)?,
+                    uri: patterns_of(tables, &key, "uri", &rule.uri)?,
+                    ip: patterns_of(tables, &key, "ip", &rule.ip)?,
+                    email: patterns_of(tables, &key, "email", &rule.email)?,
                 });
             }
             RawPolicy::Allow if oid == oid::SUBJECT_ALT_NAME => {
@@ -277,13 +278,18 @@ pub(super) fn check_requested(
     Ok(policy)
 }
 
-fn patterns_of(key: &str, kind: &str, list: &[String]) -> Checked<Vec<Pattern>> {
+fn patterns_of(
+    tables: &mut PatternTables,
+    key: &str,
+    kind: &str,
+    list: &[String],
+) -> Checked<Vec<Pattern>> {
     if list.len() > PATTERNS_MAX {
         return fault(format!("{key}.{kind}"), "has more than 16 patterns");
     }
     let numbered = list.iter().enumerate();
     numbered
-        .map(|(number, text)| Pattern::new(&format!("{key}.{kind}[{number}]"), text))
+        .map(|(number, text)| tables.pattern(&format!("{key}.{kind}[{number}]"), text))
         .collect()
 }
 
@@ -345,7 +351,7 @@ mod tests {
             required: Vec::new(),
             names: Some(AllowedNames {
                 dns: Vec::new(),
-                uri: vec![Pattern::new("k", "urn:a:z+").unwrap()],
+                uri: vec![PatternTables::default().pattern("k", "urn:a:z+").unwrap()],
                 ip: Vec::new(),
                 email: Vec::new(),
             }),

@@ -24,6 +24,11 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When the record cannot be read.
     fn digest(&self, record: RecordIndex) -> Result<[u8; 32], ReadError>;
+
+    /// Version of the keys.
+    fn keys_version(&self) -> u32 {
+        0
+    }
 }
 
 /// The index.
@@ -110,7 +115,7 @@ impl IndexAccess {
 /// # Errors
 /// Names the first damage.
 pub fn verify(storage: &dyn Storage, dir: &Path) -> Result<Option<Verified>, VerifyError> {
-    let verified = super::verify(storage, dir)?;
+    let verified = super::verify(storage, dir, 0)?;
     Ok(verified.map(|verified| {
         let sums = verified.sums.map(|sum| (sum.count, sum.sum));
         (verified.watermark, sums)
@@ -144,5 +149,9 @@ impl RecordSource for SourceOf {
 
     fn digest(&self, record: RecordIndex) -> Result<[u8; 32], ReadError> {
         self.0.digest(record)
+    }
+
+    fn keys_version(&self) -> u32 {
+        self.0.keys_version()
     }
 }

@@ -50,8 +50,8 @@ pub(crate) use verify::{Verified, verify};
 use asked::Places;
 use shared::{Shared, Snapshot, count};
 
-/// The records below are in the index on the disk: a start reads the later ones only. 0 when there is no
-/// index that can be read.
+/// The records below are in the index on the disk: a start reads the later ones only, unless it looks for other keys than the
+/// index has. 0 when there is no index that can be read.
 pub(crate) fn watermark_on_disk(storage: &dyn Storage, dir: &Path) -> Result<u64, PathError> {
     let manifest = files::read_manifest(storage, dir)?.and_then(Result::ok);
     Ok(manifest.map_or(0, |manifest| manifest.watermark))
@@ -66,6 +66,9 @@ pub(crate) trait RecordSource: Send + Sync {
 
     /// The leaf hash of a record.
     fn digest(&self, record: RecordIndex) -> Result<[u8; 32], ReadError>;
+
+    /// Which keys a record has: an index of another version lacks some, or has others.
+    fn keys_version(&self) -> u32;
 }
 
 /// The index. Any thread looks up; one thread at a time inserts.
@@ -99,7 +102,7 @@ pub struct IndexMetrics {
 impl Index {
     /// Opens the index in `dir` of a log with `len` records, or begins an empty one.
     ///
-    /// What is missing, damaged, or of another log is removed; [`Opened::watermark`] says from
+    /// What is missing, damaged, of another log or of other keys is removed; [`Opened::watermark`] says from
     /// which record on the caller has to insert, and [`Opened::discarded`] why.
     ///
     /// # Errors

@@ -132,8 +132,15 @@ fn find(
     Ok(found)
 }
 
-/// Why this index is not of this log, if it is not.
+/// Why this index is not of this log and its keys, if it is not.
 fn is_foreign(manifest: &Manifest, len: u64, source: &dyn RecordSource) -> Option<String> {
+    if manifest.keys_version != source.keys_version() {
+        return Some(format!(
+            "the index has the keys of version {}, and this release looks for those of version {}",
+            manifest.keys_version,
+            source.keys_version()
+        ));
+    }
     let watermark = manifest.watermark;
     if watermark > len {
         return Some(format!(

@@ -26,13 +26,18 @@ pub(crate) struct Verified {
 }
 
 /// Reads all files of the index in `dir`: checksums, the order of the entries, and that each entry
-/// is found through fences and filter. `None` when there is no index yet.
+/// is found through fences and filter. `None` when there is no index yet, or one of other keys, which the next start makes anew.
 ///
 /// # Errors
 /// [`VerifyError::Index`] names the first damage.
-pub(crate) fn verify(storage: &dyn Storage, dir: &Path) -> Result<Option<Verified>, VerifyError> {
+pub(crate) fn verify(
+    storage: &dyn Storage,
+    dir: &Path,
+    keys_version: u32,
+) -> Result<Option<Verified>, VerifyError> {
     let manifest = match files::read_manifest(storage, dir) {
         Ok(None) => return Ok(None),
+        Ok(Some(Ok(manifest))) if manifest.keys_version != keys_version => return Ok(None),
         Ok(Some(Ok(manifest))) => manifest,
         Ok(Some(Err(detail))) => {
             return Err(VerifyError::Index(IndexDamage {

@@ -400,6 +400,7 @@ impl Worker {
                 [0; 32]
             },
             next_run: self.next_run,
+            keys_version: self.shared.source.keys_version(),
             runs: snapshot.runs.iter().map(run).collect(),
         })
     }

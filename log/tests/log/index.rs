@@ -41,6 +41,7 @@ pub(crate) struct World {
     pub(crate) unreadable: Arc<Mutex<Vec<u64>>>,
     /// Another log with the same keys has other leaf hashes.
     pub(crate) salt: u8,
+    pub(crate) keys_version: u32,
 }
 
 impl World {
@@ -169,6 +170,10 @@ impl Source for World {
         let mut digest = [self.salt; 32];
         digest[..8].copy_from_slice(&at.0.to_le_bytes());
         Ok(digest)
+    }
+
+    fn keys_version(&self) -> u32 {
+        self.keys_version
     }
 }
 

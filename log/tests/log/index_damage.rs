@@ -1,12 +1,17 @@
 //! The index by itself: damaged files, files of another log, records that cannot be read.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use birthmark_log::bench_access::{Limits, verify};
-use birthmark_log::{ReadError, RecordIndex, VerifyError};
+use birthmark_log::bench_access::{Limits, verify as verify_index};
+use birthmark_log::{
+    DiskStorage, ExtractError, KeyExtractor, Log, Options, ReadError, RecordIndex, RecordKeys,
+    Storage, Verification, VerifyError, reindex, verify,
+};
 
 use crate::index::{DIR, World, key, settle, tiny, wait_for};
-use crate::rig::Random;
+use crate::keep_archive::issue_many;
+use crate::rig::{Random, keys, open_dir, options, signer};
 use crate::sim::Sim;
 
 #[test]
@@ -32,7 +37,7 @@ fn a_flipped_bit_gives_an_error_or_the_right_answer() {
             let sim = sim.copy();
             sim.flip(&path, at, 1 << (at % 8));
             let about = format!("{} byte {at}", path.display());
-            match verify(&sim, Path::new(DIR)) {
+            match verify_index(&sim, Path::new(DIR)) {
                 Err(VerifyError::Index(damage)) => assert_eq!(damage.file, path, "{about}"),
                 other => panic!("{about}: {other:?}"),
             }
@@ -229,4 +234,87 @@ fn a_record_that_cannot_be_read_is_an_error_and_not_an_absence() {
         Err(ReadError::NoSuchSpace { space: 3 })
     ));
     assert!(index.find_batch(3, &[key(0, 1)])[0].is_err());
+}
+
+#[test]
+fn an_index_of_other_keys_is_made_anew() {
+    let random = &mut Random(11);
+    let limits = Limits {
+        memtable_entries: 100,
+        tail_at_close: 0,
+        ..tiny(random)
+    };
+    let (sim, mut world) = (Sim::default(), World::default());
+    let index = world.open(&sim, &limits).0;
+    index.insert(&world.grow(300, random));
+    index.close().unwrap();
+    drop(index);
+    for version in [1, 2, 1] {
+        world.keys_version = version;
+        let (index, watermark, discarded) = world.open(&sim, &limits);
+        let reason = discarded.unwrap();
+        assert!(
+            reason.contains(&format!("looks for those of version {version}")),
+            "{reason}"
+        );
+        assert_eq!(watermark, 0);
+        index.insert(&world.from(0));
+        index.close().unwrap();
+        drop(index);
+        let (index, watermark, discarded) = world.open(&sim, &limits);
+        assert_eq!((watermark, discarded), (300, None));
+        assert_eq!(world.check(&index, "made anew"), 0);
+        index.close().unwrap();
+    }
+}
+
+/// A release that finds the second key of a record, or the one before it, which does not.
+struct Release(u32);
+
+impl KeyExtractor for Release {
+    fn keys(&self, record: &[u8]) -> Result<RecordKeys, ExtractError> {
+        let mut keys = keys(record)?;
+        if self.0 == 0 {
+            keys[1] = None;
+        }
+        Ok(keys)
+    }
+
+    fn version(&self) -> u32 {
+        self.0
+    }
+}
+
+#[test]
+fn a_later_release_finds_its_keys_in_old_records() {
+    // So many that an index is written to the disk.
+    const RECORDS: u64 = 70_000;
+    let outer = tempfile::tempdir().unwrap();
+    let dir = outer.path().join("log");
+    let disk: Arc<dyn Storage> = Arc::new(DiskStorage);
+    let options = Options {
+        segment_bytes: 8 << 20,
+        ..options(Arc::clone(&disk))
+    };
+    Log::create(&dir).unwrap();
+    let (log, answers) = open_dir(&dir, options.clone()).unwrap();
+    issue_many(&log, &answers, 0..RECORDS);
+    log.close().unwrap();
+    reindex(&dir, Arc::new(Release(0)), &mut |_| {}).unwrap();
+    let indexed = |release| {
+        let verification = Verification {
+            keys: Some(&Release(release)),
+            ..Verification::default()
+        };
+        verify(&dir, &verification).unwrap().indexed
+    };
+    // The later release does not take the older one's index for a damaged one.
+    assert_eq!((indexed(0), indexed(1)), (RECORDS, 0));
+    let log = Log::open(&dir, options, Arc::new(Release(1)), signer(), answers).unwrap();
+    for ticket in (0..RECORDS).step_by(997) {
+        let found = log.find(1, &crate::rig::key(1, ticket)).unwrap();
+        assert!(found.is_some(), "the second key of {ticket}");
+    }
+    let reason = log.recovery().index_discarded.clone().unwrap();
+    assert!(reason.contains("the keys of version 0"), "{reason}");
 }

@@ -359,7 +359,7 @@ impl Drop for StopAtEnd<'_> {
 const INDEXED: u64 = 70_000;
 
 /// Many at once.
-fn issue_many(log: &Log, answers: &Answers, tickets: std::ops::Range<u64>) {
+pub(crate) fn issue_many(log: &Log, answers: &Answers, tickets: std::ops::Range<u64>) {
     for first in tickets.clone().step_by(500) {
         let chunk = first..tickets.end.min(first + 500);
         log.reserve(chunk.clone().map(|t| reservation(t, 60)).collect());

@@ -6,7 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use birthmark_engine::{CloseError, Engine, IssueStatus, OpenError, Request, Station, record_keys};
+use birthmark_engine::{
+    CloseError, Engine, IssueStatus, OpenError, RecordKeyExtractor, Request, Station,
+};
 use birthmark_log::{Verification, VerifyError, VerifyReport};
 
 use crate::binary::{assert_code, birthmark, error_line};
@@ -121,7 +123,7 @@ fn used_bytes(segment: &Path) -> u64 {
 /// As `birthmark log verify` does it: every record can be read, too.
 fn verify(log: &Path) -> Result<VerifyReport, VerifyError> {
     let verification = Verification {
-        keys: Some(&record_keys),
+        keys: Some(&RecordKeyExtractor),
         ..Verification::default()
     };
     birthmark_log::verify(log, &verification)

@@ -186,6 +186,21 @@ const SUBJECTS: &[Case] = &[
         "pattern",
         "subject[0].pattern",
     ),
+    // Matching it could cost too much.
+    (
+        "ldevid",
+        "\"Example Owner\"",
+        "\"{data.x}\"\npattern = '.*[0-9].{12}'",
+        "pattern",
+        "subject[0].pattern",
+    ),
+    (
+        "tls-server",
+        "[validity]",
+        "[requested_extensions.subject_alt_name]\npolicy = \"allow\"\nuri = [\n  'urn:[ab]*a[ab]{10}xc',\n  'urn:[ab]*a[ab]{10}xxc',\n  'urn:c',\n]\n[validity]",
+        "  'urn:[ab]*a[ab]{10}xxc'",
+        "requested_extensions.subject_alt_name.uri[1]",
+    ),
     (
         "matter-dac",
         "\"FFF1\"",
