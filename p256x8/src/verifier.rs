@@ -12,6 +12,8 @@ use crate::batch::Exceptional;
 use crate::input::{Digest, PublicKey, Signature};
 use crate::lane_verifier::{LaneVerifier, PreparedKey};
 use crate::lanes::LANES;
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::ifma::{Features, Ifma};
 
 /// Fewer items than this, each with a key of its own, go to aws-lc-rs: eight lanes, however few are filled, cost about as
 /// much as one and a half verifications there. With a prepared key the lanes pay from one on.
@@ -98,20 +100,27 @@ impl Verifier {
     #[must_use]
     pub fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
-        let lanes = crate::Ifma::detect().map(LaneVerifier::new);
+        let verifier = Self::among(Features::ALL);
         #[cfg(not(target_arch = "x86_64"))]
-        let lanes = None;
-        Self {
-            lanes,
-            counters: Counters::default(),
-        }
+        let verifier = Self::scalar();
+        verifier
+    }
+
+    /// As [`Self::new`] on a processor that shows these features and no others.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn among(shown: Features) -> Self {
+        Self::with(Ifma::detect_among(shown).map(LaneVerifier::new))
     }
 
     /// With aws-lc-rs alone.
     #[must_use]
     pub fn scalar() -> Self {
+        Self::with(None)
+    }
+
+    fn with(lanes: Option<LaneVerifier>) -> Self {
         Self {
-            lanes: None,
+            lanes,
             counters: Counters::default(),
         }
     }
