@@ -43,6 +43,8 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	cargo clippy --package p256x8 --no-default-features --target-dir target/no-std -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --package p256x8 --no-default-features --no-deps --target-dir target/no-std
 	@if cargo deny --version >/dev/null 2>&1; then \
 		cargo deny --offline check bans licenses sources; \
 	else \

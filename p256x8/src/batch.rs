@@ -83,6 +83,7 @@ pub(crate) enum Exceptional {
     Exact,
     /// It counts as not valid: somebody else is asked for every signature that is not. Signatures that meet such a case can be made
     /// on purpose, for a prepared key by anybody, and the complete formulas cost ten times as much there.
+    #[cfg(feature = "std")]
     NotValid,
 }
 

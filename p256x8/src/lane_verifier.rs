@@ -74,7 +74,7 @@ impl LaneVerifier {
     }
 
     /// Verifies each item and writes its verdict: true for a valid signature. Any number of items; they go through in
-    /// chunks of 64, in groups of eight lanes. What has no counterpart in the other slice is left alone.
+    /// chunks of 64, in groups of eight lanes. What has no counterpart in the other slice is left alone. Nothing is allocated.
     pub fn verify(&self, items: &[(PublicKey, Digest, Signature)], verdicts: &mut [bool]) {
         self.verify_own(items, verdicts, Exceptional::Exact);
     }

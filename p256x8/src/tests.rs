@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `arithmetic` | field and scalars are right, and the vector code is the portable code limb by limb |
 //! | `bounds` | no number leaves the bounds that the documentation claims, by intervals |
+//! | `detection` | a processor that lacks any one feature gets no lanes, and the same verdicts |
 //! | `counts` | what a verification costs, and that the exact formulas run where they have to |
 //! | `points` | formulas, tables and windows are right |
 
@@ -20,6 +21,8 @@ mod random;
 mod arithmetic;
 mod bounds;
 mod counts;
+#[cfg(target_arch = "x86_64")]
+mod detection;
 mod points;
 
 use num_bigint::BigUint;

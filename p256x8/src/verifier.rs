@@ -12,6 +12,8 @@ use crate::batch::Exceptional;
 use crate::input::{Digest, PublicKey, Signature};
 use crate::lane_verifier::{LaneVerifier, PreparedKey};
 use crate::lanes::LANES;
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::ifma::{Features, Ifma};
 
 /// Fewer items than this, each with a key of its own, go to aws-lc-rs: eight lanes, however few are filled, cost about as
 /// much as one and a half verifications there. With a prepared key the lanes pay from one on.
@@ -98,20 +100,27 @@ impl Verifier {
     #[must_use]
     pub fn new() -> Self {
         #[cfg(target_arch = "x86_64")]
-        let lanes = crate::Ifma::detect().map(LaneVerifier::new);
+        let verifier = Self::among(Features::ALL);
         #[cfg(not(target_arch = "x86_64"))]
-        let lanes = None;
-        Self {
-            lanes,
-            counters: Counters::default(),
-        }
+        let verifier = Self::scalar();
+        verifier
+    }
+
+    /// As [`Self::new`] on a processor that shows these features and no others.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn among(shown: Features) -> Self {
+        Self::with(Ifma::detect_among(shown).map(LaneVerifier::new))
     }
 
     /// With aws-lc-rs alone.
     #[must_use]
     pub fn scalar() -> Self {
+        Self::with(None)
+    }
+
+    fn with(lanes: Option<LaneVerifier>) -> Self {
         Self {
-            lanes: None,
+            lanes,
             counters: Counters::default(),
         }
     }
@@ -139,7 +148,7 @@ impl Verifier {
         }
     }
 
-    /// Verifies each item.
+    /// Verifies each item. What it allocates is the verdicts, one octet each; [`Self::verify_into`] allocates nothing.
     #[must_use]
     pub fn verify_batch(&self, items: &[(PublicKey, Digest, Signature)]) -> Verdicts {
         let mut verdicts = vec![false; items.len()];
@@ -147,8 +156,8 @@ impl Verifier {
         Verdicts(verdicts)
     }
 
-    /// Verifies each item and writes its verdict: true for a valid signature. The lanes allocate nothing. What has no
-    /// counterpart in the other slice is left alone.
+    /// Verifies each item and writes its verdict: true for a valid signature. What has no counterpart in the other slice is left
+    /// alone. Nothing is allocated, but by aws-lc's C code for each signature that goes there.
     pub fn verify_into(&self, items: &[(PublicKey, Digest, Signature)], verdicts: &mut [bool]) {
         let count = items.len().min(verdicts.len());
         let (items, verdicts) = (&items[..count], &mut verdicts[..count]);
@@ -173,7 +182,7 @@ impl Verifier {
         });
     }
 
-    /// Prepares a key. `None` for one that is not on the curve.
+    /// Prepares a key: where there are lanes it keeps a table of 256 KiB. `None` for one that is not on the curve.
     #[must_use]
     pub fn prepare(&self, key: &PublicKey) -> Option<IssuerKey> {
         let scalar = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.as_sec1()).ok()?;

@@ -1,6 +1,8 @@
 //! The other commands: usage, `ca init`, `log`, `demo`.
 
 use std::fs;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use std::{path::Path, process::Command};
 
 use crate::support::{
     Factory, assert_code, birthmark, column, error_line, lines, openssl_verify, request_pem, text,
@@ -36,6 +38,23 @@ fn usage() {
     ] {
         assert_code(&birthmark(arguments, b""), 2);
     }
+}
+
+/// Valgrind tells the program of no AVX-512: a processor that lacks the instructions.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn without_the_instructions_auto_says_that_it_is_scalar() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tool.sh");
+    let found = Command::new(script).arg("valgrind").output().unwrap();
+    assert_code(&found, 0);
+    let output = Command::new(text(&found.stdout).trim())
+        .args(["--quiet", "--tool=none", env!("CARGO_BIN_EXE_birthmark")])
+        .args(["--version", "--verbose"])
+        .output()
+        .unwrap();
+    assert_code(&output, 0);
+    let told = "verification      scalar (aws-lc-rs)";
+    assert_eq!(text(&output.stdout).lines().nth(2), Some(told));
 }
 
 #[test]

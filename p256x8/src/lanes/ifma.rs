@@ -11,18 +11,58 @@ use core::arch::x86_64::{
 
 use super::{LANES, Lanes, Task, Work};
 
-/// Proof that this processor has AVX-512F and AVX-512 IFMA, and that the operating system keeps the registers.
+/// Proof that this processor has AVX-512F and AVX-512 IFMA, with what the compiler takes them to bring along, and that the operating system keeps the registers.
 #[derive(Debug, Clone, Copy)]
 pub struct Ifma(());
+
+/// What the lanes need of the processor, as the standard library finds it. That has the operating system's part in it: no
+/// AVX-512 feature is found unless the system keeps the registers (OSXSAVE, and bits 1, 2 and 5 to 7 of XCR0).
+#[cfg(feature = "std")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Features {
+    pub(crate) avx512f: bool,
+    pub(crate) avx512ifma: bool,
+    /// These the compiler takes AVX-512F to bring along. A processor, or whoever hides features of it, need not.
+    pub(crate) avx2: bool,
+    pub(crate) fma: bool,
+    pub(crate) f16c: bool,
+}
+
+#[cfg(feature = "std")]
+impl Features {
+    /// Nothing missing.
+    pub(crate) const ALL: Self = Self {
+        avx512f: true,
+        avx512ifma: true,
+        avx2: true,
+        fma: true,
+        f16c: true,
+    };
+
+    /// What this processor has of those that are shown.
+    fn read(shown: Self) -> Self {
+        Self {
+            avx512f: shown.avx512f && std::arch::is_x86_feature_detected!("avx512f"),
+            avx512ifma: shown.avx512ifma && std::arch::is_x86_feature_detected!("avx512ifma"),
+            avx2: shown.avx2 && std::arch::is_x86_feature_detected!("avx2"),
+            fma: shown.fma && std::arch::is_x86_feature_detected!("fma"),
+            f16c: shown.f16c && std::arch::is_x86_feature_detected!("f16c"),
+        }
+    }
+}
 
 impl Ifma {
     /// Asks the processor.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn detect() -> Option<Self> {
-        (std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512ifma"))
-        .then_some(Self(()))
+        Self::detect_among(Features::ALL)
+    }
+
+    /// Asks the processor, as if it had no other features than those that are shown. Nothing makes up for one that it lacks.
+    #[cfg(feature = "std")]
+    pub(crate) fn detect_among(shown: Features) -> Option<Self> {
+        (Features::read(shown) == Features::ALL).then_some(Self(()))
     }
 
     /// The proof, on the caller's word.
