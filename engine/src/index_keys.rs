@@ -44,7 +44,7 @@ impl KeyExtractor for RecordKeyExtractor {
 ///
 /// A record that this version cannot read is an error, which stops the start: passing over it would free
 /// the key and the identity that it holds.
-pub fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
+pub(crate) fn record_keys(record: &[u8]) -> Result<RecordKeys, ExtractError> {
     match Record::decode(record).map_err(ExtractError::new)? {
         Record::Issued(issued) => {
             let mut keys = issued_keys(&issued);
@@ -155,16 +155,18 @@ mod tests {
 
     use super::*;
     use crate::hex;
-    use crate::record::{DATA_IDENTITY_DOMAIN, DATA_KEY_DOMAIN, DATA_LOT_NUMBER, LostRecord};
+    use crate::record::{
+        ActivatedRecord, DATA_IDENTITY_DOMAIN, DATA_KEY_DOMAIN, DATA_LOT_NUMBER, LostRecord,
+    };
 
     /// Serial number 0x00abcd in as little of a certificate as it is found in.
     const CERTIFICATE: [u8; 14] = [
         0x30, 0x0c, 0x30, 0x0a, 0xa0, 3, 2, 1, 2, 2, 3, 0, 0xab, 0xcd,
     ];
 
-    /// All keys of records with everything that there are keys of, in and out of domains.
+    /// All keys of records of every kind, with everything that there are keys of, in and out of domains.
     fn sample() -> Vec<u8> {
-        let issued = |data: BTreeMap<&str, &str>| {
+        let issued = |identity, data: BTreeMap<&str, &str>| {
             let record = IssuedRecord {
                 time_ms: 0,
                 issuer: &[1; 20],
@@ -174,7 +176,7 @@ mod tests {
                 requester: None,
                 request_id: &[3; 32],
                 key_fingerprint: &[4; 32],
-                identity: Some("Sn-1"),
+                identity,
                 replaces: None,
                 data,
                 certificate: &CERTIFICATE,
@@ -182,16 +184,28 @@ mod tests {
             record.encode()
         };
         let in_domains = [(DATA_KEY_DOMAIN, "keys"), (DATA_IDENTITY_DOMAIN, "devices")];
-        let lost = LostRecord {
+        let lost = |serial| LostRecord {
             time_ms: 0,
             issuer: &[1; 20],
-            serial: &[5; 16],
+            serial,
             tbs_digest: &[6; 32],
         };
+        let activated = ActivatedRecord {
+            time_ms: 0,
+            issuer: &[1; 20],
+            activation: "operator",
+            signer: "software",
+        };
+        // [3, 1, 0, "x"]: an officer's act, of which only the head is read.
+        let act = [0x84, KIND_OFFICER, 1, 0, 0x61, b'x'];
         let records = [
-            issued(BTreeMap::from([(DATA_LOT_NUMBER, "9")])),
-            issued(BTreeMap::from(in_domains)),
-            lost.encode(),
+            issued(Some("Sn-1"), BTreeMap::from([(DATA_LOT_NUMBER, "9")])),
+            issued(Some("Sn-1"), BTreeMap::from(in_domains)),
+            issued(None, BTreeMap::new()),
+            lost(&[5; 16]).encode(),
+            lost(&[5; 40]).encode(),
+            activated.encode(),
+            act.to_vec(),
         ];
         let keys = records
             .iter()
@@ -211,7 +225,7 @@ mod tests {
             (KEYS_VERSION, hex::encode(&sha256(&sample())).as_str()),
             (
                 1,
-                "5c239e4ccec47800dacdeb67e0c89ce3c96e49e751ca1c08c19f0713d025523c"
+                "bb0ed186fd2f07f5ecac8e9ead6441fb80c682db27fe314bf69e953fcc75bd15"
             )
         );
     }

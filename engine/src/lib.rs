@@ -87,7 +87,7 @@ pub use engine::{
     CloseError, Engine, MAX_IN_FLIGHT_DEFAULT, MAX_IN_FLIGHT_MAX, OpenError, Station,
 };
 pub use fault::Fault;
-pub use index_keys::{RecordKeyExtractor, record_keys};
+pub use index_keys::RecordKeyExtractor;
 pub use issuance::LoggedCertificate;
 pub use issuer::{Issuer, IssuerError};
 pub use key::DeviceKeyAlgorithm;

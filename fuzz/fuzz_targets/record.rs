@@ -3,11 +3,13 @@
 
 #![no_main]
 
+use birthmark_engine::RecordKeyExtractor;
 use birthmark_engine::record::Record;
+use birthmark_log::KeyExtractor;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = birthmark_engine::record_keys(bytes);
+    let _ = RecordKeyExtractor.keys(bytes);
     let record = match Record::decode(bytes) {
         Ok(record) => record,
         Err(error) => return drop(error.to_string()),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use crate::error::{IndexDamage, VerifyError};
-use crate::index::{self, EntrySum};
+use crate::index::{self, EntrySum, OnDisk};
 use crate::published::{Published, checkpoint_path, read_checkpoint, read_vkey};
 use crate::reader::published_size;
 use crate::rebuild::index_dir;
@@ -74,6 +74,9 @@ pub struct VerifyReport {
     /// Records whose keys are in the index on the disk, as they must be. Looked at only when the
     /// keys of the records were, and all records were seen; 0 otherwise.
     pub indexed: u64,
+    /// The index on the disk has keys of another [version](KeyExtractor::version) than those that were asked for. It was not
+    /// looked at; the next open makes it anew.
+    pub index_of_other_keys: bool,
     /// Reservations ever made. 0 for a copy of the published files.
     pub reservations: u64,
     /// Reservations without a record: the next open appends a lost record for each.
@@ -146,7 +149,7 @@ pub fn verify_on(
 struct State {
     signed: Option<Signed>,
     published: Published,
-    index: Option<index::Verified>,
+    index: OnDisk,
 }
 
 impl State {
@@ -159,7 +162,7 @@ impl State {
         let size = signed.as_ref().map_or(0, |signed| signed.checkpoint.size);
         let index = match verification.keys {
             Some(keys) => verify_index(&**storage, dir, keys.version())?,
-            None => None,
+            None => OnDisk::Nothing,
         };
         Ok(State {
             signed,
@@ -169,7 +172,10 @@ impl State {
     }
 
     fn sums(&self) -> KeySums {
-        KeySums::below(self.index.as_ref().map_or(0, |index| index.watermark))
+        KeySums::below(match &self.index {
+            OnDisk::Sound(index) => index.watermark,
+            OnDisk::Nothing | OnDisk::OtherKeys => 0,
+        })
     }
 
     fn count<'a>(&self, verification: &Verification<'a>) -> Count<'a> {
@@ -216,7 +222,8 @@ impl State {
         mut report: VerifyReport,
     ) -> Result<VerifyReport, VerifyError> {
         let State { signed, index, .. } = self;
-        if let Some(index) = index {
+        report.index_of_other_keys = index == OnDisk::OtherKeys;
+        if let OnDisk::Sound(index) = index {
             compare_index(dir, &index, sums, &report)?;
             if report.archived_unseen == 0 {
                 report.indexed = index.watermark;
@@ -278,7 +285,7 @@ fn verify_index(
     storage: &dyn Storage,
     dir: &Path,
     keys_version: u32,
-) -> Result<Option<index::Verified>, VerifyError> {
+) -> Result<OnDisk, VerifyError> {
     for _ in 1..WALK_TRIES {
         match index::verify(storage, &index_dir(dir), keys_version) {
             Err(_) if has_writer(storage, dir) => thread::sleep(WALK_AGAIN_AFTER),

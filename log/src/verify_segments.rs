@@ -97,6 +97,7 @@ fn report_of(records: u64, replay: &Replay, walked: Option<Walked>) -> VerifyRep
         vkey: None,
         archived_unseen: 0,
         indexed: 0,
+        index_of_other_keys: false,
         reservations: replay.next_reservation - (NO_RESERVATION + 1),
         reservations_open: replay.open.len() as u64,
         segments: walked.as_ref().map_or(0, |walked| walked.segments),

@@ -1,7 +1,8 @@
 //! `birthmark log archive`.
 
-use birthmark_log::Progress;
+use birthmark_engine::RecordKeyExtractor;
 use birthmark_log::keep::{ArchiveLimit, ArchiveOptions, ArchiveReport, archive};
+use birthmark_log::{KeyExtractor, Progress};
 use serde::Serialize;
 
 use super::args::ArchiveArguments;
@@ -28,7 +29,7 @@ pub(super) fn run(
         bar.set_length(progress.records_total);
         bar.set_position(progress.records);
     };
-    let options = ArchiveOptions::new(limit)
+    let options = ArchiveOptions::new(limit, RecordKeyExtractor.version())
         .dry_run(arguments.dry_run)
         .beyond_index(arguments.beyond_index)
         .progress(&progress);

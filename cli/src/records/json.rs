@@ -8,6 +8,7 @@ use birthmark_log::VerifyReport;
 use serde::Serialize;
 
 use super::time::rfc3339;
+use super::verify::uncompared_index;
 use super::view::{kind, pem, record_serial, time_ms};
 use crate::console::Console;
 use crate::hex;
@@ -119,7 +120,7 @@ pub(super) struct Verified<'a> {
     records: u64,
     /// Records in an archive that is not mounted: only their hashes were checked.
     records_not_seen: u64,
-    /// Whether the index was held against the records. Not when some were not seen.
+    /// Whether the index was held against the records. Not when some were not seen, or when it has keys of another version.
     index_compared: bool,
     reservations: u64,
     reservations_open: u64,
@@ -163,7 +164,7 @@ impl<'a> Verified<'a> {
             intact: true,
             records: report.records,
             records_not_seen: report.archived_unseen,
-            index_compared: report.archived_unseen == 0,
+            index_compared: uncompared_index(report).is_none(),
             reservations: report.reservations,
             reservations_open: report.reservations_open,
             segments: report.segments,

@@ -184,7 +184,7 @@ fn check_devices(raw: RawLotSerial, folder: &Path) -> Checked<Devices> {
     } = raw;
     match pattern {
         Some(pattern) if from.is_none() && to.is_none() && list.is_none() => {
-            PatternTables::default()
+            PatternTables::of_lot()
                 .pattern("serial.pattern", &pattern)
                 .map(Devices::Pattern)
         }

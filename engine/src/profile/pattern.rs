@@ -16,12 +16,14 @@ use super::locate::{Checked, fault};
 
 /// Characters of one pattern.
 const PATTERN_CHARS_MAX: usize = 512;
-/// Octets of the tables of all patterns of one profile, and of one lot. Patterns for names have 200 octets to 25 KiB each.
+/// Octets of the tables of all patterns of one profile. Patterns for names have 200 octets to 25 KiB each.
 /// A step costs 2 ns in a table of 4 KiB and 15 ns in one of 128 KiB, which the processor's nearest cache does not hold
 /// (measured), and a request makes up to 65,536 steps for its requested names alone. With this sum, the dearest that was
 /// found takes 0.3 ms of the millisecond that a request may cost.
 const TABLES_BYTES_MAX: usize = 256 * 1024;
-/// Octets that building one table may take besides the table. It bounds the time too: 40 ms were measured.
+/// The same for one lot, of which there may be 10,000. A lot has one pattern, and looks at one serial number a request.
+const LOT_TABLES_BYTES_MAX: usize = 32 * 1024;
+/// Octets that building one table may take besides the table. It bounds the time too, to tenths of a second: 40 ms were measured.
 const BUILDING_BYTES_MAX: usize = 512 * 1024;
 /// Octets of one expression's states before it becomes a table.
 const STATES_BYTES_MAX: usize = 256 * 1024;
@@ -29,18 +31,29 @@ const STATES_BYTES_MAX: usize = 256 * 1024;
 /// What the patterns of one file may take together.
 #[derive(Debug)]
 pub(crate) struct PatternTables {
+    bytes_max: usize,
     bytes_left: usize,
 }
 
 impl Default for PatternTables {
     fn default() -> Self {
-        Self {
-            bytes_left: TABLES_BYTES_MAX,
-        }
+        Self::up_to(TABLES_BYTES_MAX)
     }
 }
 
 impl PatternTables {
+    /// For the one pattern of a lot.
+    pub(crate) fn of_lot() -> Self {
+        Self::up_to(LOT_TABLES_BYTES_MAX)
+    }
+
+    fn up_to(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            bytes_left: bytes_max,
+        }
+    }
+
     /// The pattern that stands under `key`.
     ///
     /// # Errors
@@ -65,8 +78,13 @@ impl PatternTables {
             }
             Err(Unfit::Size) => fault(
                 key,
-                "could cost too much to match: with it, the tables of all patterns here would have over 256 KiB; write + or * in place of \
-                 large bounds such as {1,200} (values have bounds of their own), and avoid parts that can match the same text in many ways",
+                format!(
+                    "could cost too much to match: its table would have over {} KiB, of the {} KiB that this file's patterns have \
+                     together; write + or * in place of large bounds such as {{1,200}} (values have bounds of their own), and avoid parts \
+                     that can match the same text in many ways",
+                    self.bytes_left / 1024,
+                    self.bytes_max / 1024,
+                ),
             ),
         }
     }
@@ -200,7 +218,7 @@ mod tests {
         ] {
             let error = pattern(text).unwrap_err();
             assert!(
-                error.problem.contains("over 256 KiB"),
+                error.problem.contains("over 256 KiB, of the 256 KiB"),
                 "{text}: {}",
                 error.problem
             );

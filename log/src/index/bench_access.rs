@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::RecordSource;
-use super::{Index, IndexMetrics, open};
+use super::{Index, IndexMetrics, OnDisk, RecordSource, open};
 use crate::error::{ReadError, VerifyError};
 use crate::record::{IndexKey, KEY_SPACES, RecordIndex, RecordKeys, keys_in};
 use crate::storage::Storage;
@@ -115,11 +114,13 @@ impl IndexAccess {
 /// # Errors
 /// Names the first damage.
 pub fn verify(storage: &dyn Storage, dir: &Path) -> Result<Option<Verified>, VerifyError> {
-    let verified = super::verify(storage, dir, 0)?;
-    Ok(verified.map(|verified| {
-        let sums = verified.sums.map(|sum| (sum.count, sum.sum));
-        (verified.watermark, sums)
-    }))
+    Ok(match super::verify(storage, dir, 0)? {
+        OnDisk::Nothing | OnDisk::OtherKeys => None,
+        OnDisk::Sound(verified) => {
+            let sums = verified.sums.map(|sum| (sum.count, sum.sum));
+            Some((verified.watermark, sums))
+        }
+    })
 }
 
 /// Count and sum that an index of these records has, with this mask of the hashes.

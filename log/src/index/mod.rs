@@ -45,16 +45,31 @@ mod worker;
 pub(crate) use entry::EntrySum;
 pub(crate) use open::Opened;
 pub(crate) use shared::Limits;
-pub(crate) use verify::{Verified, verify};
+pub(crate) use verify::{OnDisk, Verified, verify};
 
 use asked::Places;
 use shared::{Shared, Snapshot, count};
 
-/// The records below are in the index on the disk: a start reads the later ones only, unless it looks for other keys than the
-/// index has. 0 when there is no index that can be read.
-pub(crate) fn watermark_on_disk(storage: &dyn Storage, dir: &Path) -> Result<u64, PathError> {
+/// The records below are in the index on the disk, with keys of this version: a start reads the later ones only. 0 when
+/// there is no such index that can be read.
+pub(crate) fn watermark_on_disk(
+    storage: &dyn Storage,
+    dir: &Path,
+    keys_version: u32,
+) -> Result<u64, PathError> {
     let manifest = files::read_manifest(storage, dir)?.and_then(Result::ok);
+    let manifest = manifest.filter(|manifest| manifest.keys_version == keys_version);
     Ok(manifest.map_or(0, |manifest| manifest.watermark))
+}
+
+/// Whether the index on the disk is sound as far as its manifest tells and has keys of another version.
+pub(crate) fn has_other_keys(
+    storage: &dyn Storage,
+    dir: &Path,
+    keys_version: u32,
+) -> Result<bool, PathError> {
+    let manifest = files::read_manifest(storage, dir)?.and_then(Result::ok);
+    Ok(manifest.is_some_and(|manifest| manifest.keys_version != keys_version))
 }
 
 /// What the index asks of the log. It asks, on any thread, about every record that was inserted, from

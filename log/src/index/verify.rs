@@ -25,8 +25,19 @@ pub(crate) struct Verified {
     pub(crate) sums: [EntrySum; KEY_SPACES],
 }
 
+/// What [`verify`] found on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OnDisk {
+    /// No index yet.
+    Nothing,
+    /// An index of other keys. It was not looked at: the next start makes it anew.
+    OtherKeys,
+    /// Sound files.
+    Sound(Verified),
+}
+
 /// Reads all files of the index in `dir`: checksums, the order of the entries, and that each entry
-/// is found through fences and filter. `None` when there is no index yet, or one of other keys, which the next start makes anew.
+/// is found through fences and filter.
 ///
 /// # Errors
 /// [`VerifyError::Index`] names the first damage.
@@ -34,10 +45,12 @@ pub(crate) fn verify(
     storage: &dyn Storage,
     dir: &Path,
     keys_version: u32,
-) -> Result<Option<Verified>, VerifyError> {
+) -> Result<OnDisk, VerifyError> {
     let manifest = match files::read_manifest(storage, dir) {
-        Ok(None) => return Ok(None),
-        Ok(Some(Ok(manifest))) if manifest.keys_version != keys_version => return Ok(None),
+        Ok(None) => return Ok(OnDisk::Nothing),
+        Ok(Some(Ok(manifest))) if manifest.keys_version != keys_version => {
+            return Ok(OnDisk::OtherKeys);
+        }
         Ok(Some(Ok(manifest))) => manifest,
         Ok(Some(Err(detail))) => {
             return Err(VerifyError::Index(IndexDamage {
@@ -66,7 +79,7 @@ pub(crate) fn verify(
             verify_space(&run, space, sum).map_err(verify_error)?;
         }
     }
-    Ok(Some(Verified {
+    Ok(OnDisk::Sound(Verified {
         watermark: manifest.watermark,
         anchor: manifest.anchor,
         sums,

@@ -54,17 +54,20 @@ pub enum ArchiveLimit {
 #[non_exhaustive]
 pub struct ArchiveOptions<'a> {
     limit: ArchiveLimit,
+    keys_version: u32,
     dry_run: bool,
     beyond_index: bool,
     progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
 
 impl<'a> ArchiveOptions<'a> {
-    /// Moves what the limit lets go.
+    /// Moves what the limit lets go and the index on the disk covers with keys of this
+    /// [version](crate::KeyExtractor::version): an index of another version is made anew by the next open, which reads all records.
     #[must_use]
-    pub fn new(limit: ArchiveLimit) -> ArchiveOptions<'a> {
+    pub fn new(limit: ArchiveLimit, keys_version: u32) -> ArchiveOptions<'a> {
         ArchiveOptions {
             limit,
+            keys_version,
             dry_run: false,
             beyond_index: false,
             progress: None,
@@ -205,7 +208,7 @@ impl<'a> Archiving<'a> {
         archiving.goal = if options.beyond_index {
             wanted
         } else {
-            let covered = watermark_on_disk(&**storage, &index_dir(dir))?;
+            let covered = watermark_on_disk(&**storage, &index_dir(dir), options.keys_version)?;
             wanted.min(covered / TILE_WIDTH)
         };
         let stays = wanted.saturating_sub(archiving.goal.max(archiving.pointer.end()));

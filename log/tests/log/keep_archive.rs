@@ -12,8 +12,9 @@ use birthmark_log::keep::{
 };
 use birthmark_log::tlog::{CheckpointSigner, leaf_hash};
 use birthmark_log::{
-    DiskStorage, Log, LogReader, OpenError, ReadError, RecordIndex, Storage, Verification,
-    VerifyError, VerifyReport, reindex, verify, verify_on,
+    CommitSink, DiskStorage, ExtractError, KeyExtractor, Log, LogReader, OpenError, ReadError,
+    RecordIndex, RecordKeys, Storage, Verification, VerifyError, VerifyReport, reindex, verify,
+    verify_on,
 };
 
 use crate::rig::{
@@ -26,7 +27,7 @@ const DEST: &str = "/archive";
 
 fn all_but(keep: u64) -> ArchiveOptions<'static> {
     // These logs are too small to have an index on the disk.
-    ArchiveOptions::new(ArchiveLimit::Keep(keep)).beyond_index(true)
+    ArchiveOptions::new(ArchiveLimit::Keep(keep), 0).beyond_index(true)
 }
 
 fn archive_sim(sim: &Sim, keep: u64) -> Result<ArchiveReport, ArchiveError> {
@@ -177,7 +178,9 @@ fn the_limits_are_kept() {
     issue_all(&log, &answers, 700..1_300, 300);
     log.publish().unwrap();
     let plan = |limit| {
-        let options = ArchiveOptions::new(limit).beyond_index(true).dry_run(true);
+        let options = ArchiveOptions::new(limit, 0)
+            .beyond_index(true)
+            .dry_run(true);
         let report = archive_on(&storage, Path::new(DIR), Path::new(DEST), &options);
         report.unwrap().archived
     };
@@ -200,7 +203,7 @@ fn the_limits_are_kept() {
     assert_eq!(sim.files(), files, "a dry run changed something");
 
     // The index on the disk does not cover them: a start would read them.
-    let careful = ArchiveOptions::new(ArchiveLimit::Keep(0));
+    let careful = ArchiveOptions::new(ArchiveLimit::Keep(0), 0);
     let report = archive_on(&storage, Path::new(DIR), Path::new(DEST), &careful).unwrap();
     assert_eq!((report.bundles, report.held_back), (0, 1_280));
     assert_eq!(archive_sim(&sim, 21).unwrap().bundles, 4);
@@ -388,7 +391,7 @@ fn a_log_works_on_while_its_archive_is_away() {
     assert!(dir.join("index/MANIFEST").exists());
 
     let two = |name: &str, keep| {
-        let options = ArchiveOptions::new(ArchiveLimit::Keep(keep));
+        let options = ArchiveOptions::new(ArchiveLimit::Keep(keep), 0);
         archive(&dir, &at(name), &options).unwrap()
     };
     assert_eq!(two("old-1", 30_000).archived, 39_936);
@@ -422,6 +425,36 @@ fn a_log_works_on_while_its_archive_is_away() {
     verify(&dir, &Verification::default()).unwrap();
     let nothing = reindex(&dir, Arc::new(keys), &mut |_| {}).unwrap_err();
     assert!(matches!(nothing, OpenError::Archived { .. }), "{nothing}");
+}
+
+/// Finds the same keys and says that they are others.
+struct LaterKeys;
+
+impl KeyExtractor for LaterKeys {
+    fn keys(&self, record: &[u8]) -> Result<RecordKeys, ExtractError> {
+        keys(record)
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+}
+
+/// One that has other keys leaves the index as it is: without the archive it could not make its own.
+fn a_later_release(dir: &Path, options: &birthmark_log::Options) {
+    let sink: Arc<dyn CommitSink> = Arc::new(Answers::default());
+    let opened = Log::open(dir, options.clone(), Arc::new(LaterKeys), signer(), sink);
+    let refused = opened.unwrap_err();
+    assert!(matches!(refused, OpenError::Archived { .. }), "{refused}");
+    let verification = Verification {
+        keys: Some(&LaterKeys),
+        ..Verification::default()
+    };
+    let report = verify(dir, &verification).unwrap();
+    assert!(report.index_of_other_keys && report.indexed == 0);
+    let options = ArchiveOptions::new(ArchiveLimit::Keep(0), LaterKeys.version()).dry_run(true);
+    let moved = archive(dir, &dir.with_file_name("nowhere"), &options).unwrap();
+    assert!(moved.bundles == 0 && moved.held_back > 0, "{moved:?}");
 }
 
 /// What goes on without the first archive, and what says that it is away.
@@ -460,6 +493,7 @@ fn away(
     let damaged = reindex(dir, Arc::new(keys), &mut |_| {}).unwrap_err();
     assert!(matches!(damaged, OpenError::Archived { .. }), "{damaged}");
     assert!(dir.join("index/MANIFEST").exists(), "the index is gone");
+    a_later_release(dir, options);
     let no_backup = backup(dir, &at("backup"), &BackupOptions::default());
     let no_backup = chain(&no_backup.unwrap_err());
     assert!(no_backup.contains("mount the archive"), "{no_backup}");
@@ -468,7 +502,7 @@ fn away(
     let no_copy = chain(&no_copy.unwrap_err());
     assert!(no_copy.contains("mount the archive"), "{no_copy}");
     // Nothing is written below where the archive's disk is mounted at other times.
-    let options = ArchiveOptions::new(ArchiveLimit::Keep(0)).beyond_index(true);
+    let options = ArchiveOptions::new(ArchiveLimit::Keep(0), 0).beyond_index(true);
     let refused = archive(dir, &at("old-1"), &options).unwrap_err();
     assert!(refused.to_string().contains("mount the archive") && !at("old-1").exists());
     assert!(answers.count() > 0);
