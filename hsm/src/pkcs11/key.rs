@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use cryptoki::error::Error;
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
-use cryptoki_sys::CK_SESSION_HANDLE;
 
 use super::key_attributes::{known_params, read_public_key};
 use super::module::lock;
@@ -27,20 +26,15 @@ pub(super) struct TokenKey {
     algorithm: KeyAlgorithm,
     rsa_signature: Option<RsaSignature>,
     public_key: PublicKey,
-    /// Sign with a copy of the key that lives in the anchor session.
+    /// Each session signs with a copy of its own ([`TokenKey::for_session`]).
     copied: bool,
-    handle: Mutex<Handle>,
-}
-
-#[derive(Clone, Copy)]
-struct Handle {
-    object: ObjectHandle,
-    /// The anchor session that a session copy lives in.
-    anchor: CK_SESSION_HANDLE,
+    /// The key on the token.
+    object: Mutex<ObjectHandle>,
 }
 
 impl TokenKey {
-    /// Finds the key and its public half, and makes the session copy where one is wanted.
+    /// Finds the key and its public half. Where sessions are to have copies, one is made here too, in the anchor session, so that
+    /// a token that allows none says so at the start.
     pub(super) fn open(
         token: Token,
         uri: &Pkcs11Uri,
@@ -49,11 +43,8 @@ impl TokenKey {
         let copied = options.key_copy;
         let token = Arc::new(token);
         let setup = token.setup();
-        let found = token.with_anchor(|session| {
-            let found = find_with_public_key(session, &token, uri);
-            Ok(found.map(|(object, public_key)| (object, public_key, session.handle())))
-        });
-        let (object, public_key, anchor) = found.map_err(|call| open_error(&token, call))??;
+        let found = token.with_anchor(|session| Ok(find_with_public_key(session, &token, uri)));
+        let (object, public_key) = found.map_err(|call| open_error(&token, call))??;
         let algorithm = public_key
             .algorithm()
             .ok_or_else(|| KeyError::Unsupported {
@@ -61,18 +52,11 @@ impl TokenKey {
                 token: token.label().to_string(),
                 found: "an RSA key of another length".to_owned(),
             })?;
-        let handle = if copied {
-            let copy = |session: &Session| {
-                let (object, anchor) = (copy_into_session(session, object)?, session.handle());
-                Ok(Handle { object, anchor })
-            };
-            let copy = token.with_anchor(copy);
-            copy.map_err(|call| open_error(&token, call))?
-        } else {
-            Handle { object, anchor }
-        };
+        if copied {
+            let copy = token.with_anchor(|session| copy_into_session(session, object));
+            copy.map_err(|call| open_error(&token, call))?;
+        }
         drop(setup);
-        let handle = Mutex::new(handle);
         Ok(TokenKey {
             token,
             uri: uri.clone(),
@@ -80,7 +64,7 @@ impl TokenKey {
             rsa_signature: algorithm.is_rsa().then_some(options.rsa_signature),
             public_key,
             copied,
-            handle,
+            object: Mutex::new(object),
         })
     }
 
@@ -101,30 +85,45 @@ impl TokenKey {
         &self.public_key
     }
 
-    /// The handle to sign with.
-    pub(super) fn handle(&self) -> ObjectHandle {
-        lock(&self.handle).object
+    /// The key on the token.
+    pub(super) fn object(&self) -> ObjectHandle {
+        *lock(&self.object)
     }
 
-    /// The handle to sign with, now that `stale` was refused: what another thread found
-    /// meanwhile, or found again.
+    /// What a session signs with: the key on the token, or a copy of it that lives in the session. A copy of its own for
+    /// each, because modules lock an object while they read it: on SoftHSM sessions that share a copy wait for each other.
+    pub(super) fn for_session(
+        &self,
+        session: &Session,
+        object: ObjectHandle,
+    ) -> Result<ObjectHandle, CallError> {
+        if !self.copied {
+            return Ok(object);
+        }
+        // A search must not meet a copy that is being made: on SoftHSM it is on the token for a moment.
+        let _setup = self.token.setup();
+        copy_into_session(session, object)
+    }
+
+    /// The key on the token, now that `stale`, or a copy of it, was refused: what another thread found meanwhile, or found
+    /// again.
     ///
     /// # Errors
     /// [`SignError::WrongKey`] when no such key, or another key, is on the token.
     pub(super) fn find_again(&self, stale: ObjectHandle) -> Result<ObjectHandle, SignError> {
-        let mut current = lock(&self.handle);
-        if current.object != stale {
-            return Ok(current.object);
+        let mut current = lock(&self.object);
+        if *current != stale {
+            return Ok(*current);
         }
-        self.search(&mut current, true)
+        self.search(&mut current)
     }
 
-    /// The handle to sign with, after the key was looked up and its public half compared.
+    /// The key on the token, after it was looked up and its public half compared.
     ///
     /// # Errors
     /// As [`TokenKey::find_again`].
     pub(super) fn confirm(&self) -> Result<ObjectHandle, SignError> {
-        self.search(&mut lock(&self.handle), false)
+        self.search(&mut lock(&self.object))
     }
 
     /// The error of a call on the token, settled as [`Token::settle`] does.
@@ -143,21 +142,15 @@ impl TokenKey {
         self.token
     }
 
-    /// Looks the key up. A session copy is made anew if it is wanted or went with its anchor.
-    fn search(&self, current: &mut Handle, copy_anew: bool) -> Result<ObjectHandle, SignError> {
+    /// Looks the key up.
+    fn search(&self, current: &mut ObjectHandle) -> Result<ObjectHandle, SignError> {
         let _setup = self.token.setup();
         let found = self.token.with_anchor(|session| {
-            let anchor = session.handle();
             self.token.check_login(session)?;
             match find_with_public_key(session, &self.token, &self.uri) {
                 // Another key under the same name must not sign for this one.
                 Ok((_, public_key)) if public_key != self.public_key => Ok(None),
-                Ok((object, _)) if !self.copied => Ok(Some(Handle { object, anchor })),
-                Ok(_) if !copy_anew && anchor == current.anchor => Ok(Some(*current)),
-                Ok((object, _)) => {
-                    let object = copy_into_session(session, object)?;
-                    Ok(Some(Handle { object, anchor }))
-                }
+                Ok((object, _)) => Ok(Some(object)),
                 Err(OpenError::Call { call, .. }) => Err(call),
                 Err(_) => Ok(None),
             }
@@ -171,7 +164,7 @@ impl TokenKey {
             token: token(),
             key: self.uri.describe_key(),
         })?;
-        Ok(current.object)
+        Ok(*current)
     }
 }
 

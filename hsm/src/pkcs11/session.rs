@@ -49,6 +49,9 @@ const PSS_SALT_LEN: cryptoki_sys::CK_ULONG = 32;
 /// A session with everything a signature needs. It belongs to one thread at a time.
 pub(crate) struct SigningSession {
     session: OpenSession,
+    /// The key on the token, as it was when this session began to use it.
+    object: ObjectHandle,
+    /// What it signs with: `object`, or this session's copy of it.
     handle: ObjectHandle,
     mechanism: SignMechanism,
     /// Last, so that the session closes before the token may.
@@ -70,9 +73,12 @@ impl SigningSession {
             }
             (_, None) => SignMechanism::Plain(CKM_ECDSA),
         };
+        let object = key.object();
+        let handle = key.for_session(session.get()?, object)?;
         Ok(SigningSession {
             session,
-            handle: key.handle(),
+            object,
+            handle,
             mechanism,
             key: Arc::clone(key),
         })
@@ -156,7 +162,8 @@ impl SigningSession {
         self.session.give_up(code);
         let session = self.key.token().open_session();
         let session = session.map_err(|call| self.failed(call))?;
-        self.handle = self.look_up(counters, TokenKey::confirm)?;
+        self.object = self.look_up(counters, TokenKey::confirm)?;
+        self.handle = self.handle_in(&session)?;
         self.session = session;
         counters.session_reopened();
         Ok(())
@@ -164,10 +171,18 @@ impl SigningSession {
 
     /// The remedy for a handle that was refused.
     pub(super) fn find_key_again(&mut self, counters: &Counters) -> Result<(), SignError> {
-        let stale = self.handle;
-        self.handle = self.look_up(counters, |key| key.find_again(stale))?;
+        let stale = self.object;
+        self.object = self.look_up(counters, |key| key.find_again(stale))?;
+        self.handle = self.handle_in(&self.session)?;
         counters.key_found_again();
         Ok(())
+    }
+
+    /// What a session signs with, from the key on the token.
+    fn handle_in(&self, session: &OpenSession) -> Result<ObjectHandle, SignError> {
+        let handle = session.get();
+        let handle = handle.and_then(|session| self.key.for_session(session, self.object));
+        handle.map_err(|call| self.failed(call))
     }
 
     /// The remedy for a lost login, after `seen` logins.
