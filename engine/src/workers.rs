@@ -1,7 +1,7 @@
 //! Which worker takes which work, and when.
 //!
 //! Workers take the most advanced work first: finished signatures to check, then software signatures to make, then
-//! requests to prepare. Where lanes verify, batches are whole groups of lanes; fewer signatures than a group wait for company,
+//! requests to prepare. Where lanes verify, batches are whole groups of lanes; a few signatures wait for company,
 //! for a short time and only while so much is in flight that company will come.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::pipeline::Pipeline;
 use crate::slots::Ticket;
 use crate::verification::{BATCH_MAX, BATCH_ONE_BY_ONE, LANES};
 
-/// How long fewer signatures than a group of lanes wait for more, counted from the batch before. At 8,000 certificates per second
+/// How long fewer signatures than are wanted wait for more, counted from the batch before. At 8,000 certificates per second
 /// a group fills in that time.
 const COMPANY_WAIT_MAX: Duration = Duration::from_millis(1);
 
@@ -207,6 +207,7 @@ impl Pipeline {
             _ if groups >= wanted => groups,
             _ if waits => 0,
             0 => waiting,
+            // The rest is company for the next.
             _ => groups,
         }
     }

@@ -279,6 +279,26 @@ fn a_lost_anchor_is_replaced() {
     }
 }
 
+/// A session that gets no copy of the key in the place of one that was refused signs no more, and another takes its place.
+#[test]
+fn a_copy_that_is_refused_costs_its_session_and_no_job() {
+    let token = FaultyToken::create();
+    for code in [
+        "CKR_GENERAL_ERROR",
+        "CKR_KEY_HANDLE_INVALID",
+        "CKR_ACTION_PROHIBITED",
+    ] {
+        let pool = token.open(2, true);
+        token.fail("C_SignInit", &[4], "CKR_KEY_HANDLE_INVALID");
+        token.fail("C_CopyObject", &[1], code);
+        assert_eq!(failures(&pool, 200), [], "{code}");
+        assert!(token.calls("C_CopyObject") >= 1, "{code}");
+        let metrics = pool.metrics();
+        assert_eq!((metrics.signatures, metrics.tokens_up), (200, 1), "{code}");
+        pool.close().unwrap();
+    }
+}
+
 /// What the token refuses fails its own job, at once, and no other.
 #[test]
 fn a_request_that_is_refused_fails_one_job_and_is_not_tried_again() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::archive::check_there;
 use crate::batch::{Frame, FrameKind, NO_RESERVATION};
 use crate::error::OpenError;
-use crate::index::{Index, Opened, RecordSource, has_other_keys};
+use crate::index::{Index, Opened, RecordSource, is_made_anew};
 use crate::locations::Locations;
 use crate::published::checkpoint_path;
 use crate::record::{KeyExtractor, RecordIndex, RecordKeys};
@@ -76,9 +76,8 @@ impl Found {
     ) -> Result<(Records, Option<String>), OpenError> {
         let source = Arc::new(self.source);
         let len = source.locations.len();
-        // An index of other keys is about to go, and is good for the release that made it: first all that the new one needs
-        // is within reach.
-        if has_other_keys(&*storage, &index_dir(dir), source.keys.version())? {
+        // The index is about to go, and may be good for the release that made it: first all that the new one needs is within reach.
+        if is_made_anew(&*storage, &index_dir(dir), source.keys.version())? {
             check_there(&*storage, dir)?;
         }
         let confirm = Arc::clone(&source) as Arc<dyn RecordSource>;

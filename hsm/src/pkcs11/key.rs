@@ -33,14 +33,12 @@ pub(super) struct TokenKey {
 }
 
 impl TokenKey {
-    /// Finds the key and its public half. Where sessions are to have copies, one is made here too, in the anchor session, so that
-    /// a token that allows none says so at the start.
+    /// Finds the key and its public half.
     pub(super) fn open(
         token: Token,
         uri: &Pkcs11Uri,
         options: &Pkcs11Options,
     ) -> Result<TokenKey, OpenError> {
-        let copied = options.key_copy;
         let token = Arc::new(token);
         let setup = token.setup();
         let found = token.with_anchor(|session| Ok(find_with_public_key(session, &token, uri)));
@@ -52,10 +50,6 @@ impl TokenKey {
                 token: token.label().to_string(),
                 found: "an RSA key of another length".to_owned(),
             })?;
-        if copied {
-            let copy = token.with_anchor(|session| copy_into_session(session, object));
-            copy.map_err(|call| open_error(&token, call))?;
-        }
         drop(setup);
         Ok(TokenKey {
             token,
@@ -63,7 +57,7 @@ impl TokenKey {
             algorithm,
             rsa_signature: algorithm.is_rsa().then_some(options.rsa_signature),
             public_key,
-            copied,
+            copied: options.key_copy,
             object: Mutex::new(object),
         })
     }

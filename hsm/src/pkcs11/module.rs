@@ -49,7 +49,7 @@ pub(super) struct Module {
     lost: AtomicBool,
 }
 
-/// Held while a slot's token is opened, closed or given keys. Some modules (SoftHSM among them) race
+/// Held while a slot's token is opened, closed or given keys, and while a session copies its key. Some modules (SoftHSM among them) race
 /// when a token's last session closes while another opens, and when a search runs while a key is
 /// made. A lock for each slot: a call that hangs holds up no other token behind the same library.
 pub(super) type SetupLock = Arc<Mutex<()>>;

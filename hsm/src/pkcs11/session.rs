@@ -142,6 +142,11 @@ impl SigningSession {
         &self.key
     }
 
+    /// The key on the token, as it was when this session began to use it.
+    pub(super) fn object(&self) -> ObjectHandle {
+        self.object
+    }
+
     /// How many logins there were; for [`SigningSession::log_in_again`].
     pub(super) fn logins(&self) -> u64 {
         self.key.token().logins()
@@ -173,7 +178,14 @@ impl SigningSession {
     pub(super) fn find_key_again(&mut self, counters: &Counters) -> Result<(), SignError> {
         let stale = self.object;
         self.object = self.look_up(counters, |key| key.find_again(stale))?;
-        self.handle = self.handle_in(&self.session)?;
+        match self.handle_in(&self.session) {
+            Ok(handle) => self.handle = handle,
+            Err(error) => {
+                // The number that was refused may soon be another object's.
+                self.session.give_up(None);
+                return Err(error);
+            }
+        }
         counters.key_found_again();
         Ok(())
     }

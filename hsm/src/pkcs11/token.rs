@@ -260,8 +260,7 @@ impl Token {
         self.module.release()
     }
 
-    /// Opens the anchor anew after the old one gave an error with this code. A session copy of the key goes
-    /// with it: the workers find the key again when their handle is refused.
+    /// Opens the anchor anew after the old one gave an error with this code.
     fn replace_anchor<'a>(
         &self,
         anchor: &'a mut Anchor,

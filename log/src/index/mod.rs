@@ -62,14 +62,18 @@ pub(crate) fn watermark_on_disk(
     Ok(manifest.map_or(0, |manifest| manifest.watermark))
 }
 
-/// Whether the index on the disk is sound as far as its manifest tells and has keys of another version.
-pub(crate) fn has_other_keys(
+/// Whether there is an index on the disk that the next open makes anew whole: of other keys, or with a manifest that cannot be
+/// read, which a later release may have written.
+pub(crate) fn is_made_anew(
     storage: &dyn Storage,
     dir: &Path,
     keys_version: u32,
 ) -> Result<bool, PathError> {
-    let manifest = files::read_manifest(storage, dir)?.and_then(Result::ok);
-    Ok(manifest.is_some_and(|manifest| manifest.keys_version != keys_version))
+    Ok(match files::read_manifest(storage, dir)? {
+        None => false,
+        Some(Ok(manifest)) => manifest.keys_version != keys_version,
+        Some(Err(_)) => true,
+    })
 }
 
 /// What the index asks of the log. It asks, on any thread, about every record that was inserted, from

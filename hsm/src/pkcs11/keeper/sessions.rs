@@ -123,13 +123,18 @@ impl Keeper {
         }
         let (generation, gone) = (shift.generation, shift.gone.clone());
         let (mut sessions, refused) = self.call(|_| {
-            let (sessions, refused) = opening::open_sessions(&key, missing);
-            let refused = refused.map(|call| key.failed(call));
-            // Whatever took the sessions may have changed the token: what is not confirmed does
-            // not sign.
+            // Whatever took the sessions may have changed the token: what is not confirmed is not copied, and does not sign.
+            let unconfirmed = |error| (Vec::new(), Some(key.token().settle(error)));
+            if let Err(error) = key.confirm() {
+                return unconfirmed(error);
+            }
+            let (mut sessions, refused) = opening::open_sessions(&key, missing);
             match key.confirm() {
-                Ok(_) => (sessions, refused),
-                Err(error) => (Vec::new(), Some(key.token().settle(error))),
+                Ok(object) => {
+                    sessions.retain(|session| session.object() == object);
+                    (sessions, refused.map(|call| key.failed(call)))
+                }
+                Err(error) => unconfirmed(error),
             }
         });
         let (recruits, failed) = self.recruit(&mut sessions);
