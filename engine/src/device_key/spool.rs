@@ -70,6 +70,12 @@ pub enum SpoolError {
     Closing,
 }
 
+impl SpoolError {
+    fn panicked() -> Self {
+        Self::Failed("a panic on its thread".to_owned())
+    }
+}
+
 impl From<SpoolError> for Fault {
     fn from(error: SpoolError) -> Self {
         match error {
@@ -319,12 +325,8 @@ impl KeySpool {
             });
         }
         self.shared.wake.notify_one();
-        // Without an answer the thread has ended; it says why.
-        let ended = |_| {
-            let failed = self.shared.lock().failed.clone();
-            failed.unwrap_or(SpoolError::Closing)
-        };
-        answer.recv().map_err(ended)?
+        // A thread that closes answers all first. One that panics lets go of what it has in hand before it says so.
+        answer.recv().map_err(|_| SpoolError::panicked())?
     }
 
     /// Room for a key of at most so many octets, if there is any.

@@ -84,7 +84,7 @@ impl Drop for PanicGuard {
         if !thread::panicking() {
             return;
         }
-        let error = SpoolError::Failed("a panic on its thread".to_owned());
+        let error = SpoolError::panicked();
         let (tickets, entries) = {
             let mut state = self.0.lock();
             state.failed = Some(error.clone());
