@@ -337,35 +337,43 @@ fn a_log_whose_creation_was_cut_off_is_whole_or_absent() {
 
 #[test]
 fn pages_lost_by_a_failed_sync_never_count_as_durable() {
-    // The process restarts, not the machine: the page cache shows the batch whose sync failed,
-    // the disk does not have it. What is acknowledged after the restart must survive a power cut.
     for operation in 0..40 {
         let sim = new_sim();
         let (log, answers) = open_sim(&sim);
         sim.fail_at(operation, FaultKind::Failed(std::io::ErrorKind::Other));
         work(&log, &answers, &mut Random(7), 0..40);
         drop(log);
-        sim.heal();
-        let mut acknowledged = answers.acknowledged();
-        let (log, answers) = open_sim(&sim);
-        check(
-            &log,
-            &acknowledged,
-            &format!("restart after operation {operation}"),
-        );
-        issue_all(&log, &answers, 500..505, 900);
-        let after = answers.acknowledged();
-        acknowledged.reserved.extend(after.reserved);
-        acknowledged.appended.extend(after.appended);
-        for seed in 0..4 {
-            let image = sim.crash(&mut Random(seed));
-            let (log, _) = open_sim(&image);
-            check(
-                &log,
-                &acknowledged,
-                &format!("power cut after operation {operation}"),
-            );
-        }
-        sim.assert_no_violations();
+        restart_and_cut_power(&sim, &answers, &format!("operation {operation}"));
     }
+}
+
+#[test]
+fn a_segment_whose_filling_a_sync_of_the_volume_lost_is_not_used() {
+    // Publication syncs the whole volume beside the thread that fills segments.
+    let sim = new_sim();
+    let (log, answers) = open_sim(&sim);
+    sim.fail_volume_in_fill();
+    // More than the room of the prepared segments: it ends with the one that is lost.
+    work(&log, &answers, &mut Random(7), 0..400);
+    drop(log);
+    restart_and_cut_power(&sim, &answers, "a volume's failed sync");
+}
+
+/// The process restarts, not the machine: the page cache shows what a failed sync lost, the disk
+/// does not have it. What is acknowledged after the restart must survive a power cut.
+fn restart_and_cut_power(sim: &Sim, answers: &Answers, after: &str) {
+    sim.heal();
+    let mut acknowledged = answers.acknowledged();
+    let (log, answers) = open_sim(sim);
+    check(&log, &acknowledged, &format!("restart after {after}"));
+    issue_all(&log, &answers, 500..505, 900);
+    let added = answers.acknowledged();
+    acknowledged.reserved.extend(added.reserved);
+    acknowledged.appended.extend(added.appended);
+    for seed in 0..4 {
+        let image = sim.crash(&mut Random(seed));
+        let (log, _) = open_sim(&image);
+        check(&log, &acknowledged, &format!("power cut after {after}"));
+    }
+    sim.assert_no_violations();
 }

@@ -6,9 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use birthmark_log::{AlignedBytes, LockGuard, Storage, StorageFile, Volume};
-
 use crate::rig::Random;
+
+#[path = "sim/files.rs"]
+mod files;
 
 /// The simulated file system. Clones share it.
 #[derive(Clone, Default)]
@@ -44,6 +45,8 @@ pub(crate) struct World {
     /// Somebody else takes the blocks of removed files at once.
     greedy_neighbor: bool,
     hook: Option<Hook>,
+    /// The volume's sync fails while a segment file is being filled.
+    volume_fails_in_fill: bool,
     /// Things a correct log never does.
     violations: Vec<String>,
 }
@@ -56,6 +59,8 @@ struct Inode {
     pending: Vec<(usize, Vec<u8>)>,
     /// Sectors that a failed sync dropped and nobody has written since.
     dropped: BTreeSet<usize>,
+    /// How often something written was dropped.
+    losses: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -78,9 +83,17 @@ impl Sim {
         world.fault = Some((world.operations + operation, kind));
     }
 
+    /// Somebody else's sync of the whole volume fails between the next filling of a file and the
+    /// sync of that file.
+    pub(crate) fn fail_volume_in_fill(&self) {
+        self.world().volume_fails_in_fill = true;
+    }
+
     /// No more faults, even if the one that was asked for has not come.
     pub(crate) fn heal(&self) {
-        self.world().fault = None;
+        let mut world = self.world();
+        world.fault = None;
+        world.volume_fails_in_fill = false;
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -303,147 +316,6 @@ fn put(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
 fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("/")).to_owned()
 }
-
-impl Storage for Sim {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut world = self.world();
-        if world.dirs.contains(dir) {
-            return Ok(());
-        }
-        world.perform(|world| {
-            let mut above: Vec<&Path> = dir.ancestors().collect();
-            above.reverse();
-            for dir in above {
-                if !world.dirs.contains(dir) {
-                    world.change(&parent(dir), NameChange::MakeDir(dir.to_owned()));
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let world = self.world();
-        if !world.dirs.contains(dir) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let all = world.names.keys().chain(world.dirs.iter());
-        let inside = all.filter(|path| path.parent() == Some(dir));
-        Ok(inside
-            .filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
-            .collect())
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn StorageFile>> {
-        let mut world = self.world();
-        world.perform(|world| {
-            let inode = world.inodes.len();
-            world.inodes.push(Inode::default());
-            world.change(&parent(path), NameChange::Create(path.to_owned(), inode));
-            Ok(())
-        })?;
-        let inode = world.names[path];
-        Ok(Arc::new(SimFile {
-            sim: self.clone(),
-            inode,
-        }))
-    }
-
-    fn open(&self, path: &Path, _writable: bool) -> io::Result<Arc<dyn StorageFile>> {
-        let world = self.world();
-        let inode = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(SimFile {
-            sim: self.clone(),
-            inode,
-        }))
-    }
-
-    fn read_medium(&self, path: &Path, bytes_max: u64, bytes: &mut AlignedBytes) -> io::Result<()> {
-        let world = self.world();
-        let inode = &world.inodes[*world.names.get(path).ok_or(io::ErrorKind::NotFound)?];
-        assert!(inode.durable.len() as u64 <= bytes_max);
-        bytes.clear();
-        bytes.extend_from_slice(&inode.durable);
-        Ok(())
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.world().perform(|world| {
-            if !world.names.contains_key(from) && !world.dirs.contains(from) {
-                return Err(io::ErrorKind::NotFound.into());
-            }
-            let change = NameChange::Rename(from.to_owned(), to.to_owned());
-            let replaced = world.names.get(to).copied();
-            world.change(&parent(to), change);
-            world.give_back(replaced);
-            Ok(())
-        })
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.world().perform(|world| {
-            let inode = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-            world.change(&parent(path), NameChange::Remove(path.to_owned()));
-            world.give_back(Some(inode));
-            Ok(())
-        })
-    }
-
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        self.world().perform(|world| {
-            if world.names.keys().any(|path| path.starts_with(dir)) {
-                return Err(io::ErrorKind::DirectoryNotEmpty.into());
-            }
-            let known = world.dirs.contains(dir);
-            world.change(&parent(dir), NameChange::RemoveDir(dir.to_owned()));
-            known.then_some(()).ok_or(io::ErrorKind::NotFound.into())
-        })
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.world().perform(|world| {
-            let last = world.journal.iter().rposition(|(of, _)| of == dir);
-            let durable: Vec<_> = world.journal.drain(..last.map_or(0, |at| at + 1)).collect();
-            for (_, change) in &durable {
-                world.apply_durably(change);
-            }
-            Ok(())
-        })
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<LockGuard> {
-        if !self.world().locks.insert(path.to_owned()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(Box::new(SimLock {
-            sim: self.clone(),
-            path: path.to_owned(),
-        }))
-    }
-
-    fn volume(&self, _dir: &Path) -> io::Result<Box<dyn Volume>> {
-        Ok(Box::new(self.clone()))
-    }
-}
-
-impl Volume for Sim {
-    fn sync(&self) -> io::Result<()> {
-        let mut world = self.world();
-        let synced = world.perform(|world| {
-            let changes: Vec<_> = world.journal.drain(..).collect();
-            for (_, change) in &changes {
-                world.apply_durably(change);
-            }
-            world.inodes.iter_mut().for_each(Inode::sync);
-            Ok(())
-        });
-        if synced.is_err() {
-            world.inodes.iter_mut().for_each(Inode::drop_pending);
-        }
-        synced
-    }
-}
-
 impl Inode {
     fn sync(&mut self) {
         for (offset, bytes) in std::mem::take(&mut self.pending) {
@@ -454,6 +326,7 @@ impl Inode {
     /// As Linux does it when a sync fails: the pages are marked clean, still show what was written,
     /// and are not written again unless somebody writes to them.
     fn drop_pending(&mut self) {
+        self.losses += u64::from(!self.pending.is_empty());
         for (offset, bytes) in std::mem::take(&mut self.pending) {
             self.dropped.extend(sectors(offset, bytes.len()));
         }
@@ -461,6 +334,12 @@ impl Inode {
 }
 
 impl World {
+    fn is_being_filled(&self, inode: usize) -> bool {
+        self.names
+            .iter()
+            .any(|(path, of)| *of == inode && path.extension().is_some_and(|end| end == "new"))
+    }
+
     fn give_back(&mut self, inode: Option<usize>) {
         if self.greedy_neighbor {
             return;
@@ -468,69 +347,6 @@ impl World {
         if let (Some(inode), Some(space)) = (inode, &mut self.space) {
             *space += self.inodes[inode].visible.len() as u64;
         }
-    }
-}
-
-struct SimLock {
-    sim: Sim,
-    path: PathBuf,
-}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        self.sim.world().locks.remove(&self.path);
-    }
-}
-
-struct SimFile {
-    sim: Sim,
-    inode: usize,
-}
-
-impl StorageFile for SimFile {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.sim.world().inodes[self.inode].visible.len() as u64)
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let world = self.sim.world();
-        let content = &world.inodes[self.inode].visible;
-        let start = offset as usize;
-        let part = content.get(start..start + buffer.len());
-        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.sim.world().perform(|world| {
-            let inode = &mut world.inodes[self.inode];
-            let grown = (offset + bytes.len() as u64).saturating_sub(inode.visible.len() as u64);
-            if let Some(space) = &mut world.space {
-                *space = space.checked_sub(grown).ok_or(io::ErrorKind::StorageFull)?;
-            }
-            put(&mut inode.visible, offset as usize, bytes);
-            for sector in sectors(offset as usize, bytes.len()) {
-                inode.dropped.remove(&sector);
-            }
-            inode.pending.push((offset as usize, bytes.to_vec()));
-            Ok(())
-        })
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut world = self.sim.world();
-        let synced = world.perform(|world| {
-            world.inodes[self.inode].sync();
-            Ok(())
-        });
-        if synced.is_ok() && !world.inodes[self.inode].dropped.is_empty() {
-            let violation = "a failed sync was repeated as if that could bring its data back";
-            world.violations.push(violation.to_owned());
-        }
-        if synced.is_err() {
-            world.inodes[self.inode].drop_pending();
-        }
-        synced
     }
 }
 
