@@ -20,8 +20,18 @@ const SEED: u64 = 0x6b11_1ed5;
 
 #[test]
 fn a_killed_run_goes_on_with_the_same_keys() {
+    kill_and_go_on(Receiver::Ec);
+}
+
+/// Each start assembles the files anew, of what the spool and the log kept.
+#[test]
+fn a_killed_run_goes_on_with_the_same_pkcs12_files() {
+    kill_and_go_on(Receiver::Pkcs12);
+}
+
+fn kill_and_go_on(receiver: Receiver) {
     let factory = Factory::for_binary(Signer::P256);
-    let line = Line::new(&factory, Receiver::Ec, "p256");
+    let line = Line::new(&factory, receiver, "p256");
     let mut list = "serial\n".to_owned();
     (0..DEVICES).for_each(|device| writeln!(list, "SN-{device}").unwrap());
     let list = factory.file("devices.csv", list);
