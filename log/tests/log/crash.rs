@@ -356,6 +356,7 @@ fn a_segment_whose_filling_a_sync_of_the_volume_lost_is_not_used() {
     // More than the room of the prepared segments: it ends with the one that is lost.
     work(&log, &answers, &mut Random(7), 0..400);
     drop(log);
+    assert!(!sim.volume_fails_still(), "no segment was filled");
     restart_and_cut_power(&sim, &answers, "a volume's failed sync");
 }
 

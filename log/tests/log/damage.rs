@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use birthmark_log::{
-    CloseError, Corruption, LogReader, OpenError, Options, RecordIndex, VerifyError, VerifyReport,
+    CloseError, Corruption, LogReader, OpenError, RecordIndex, VerifyError, VerifyReport,
 };
 
 use crate::rig::{
-    DIR, SMALL_SEGMENT, all_records, issue_all, new_sim, open_sim, open_unpublished, open_with,
-    seen, sim_options, verify_sim,
+    DIR, SMALL_SEGMENT, all_records, issue_all, new_sim, open_quiet, open_sim, open_unpublished,
+    open_with, seen, sim_options, verify_sim,
 };
 use crate::sim::Sim;
 
@@ -106,7 +105,7 @@ fn open_refuses_what_verify_refuses() {
 #[test]
 fn a_flip_in_an_unclean_log_is_damage_unless_it_is_in_the_last_batch() {
     let sim = new_sim();
-    let (log, answers) = open_sim(&sim);
+    let (log, answers) = open_quiet(&sim);
     issue_all(&log, &answers, 0..5, 600);
     // A copy without the closed mark, as after a power cut.
     let unclean = sim.copy();
@@ -342,11 +341,7 @@ fn a_checkpoint_is_signed_over_what_was_committed_or_not_at_all() {
     let bundle = Path::new(DIR).join("public/tile/entries/000.p/3");
     let publish = |flip: Option<usize>| {
         let sim = new_sim();
-        let options = Options {
-            publish_interval: Duration::from_secs(3600),
-            ..sim_options(&sim)
-        };
-        let (log, answers) = open_with(options).unwrap();
+        let (log, answers) = open_quiet(&sim);
         issue_all(&log, &answers, 0..3, BYTES);
         let used = sim.content(&segment(1));
         let used = used.iter().rposition(|&byte| byte != 0).unwrap() + 1;

@@ -7,8 +7,8 @@ use std::path::Path;
 use birthmark_log::{AppendError, CloseError, Committed, Log, OpenError};
 
 use crate::rig::{
-    Acknowledged, DIR, Random, append, check, issue_all, new_sim, open_sim, open_with, report,
-    reservation, sim_options, wait_prepared,
+    Acknowledged, DIR, Random, append, check, issue_all, new_sim, open_quiet, open_sim, open_with,
+    report, reservation, sim_options, wait_prepared,
 };
 use crate::sim::{FaultKind, Sim};
 
@@ -139,11 +139,11 @@ fn a_failed_write_or_sync_poisons_the_log() {
     let operations = BTreeMap::from([(0, "write"), (1, "sync")]);
     for (operation, name) in operations {
         let sim = new_sim();
-        let (log, answers) = open_sim(&sim);
+        let (log, answers) = open_quiet(&sim);
         issue_all(&log, &answers, 0..5, 100);
         log.reserve(vec![reservation(5, 100)]);
         let id = answers.reserved(5);
-        // The other thread has nothing to do: the next operation is the log's.
+        // The other threads have nothing to do: the next operation is the log's.
         wait_prepared(&sim);
         sim.fail_at(operation, FaultKind::Failed(ErrorKind::Other));
         log.append(vec![append(5, id, 100)]);

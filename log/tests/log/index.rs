@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use birthmark_log::bench_access::{IndexAccess, Limits, Source, sums, verify};
 use birthmark_log::{IndexKey, KEY_SPACES, ReadError, RecordIndex, RecordKeys, slot_space};
 
-use crate::rig::Random;
+use crate::rig::{Random, new_sim};
 use crate::sim::{FaultKind, Sim};
 
 pub(crate) const DIR: &str = "/log/index";
@@ -240,7 +240,7 @@ fn every_crash_leaves_an_index_that_can_be_brought_up_to_date() {
     let (mut images, mut rebuilt_from_zero) = (0, 0);
     for seed in 0..25 {
         let random = &mut Random(1000 + seed);
-        let (sim, world, limits) = (Sim::default(), World::default(), tiny(random));
+        let (sim, world, limits) = (new_sim(), World::default(), tiny(random));
         let crashed: Arc<Mutex<Vec<(Sim, u64)>>> = Arc::default();
         let index = world.open(&sim, &limits).0;
         let (inside, of) = (Arc::clone(&crashed), world.clone());

@@ -25,7 +25,7 @@ pub(crate) const NOON_MS: u64 = 1_774_094_400_000;
 pub(crate) const SMALL_SEGMENT: u64 = 128 << 10;
 
 /// A failing test ends, however slow the machine: no healthy wait comes near this.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 const ISSUED: u8 = 1;
 const LOST: u8 = 2;
@@ -271,6 +271,16 @@ pub(crate) fn open_unpublished(sim: &Sim) -> (Log, Arc<Answers>) {
     let mute = Arc::new(Mute(signer()));
     let log = Log::open(Path::new(DIR), sim_options(sim), Arc::new(keys), mute, sink).unwrap();
     (log, answers)
+}
+
+/// Opens the log so that it publishes when it is asked to and when it is closed, and otherwise not:
+/// nothing goes on beside the test.
+pub(crate) fn open_quiet(sim: &Sim) -> (Log, Arc<Answers>) {
+    let options = Options {
+        publish_interval: Duration::from_secs(3600),
+        ..sim_options(sim)
+    };
+    open_with(options).unwrap()
 }
 
 /// A clock that stands where it is put.

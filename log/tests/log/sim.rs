@@ -89,6 +89,11 @@ impl Sim {
         self.world().volume_fails_in_fill = true;
     }
 
+    /// Whether [`Sim::fail_volume_in_fill`] still waits for a file that is being filled.
+    pub(crate) fn volume_fails_still(&self) -> bool {
+        self.world().volume_fails_in_fill
+    }
+
     /// No more faults, even if the one that was asked for has not come.
     pub(crate) fn heal(&self) {
         let mut world = self.world();
@@ -182,6 +187,7 @@ impl World {
         for (_, change) in &self.journal[..kept] {
             after.apply_durably(change);
         }
+        after.forget_unreachable();
         for inode in &self.inodes {
             let mut content = inode.durable.clone();
             let unit = if random.below(2) == 0 { 512 } else { 4096 };
@@ -207,6 +213,21 @@ impl World {
         after.names = after.durable_names.clone();
         after.dirs = after.durable_dirs.clone();
         Sim(Arc::new(Mutex::new(after)))
+    }
+
+    /// Durable names in a directory whose own name is not durable are found by nobody.
+    fn forget_unreachable(&mut self) {
+        let root = Path::new("/");
+        let mut reached = BTreeSet::from([root.to_owned()]);
+        // In this order a directory comes before what is in it.
+        for dir in std::mem::take(&mut self.durable_dirs) {
+            if dir == root || reached.contains(&parent(&dir)) {
+                reached.insert(dir);
+            }
+        }
+        self.durable_names
+            .retain(|path, _| reached.contains(&parent(path)));
+        self.durable_dirs = reached;
     }
 
     /// What everybody sees of a file; `None` when it is not there.
@@ -334,10 +355,16 @@ impl Inode {
 }
 
 impl World {
+    /// How often something written was dropped, in all files together.
+    fn losses(&self) -> u64 {
+        self.inodes.iter().map(|inode| inode.losses).sum()
+    }
+
+    /// Whether it is a segment that is not ready yet.
     fn is_being_filled(&self, inode: usize) -> bool {
-        self.names
-            .iter()
-            .any(|(path, of)| *of == inode && path.extension().is_some_and(|end| end == "new"))
+        let unfinished = |path: &Path| path.to_string_lossy().ends_with(".seg.new");
+        let mut names = self.names.iter();
+        names.any(|(path, of)| *of == inode && unfinished(path))
     }
 
     fn give_back(&mut self, inode: Option<usize>) {

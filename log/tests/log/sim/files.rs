@@ -111,8 +111,10 @@ impl Storage for Sim {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.world().perform(|world| {
-            let last = world.journal.iter().rposition(|(of, _)| of == dir);
-            let durable: Vec<_> = world.journal.drain(..last.map_or(0, |at| at + 1)).collect();
+            let journal = std::mem::take(&mut world.journal);
+            let (durable, rest) = journal.into_iter().partition(|(of, _)| of == dir);
+            let durable: Vec<_> = durable;
+            world.journal = rest;
             for (_, change) in &durable {
                 world.apply_durably(change);
             }
@@ -131,25 +133,44 @@ impl Storage for Sim {
     }
 
     fn volume(&self, _dir: &Path) -> io::Result<Box<dyn Volume>> {
-        Ok(Box::new(self.clone()))
+        Ok(Box::new(SimVolume {
+            sim: self.clone(),
+            losses_told: AtomicU64::new(self.world().losses()),
+        }))
     }
 }
 
-impl Volume for Sim {
+struct SimVolume {
+    sim: Sim,
+    /// Losses that a sync of this handle has told of, or that came before it was opened.
+    losses_told: AtomicU64,
+}
+
+impl Volume for SimVolume {
+    /// As Linux does it: what another's sync has lost, each handle is told once (syncfs(2), *Errors*).
     fn sync(&self) -> io::Result<()> {
-        let mut world = self.world();
+        let mut world = self.sim.world();
         let synced = world.perform(|world| {
             let changes: Vec<_> = world.journal.drain(..).collect();
             for (_, change) in &changes {
                 world.apply_durably(change);
             }
             world.inodes.iter_mut().for_each(Inode::sync);
-            Ok(())
+            tell_losses(&self.losses_told, world.losses())
         });
         if synced.is_err() {
             world.inodes.iter_mut().for_each(Inode::drop_pending);
+            self.losses_told.store(world.losses(), Ordering::Relaxed);
         }
         synced
+    }
+}
+
+/// An error when there were more losses than were told.
+fn tell_losses(told: &AtomicU64, losses: u64) -> io::Result<()> {
+    match told.swap(losses, Ordering::Relaxed) == losses {
+        true => Ok(()),
+        false => Err(io::Error::other("something written before was lost")),
     }
 }
 
@@ -212,12 +233,8 @@ impl StorageFile for SimFile {
         }
         let synced = world.perform(|world| {
             let inode = &mut world.inodes[self.inode];
-            let told = self.losses_told.swap(inode.losses, Ordering::Relaxed);
-            if told != inode.losses {
-                return Err(io::Error::other("something written before was lost"));
-            }
             inode.sync();
-            Ok(())
+            tell_losses(&self.losses_told, inode.losses)
         });
         let inode = &mut world.inodes[self.inode];
         if synced.is_err() {
