@@ -10,6 +10,8 @@ use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use birthmark_hsm::SigningPool;
+
 mod test_token;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "tokens/world.rs"]
@@ -34,7 +36,7 @@ fn a_hundred_thousand_sessions_leak_nothing() {
     options.tokens.sessions = Some(1);
     let pool = world.try_open(options).unwrap();
     sign_ok(&pool, 100);
-    let before = resources();
+    let before = settled_resources(&pool);
     // Every second C_SignInit finds its session stuck; the remedy closes it and opens another.
     world.fail(0, "C_SignInit", "every = 2", "CKR_OPERATION_ACTIVE");
     // The first ones fill what stays: the allocator's pools, the histograms.
@@ -52,7 +54,9 @@ fn a_hundred_thousand_sessions_leak_nothing() {
     let opened = report.calls("C_OpenSession");
     assert!(opened > SESSIONS);
     assert_eq!(report.calls("C_CloseSession"), opened - 2);
-    assert_eq!(resources(), before, "threads and open files");
+    wait_for(&pool, "as many threads and open files", || {
+        resources() == before
+    });
     pool.close().unwrap();
     assert_eq!(world.report(0).sessions_open, 0);
     // Past the harness, which holds back what a test that passes prints.
@@ -70,7 +74,7 @@ fn a_token_that_comes_and_goes_leaks_nothing() {
     options.probe_interval_max = Duration::from_millis(10);
     let pool = world.try_open(options).unwrap();
     sign_ok(&pool, 100);
-    let before = resources();
+    let before = settled_resources(&pool);
     for round in 1..=100 {
         world.fail(0, "C_Sign", "at = [3]", "CKR_DEVICE_ERROR");
         wait_for(&pool, "it went", || {
@@ -81,7 +85,9 @@ fn a_token_that_comes_and_goes_leaks_nothing() {
     }
     sign_ok(&pool, 20);
     assert_eq!(world.report(0).sessions_open, 3);
-    assert_eq!(resources(), before, "threads and open files");
+    wait_for(&pool, "as many threads and open files", || {
+        resources() == before
+    });
     let told = &pool.tokens()[0];
     assert_eq!(told.history.len(), 32, "no more is kept");
     // It had signed in between: the wait between probes does not grow.
@@ -99,6 +105,14 @@ fn resident() -> u64 {
         .parse()
         .unwrap();
     kib << 10
+}
+
+/// [`resources`] once every thread has its name, which it takes when it first runs.
+fn settled_resources(pool: &SigningPool) -> (usize, usize) {
+    // The keeper, the watch, and one for each session.
+    let threads = 2 + pool.tokens()[0].sessions;
+    wait_for(pool, "the pool's threads", || resources().0 == threads);
+    resources()
 }
 
 /// Threads of this process that are the pool's, and its open files.

@@ -232,7 +232,7 @@ fn what_a_receipt_does_not_prove_is_refused() {
     refused(birthmark(&arguments, b""), "no signature of");
     // Made of another record's fields.
     let mut swapped = Receipt::parse(receipt.as_bytes()).unwrap();
-    let elsewhere = logged.receipt(&["--index", "9"]);
+    let elsewhere = logged.receipt(&["--cert", &neighbor]);
     swapped.extra = Receipt::parse(elsewhere.as_bytes()).unwrap().extra;
     let swapped = logged.file("swapped", swapped.encode());
     refused(logged.verify_proof(&swapped, &pem), "");

@@ -256,7 +256,7 @@ impl Keeper {
             return max;
         }
         let signatures = self.member().progress().1;
-        self.probes.interval(signatures).min(max)
+        self.probes.interval(signatures, max)
     }
 
     fn probe(&mut self) {

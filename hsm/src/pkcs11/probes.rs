@@ -24,8 +24,8 @@ impl Probes {
         self.signatures = signatures;
     }
 
-    /// The wait before the next probe of a token that has made so many signatures.
-    pub(super) fn interval(&mut self, signatures: u64) -> Duration {
+    /// The wait before the next probe of a token that has made so many signatures, `max` at most.
+    pub(super) fn interval(&mut self, signatures: u64, max: Duration) -> Duration {
         if signatures > self.signatures {
             // It has signed since it was taken up: this fault is a new one.
             *self = Probes {
@@ -33,7 +33,7 @@ impl Probes {
                 signatures,
             };
         }
-        Duration::from_secs(INTERVALS_S[self.made.min(INTERVALS_S.len() - 1)])
+        Duration::from_secs(INTERVALS_S[self.made.min(INTERVALS_S.len() - 1)]).min(max)
     }
 
     /// Counts a probe that begins. Returns whether the module is to be started anew for it: some
@@ -49,13 +49,24 @@ mod tests {
     use super::*;
 
     fn row(probes: &mut Probes, signatures: u64, count: usize) -> Vec<u64> {
+        row_up_to(Duration::MAX, probes, signatures, count)
+    }
+
+    fn row_up_to(max: Duration, probes: &mut Probes, signatures: u64, count: usize) -> Vec<u64> {
         (0..count)
             .map(|_| {
-                let interval = probes.interval(signatures).as_secs();
+                let interval = probes.interval(signatures, max).as_secs();
                 probes.begin();
                 interval
             })
             .collect()
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_the_limit() {
+        let max = Duration::from_secs(4);
+        let row = row_up_to(max, &mut Probes::default(), 0, 8);
+        assert_eq!(row, [1, 1, 2, 4, 4, 4, 4, 4]);
     }
 
     #[test]

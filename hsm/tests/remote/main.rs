@@ -117,8 +117,10 @@ fn no_request_fails_when_the_network_stalls() {
     let load = Load::start(&pool, IN_FLIGHT);
     wait_until_remote_signs(&pool);
     scene.proxy.stall(true);
-    wait_for_state(&pool, REMOTE, DOWN);
-    assert!(pool.tokens()[REMOTE].inside > 0, "{:#?}", pool.tokens());
+    wait_for(&pool, "it is down, with a call inside", || {
+        let remote = &pool.tokens()[REMOTE];
+        remote.state == DOWN && remote.inside > 0
+    });
     load.go_on(&pool, 200);
     // What hangs returns with an error, late.
     scene.proxy.cut();

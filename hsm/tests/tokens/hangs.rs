@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use birthmark_hsm::{CloseError, SignError, SigningPool, TokenState};
 
+use crate::own_process;
 use crate::test_token::{messages, sign_all};
 use crate::world::{Load, WATCHDOG, World, assert_adds_up, sign_ok, wait_for, wait_for_state};
 
@@ -36,9 +37,10 @@ fn a_call_that_hangs_is_given_up_and_its_job_signed_elsewhere() {
     wait_for(&pool, "the session is replaced", || {
         pool.tokens()[0].sessions == 2
     });
-    let told = &pool.tokens()[0];
-    assert!(told.inside >= 1, "{told:#?}");
-    assert_eq!(world.report(0).hung, 1);
+    // On a busy machine another call may have been given up before.
+    wait_for(&pool, "the call that hangs", || {
+        world.report(0).hung == 1 && pool.tokens()[0].inside >= 1
+    });
     let signed = world.report(0).signatures;
     world.command(0, "release-hangs");
     wait_for(&pool, "the call returns", || pool.tokens()[0].late >= 1);
@@ -70,10 +72,14 @@ fn a_token_where_everything_hangs_goes_down_and_returns() {
     let load = Load::start(&pool, 16);
     wait_for_state(&pool, 0, TokenState::Down);
     load.go_on(&pool, 200);
+    // The watch may give up one call before the other: then a session in its place hangs too.
+    wait_for(&pool, "no session is left", || {
+        pool.tokens()[0].sessions == 0
+    });
     let told = &pool.tokens()[0];
-    assert!(told.inside >= 2 && told.sessions == 0, "{told:#?}");
+    assert!(told.inside >= 2, "{told:#?}");
     assert!(told.why.contains("2 calls did not return"), "{told:#?}");
-    assert!((1..=2).contains(&world.report(0).hung));
+    assert!((1..=3).contains(&world.report(0).hung));
     world.command(0, "clear-faults");
     world.command(0, "release-hangs");
     wait_for_state(&pool, 0, TokenState::Up);
@@ -155,9 +161,14 @@ fn a_start_goes_on_without_a_token_that_hangs() {
     pool.close().unwrap();
 }
 
-/// A module whose HSM is away may hang in C_Initialize: the others are initialized nonetheless.
+/// A module whose HSM is away may hang in C_Initialize: the others are initialized nonetheless. In a process of its
+/// own: the modules of a process take turns there, and the tests beside this one would wait.
 #[test]
 fn a_module_that_hangs_in_initialize_does_not_keep_the_others_out() {
+    let test = "hangs::a_module_that_hangs_in_initialize_does_not_keep_the_others_out";
+    if own_process::enter(test, |_| Vec::new()).is_none() {
+        return;
+    }
     let world = World::new([
         (
             "a",

@@ -111,11 +111,21 @@ impl Events {
 }
 
 /// Waits until something holds.
-pub(crate) fn wait_for(pool: &SigningPool, what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_for(pool: &SigningPool, what: &str, holds: impl FnMut() -> bool) {
+    wait_within(WATCHDOG, pool, what, holds);
+}
+
+/// [`wait_for`] with a watchdog of its own.
+pub(crate) fn wait_within(
+    watchdog: Duration,
+    pool: &SigningPool,
+    what: &str,
+    mut holds: impl FnMut() -> bool,
+) {
     let started = Instant::now();
     while !holds() {
         let waited = started.elapsed();
-        assert!(waited < WATCHDOG, "{what}: {:#?}", pool.tokens());
+        assert!(waited < watchdog, "{what}: {:#?}", pool.tokens());
         thread::sleep(Duration::from_millis(1));
     }
 }

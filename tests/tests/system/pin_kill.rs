@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 use birthmark_test_token::{Report, TestHsm};
 
 use crate::binary::{assert_code, command, error_line, start};
+use crate::load::WATCHDOG;
 use crate::requests::{device, pem};
 use crate::station::Factory;
-
-/// A test that waits this long has failed; nothing is measured by it.
-const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// Processes killed, each followed by restarts.
 const KILLS: usize = 3;

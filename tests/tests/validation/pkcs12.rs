@@ -93,10 +93,14 @@ fn key_pair(text: &str) -> Option<EcdsaKeyPair> {
     if let [key] = &blocks(text, "PRIVATE KEY")[..] {
         return EcdsaKeyPair::from_pkcs8(algorithm, key).ok();
     }
-    // ECPrivateKey, RFC 5915 §3: version, the number, and the point as a bit string.
+    // ECPrivateKey, RFC 5915 §3: version, the number, and the point as a bit string. Not everybody
+    // writes the number's leading zeros.
     let key = blocks(text, "EC PRIVATE KEY").pop()?;
-    let [number, point] = [7..39, key.len() - 65..key.len()].map(|range| &key[range]);
-    EcdsaKeyPair::from_private_key_and_public_key(algorithm, number, point).ok()
+    let octets = usize::from(key[6]);
+    let mut number = [0; 32];
+    number[32 - octets..].copy_from_slice(&key[7..7 + octets]);
+    let point = &key[key.len() - 65..];
+    EcdsaKeyPair::from_private_key_and_public_key(algorithm, &number, point).ok()
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_journal_that_was_written_by_hand_is_refused() {
     // What the lines say was made has to be there.
     let mut lines = lines_of(&written);
     let digest = lines[6].find("\"root.pem\":\"").unwrap() + 12;
-    lines[6].replace_range(digest..digest + 4, "0000");
+    lines[6].replace_range(digest..digest + 64, &"0".repeat(64));
     refused(&chained(&lines), "root.pem is not as step 2 made it");
 
     fs::write(&journal, &written).unwrap();

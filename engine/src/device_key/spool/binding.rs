@@ -329,7 +329,6 @@ fn note(slot: &[u8]) -> Option<(u64, Binding)> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
 
     use birthmark_log::DiskStorage;
 
@@ -394,20 +393,9 @@ mod tests {
         assert!(long.files.runs.len() > 250);
     }
 
-    /// A directory of this test, removed at its end.
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn a_note_that_is_cut_short_leaves_the_one_before() {
-        let name = format!("birthmark-binding-{}", std::process::id());
-        let folder = Folder(std::env::temp_dir().join(name));
-        std::fs::create_dir_all(&folder.0).unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let mut file = BindingFile::new(Binding::to_any_log());
         let noted = |records| {
             let mut next = binding();
@@ -415,23 +403,27 @@ mod tests {
             next
         };
         for records in 1..=5 {
-            let write = file.write(&DiskStorage, &folder.0, noted(records));
+            let write = file.write(&DiskStorage, folder.path(), noted(records));
             write.unwrap();
-            let read = BindingFile::read(&DiskStorage, &folder.0).unwrap().unwrap();
+            let read = BindingFile::read(&DiskStorage, folder.path())
+                .unwrap()
+                .unwrap();
             assert_eq!(read.binding, noted(records));
         }
-        let path = folder.0.join(BINDING_FILE);
+        let path = folder.path().join(BINDING_FILE);
         let sound = std::fs::read(&path).unwrap();
         let newest = SLOT_BYTES; // sequence 5 is odd: the second slot
         for at in [newest, newest + 100, newest + SLOT_BYTES - 1] {
             let mut cut = sound.clone();
             cut[at] ^= 1;
             std::fs::write(&path, &cut).unwrap();
-            let read = BindingFile::read(&DiskStorage, &folder.0).unwrap().unwrap();
+            let read = BindingFile::read(&DiskStorage, folder.path())
+                .unwrap()
+                .unwrap();
             assert_eq!(read.binding, noted(4), "{at}");
             cut[SLOT_BYTES - newest] ^= 1;
             std::fs::write(&path, cut).unwrap();
-            let read = BindingFile::read(&DiskStorage, &folder.0);
+            let read = BindingFile::read(&DiskStorage, folder.path());
             assert!(matches!(read, Err(SpoolOpenError::Damaged { .. })));
         }
     }

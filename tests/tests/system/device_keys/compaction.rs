@@ -2,7 +2,7 @@
 //! one.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use birthmark_engine::device_key::{KeyDelivery, KeySpool};
 use birthmark_engine::{Engine, IssueStatus, Issued, Request};
@@ -11,6 +11,7 @@ use super::faults::{crash_at, new_world, sim_station};
 use super::line::{Line, Receiver};
 use super::lost_ends::options;
 use super::request;
+use crate::load::WATCHDOG;
 use crate::sim::Sim;
 use crate::station::{Factory, Random, Signer};
 
@@ -56,7 +57,9 @@ fn world_of_stragglers(factory: &Factory) -> (Sim, Vec<Issued>) {
 
 /// Waits until the engine's spool has emptied what it empties.
 fn wait_until_compact(sim: &Sim) {
+    let started = Instant::now();
     while key_files(sim).len() > 2 {
+        assert!(started.elapsed() < WATCHDOG, "{:?}", key_files(sim));
         std::thread::sleep(Duration::from_millis(1));
     }
 }
