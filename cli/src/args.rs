@@ -5,12 +5,11 @@ mod log;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use birthmark_engine::Activation;
 use birthmark_hsm::{KeyAlgorithm, RsaSignature};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ceremony::KeyPlace;
-use crate::ceremony::args::{CaCsrArguments, CaInstallArguments};
+use crate::ceremony::args::{CaCsrArguments, CaInstallArguments, StationArguments};
 use crate::ceremony::scripted::CeremonyArguments;
 use crate::csr::CsrCommand;
 use crate::demo::DEMO_COUNT_DEFAULT;
@@ -162,19 +161,8 @@ pub(crate) struct CaInitArguments {
     /// Subject of the root CA [default: the issuing CA's with 'Issuing' replaced by 'Root']
     #[arg(long, value_name = "NAME")]
     pub(crate) root_subject: Option<Subject>,
-    /// Origin of the log (C2SP tlog-checkpoint) [default: birthmark.invalid/<random>]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) origin: Option<String>,
-    /// PKCS#11 worker sessions [default: one per CPU]
-    #[arg(long, value_name = "N",
-          value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) sessions: Option<u16>,
-    /// SoftHSM only: sign with a session copy of the key, which is faster there.
-    #[arg(long)]
-    pub(crate) key_copy: bool,
-    /// Who has to be there at every start: unattended, operator (types the PIN) or m-of-n (the token asks).
-    #[arg(long, value_name = "HOW", default_value = "unattended")]
-    pub(crate) activation: Activation,
+    #[command(flatten)]
+    pub(crate) station: StationArguments,
     /// Print what was made as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -397,10 +397,10 @@ fn ca_init(arguments: CaInitArguments, console: &mut Console<'_>) -> Result<Exit
     plan.rsa_signature = arguments.signature;
     plan.signer = ceremony::commands::with_pin(arguments.signer)?;
     plan.root_signer = ceremony::commands::with_pin(arguments.root_signer)?;
-    plan.origin = arguments.origin;
-    plan.sessions = arguments.sessions.map(usize::from);
-    plan.key_copy = arguments.key_copy;
-    plan.activation = arguments.activation;
+    plan.origin = arguments.station.origin;
+    plan.sessions = arguments.station.sessions.map(usize::from);
+    plan.key_copy = arguments.station.key_copy;
+    plan.activation = arguments.station.activation;
     let created = ceremony::create(&plan)?;
     let text = if arguments.json {
         serde_json::to_string_pretty(&created)

@@ -1,4 +1,4 @@
-//! The grammar of `birthmark ca csr` and `birthmark ca install`.
+//! The grammar of `birthmark ca csr` and `birthmark ca install`, and what the latter shares with `ca init`.
 
 use std::path::PathBuf;
 
@@ -61,6 +61,16 @@ pub(crate) struct CaInstallArguments {
     /// How an RSA key signs: pkcs1 (PKCS #1 v1.5) or pss (RSASSA-PSS, SHA-256) [default: pkcs1]
     #[arg(long, value_name = "FORM")]
     pub(crate) signature: Option<RsaSignature>,
+    #[command(flatten)]
+    pub(crate) station: StationArguments,
+    /// Print what was made as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How the new CA's station is configured.
+#[derive(Debug, Args)]
+pub(crate) struct StationArguments {
     /// Origin of the log (C2SP tlog-checkpoint) [default: birthmark.invalid/<random>]
     #[arg(long, value_name = "NAME")]
     pub(crate) origin: Option<String>,
@@ -74,9 +84,6 @@ pub(crate) struct CaInstallArguments {
     /// Who has to be there at every start: unattended, operator (types the PIN) or m-of-n (the token asks).
     #[arg(long, value_name = "HOW", default_value = "unattended")]
     pub(crate) activation: Activation,
-    /// Print what was made as JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// A SHA-256.

@@ -41,10 +41,10 @@ pub(crate) fn install_ca(
     );
     plan.root_sha256 = arguments.root_sha256.map(|digest| digest.0);
     plan.rsa_signature = arguments.signature;
-    plan.origin = arguments.origin;
-    plan.sessions = arguments.sessions.map(usize::from);
-    plan.key_copy = arguments.key_copy;
-    plan.activation = arguments.activation;
+    plan.origin = arguments.station.origin;
+    plan.sessions = arguments.station.sessions.map(usize::from);
+    plan.key_copy = arguments.station.key_copy;
+    plan.activation = arguments.station.activation;
     let installed = install(&plan)?;
     let text = format!(
         "issuing CA     {}\n  certificate  {}\nroot CA        {}\n  certificate  {}\n  SHA-256      {}\n\
