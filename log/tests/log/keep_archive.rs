@@ -184,7 +184,13 @@ fn the_limits_are_kept() {
         let report = archive_on(&storage, Path::new(DIR), Path::new(DEST), &options);
         report.unwrap().archived
     };
-    let files = sim.files();
+    // Segments come and go meanwhile: the log prepares the next ones.
+    let files = || -> Vec<PathBuf> {
+        let mut files = sim.files();
+        files.retain(|path| !path.starts_with("/log/segments"));
+        files
+    };
+    let before = files();
     for (limit, archived) in [
         (ArchiveLimit::Keep(0), 1_280),
         (ArchiveLimit::Keep(20), 1_280),
@@ -200,7 +206,7 @@ fn the_limits_are_kept() {
     ] {
         assert_eq!(plan(limit), archived, "{limit:?}");
     }
-    assert_eq!(sim.files(), files, "a dry run changed something");
+    assert_eq!(files(), before, "a dry run changed something");
 
     // The index on the disk does not cover them: a start would read them.
     let careful = ArchiveOptions::new(ArchiveLimit::Keep(0), 0);
