@@ -83,13 +83,13 @@ impl Sim {
         world.fault = Some((world.operations + operation, kind));
     }
 
-    /// Somebody else's sync of the whole volume fails between the next filling of a file and the
-    /// sync of that file.
+    /// Somebody else's sync of the whole volume fails between the next filling of a segment and the
+    /// sync of its file.
     pub(crate) fn fail_volume_in_fill(&self) {
         self.world().volume_fails_in_fill = true;
     }
 
-    /// Whether [`Sim::fail_volume_in_fill`] still waits for a file that is being filled.
+    /// Whether [`Sim::fail_volume_in_fill`] still waits for a segment to be filled.
     pub(crate) fn volume_fails_still(&self) -> bool {
         self.world().volume_fails_in_fill
     }

@@ -329,7 +329,6 @@ fn note(slot: &[u8]) -> Option<(u64, Binding)> {
 
 #[cfg(test)]
 mod tests {
-
     use birthmark_log::DiskStorage;
 
     use super::*;
